@@ -1,0 +1,207 @@
+//! Owns what a browser is told when something is refused: a status, a stable code, a request id.
+//! Must not know: the detailed reason; that is for logs, metrics and audit.
+
+use axum::response::Response;
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Body, RequestId};
+
+/// What went wrong, in terms a single-page app can act on. The text never changes its meaning.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The AS refused the login or the user cancelled; `detailed_error` is its OAuth error code.
+    AuthorizationError,
+    /// The AS answered something that must not be believed. Starting again may help.
+    AuthorizationServerError,
+    /// The AS cannot be reached or is overloaded. Retry after `Retry-After` seconds.
+    AuthorizationServerUnavailable,
+    /// The call did not prove that it comes from the app's own pages.
+    CsrfRejected,
+    /// The request is malformed; `detailed_error` names what.
+    InvalidRequest,
+    /// The login's answer did not hold; no session was made. Start again.
+    LoginRejected,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// There is nothing at this path.
+    NotFound,
+    /// The request body is larger than this call allows.
+    PayloadTooLarge,
+    /// The session's authorization ended at the AS; the user must log in again.
+    ReauthenticationRequired,
+    /// A fault of the BFF itself; the operator finds it by the request id.
+    ServerError,
+    /// The session ended by idle or absolute time-out.
+    SessionExpired,
+    /// There is no session: never logged in, logged out, or ended elsewhere.
+    SessionMissing,
+    /// Sessions cannot be read just now; the session itself is untouched. Retry.
+    StoreUnavailable,
+    /// The access token cannot be renewed just now; the session itself is untouched. Retry.
+    TokenUnavailable,
+    /// No login is under way in this browser for this answer: finished, expired or started elsewhere.
+    TransactionMissing,
+    /// The API behind the BFF refused the access token it was given.
+    UpstreamRejectedToken,
+    /// The API behind the BFF did not answer in time.
+    UpstreamTimeout,
+    /// The API behind the BFF cannot be reached, or answered something that cannot be passed on.
+    UpstreamUnavailable,
+}
+
+impl ErrorCode {
+    /// The HTTP status that goes with it: 4xx for the browser's fault, 5xx for others'.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::AuthorizationError
+            | Self::InvalidRequest
+            | Self::LoginRejected
+            | Self::TransactionMissing => StatusCode::BAD_REQUEST,
+            Self::ReauthenticationRequired | Self::SessionExpired | Self::SessionMissing => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::CsrfRejected => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::AuthorizationServerError
+            | Self::UpstreamRejectedToken
+            | Self::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
+            Self::AuthorizationServerUnavailable
+            | Self::StoreUnavailable
+            | Self::TokenUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The code as it stands in the JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationError => "authorization_error",
+            Self::AuthorizationServerError => "authorization_server_error",
+            Self::AuthorizationServerUnavailable => "authorization_server_unavailable",
+            Self::CsrfRejected => "csrf_rejected",
+            Self::InvalidRequest => "invalid_request",
+            Self::LoginRejected => "login_rejected",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::NotFound => "not_found",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::ReauthenticationRequired => "reauthentication_required",
+            Self::ServerError => "server_error",
+            Self::SessionExpired => "session_expired",
+            Self::SessionMissing => "session_missing",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::TokenUnavailable => "token_unavailable",
+            Self::TransactionMissing => "transaction_missing",
+            Self::UpstreamRejectedToken => "upstream_rejected_token",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamUnavailable => "upstream_unavailable",
+        }
+    }
+}
+
+/// One refusal, ready to be sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ErrorAnswer {
+    code: ErrorCode,
+    detail: Option<&'static str>,
+    retry_after: Option<u32>,
+}
+
+/// The JSON body of every refusal.
+#[derive(Serialize, ToSchema)]
+pub struct ErrorBody<'a> {
+    /// What went wrong, in terms to act on.
+    error_code: &'a str,
+    /// More about it, from a closed list: an OAuth error code, or the name of a bad parameter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detailed_error: Option<&'a str>,
+    /// Quote this to the operator.
+    request_id: &'a str,
+}
+
+impl ErrorAnswer {
+    /// A refusal; those with status 503 ask to be retried after two seconds.
+    pub const fn new(code: ErrorCode) -> Self {
+        let retry_after = match code.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Some(2),
+            _ => None,
+        };
+        Self { code, detail: None, retry_after }
+    }
+
+    /// Adds a detail from a closed list; nothing from the network may stand here.
+    #[must_use]
+    pub const fn with_detail(mut self, detail: &'static str) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// Asks to be retried after `seconds`.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The code it carries.
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The answer. Its `Content-Type` is exactly `application/json`: client libraries of the
+    /// token-handler contract compare it as a whole.
+    pub fn into_response(self, request_id: &RequestId) -> Response<Body> {
+        let body = serde_json::to_vec(&ErrorBody {
+            error_code: self.code.as_str(),
+            detailed_error: self.detail,
+            request_id: request_id.as_str(),
+        })
+        .unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.code.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self.code);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_in_the_json_is_the_code_in_the_schema() {
+        for code in [
+            ErrorCode::AuthorizationServerUnavailable,
+            ErrorCode::CsrfRejected,
+            ErrorCode::UpstreamRejectedToken,
+        ] {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+
+    #[test]
+    fn unavailability_always_says_when_to_retry() {
+        let id = RequestId::new(&crate::clock::Ambient::system()).unwrap();
+        let answer = ErrorAnswer::new(ErrorCode::StoreUnavailable).into_response(&id);
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()[RETRY_AFTER], "2");
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/json");
+        let answer = ErrorAnswer::new(ErrorCode::CsrfRejected).into_response(&id);
+        assert!(!answer.headers().contains_key(RETRY_AFTER));
+    }
+}

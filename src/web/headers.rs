@@ -1,0 +1,102 @@
+//! Owns the security headers of every answer.
+//! Must not know: which route made the answer, only what kind of surface it is.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
+};
+
+/// What kind of thing an answer is to a browser.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Surface {
+    /// JSON or API data read by script; must never render as a document (HDR-5).
+    Api,
+    /// A page or redirect of the BFF's own, in a login or logout.
+    Document,
+    /// The app's own pages and assets, passed through; their own policies stand where they have any.
+    Public,
+}
+
+const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const LOCKED: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// Puts the security headers on an answer, errors and redirects included (HDR-1, HDR-3/4, HDR-5,
+/// FAPI2-SP-5.2.3-1/2, PXY-4).
+pub fn harden(headers: &mut HeaderMap, surface: Surface) {
+    headers.insert(
+        STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=63072000; includeSubDomains"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    match surface {
+        Surface::Api => {
+            headers.insert(CONTENT_SECURITY_POLICY, LOCKED);
+            headers.insert(CORP, HeaderValue::from_static("same-origin"));
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.append(VARY, HeaderValue::from_static("origin, sec-fetch-site, cookie"));
+        }
+        Surface::Document => {
+            // A page may bring its own, equally strict policy that names its one style by hash.
+            headers.entry(CONTENT_SECURITY_POLICY).or_insert(LOCKED);
+            headers.insert(COOP, HeaderValue::from_static("same-origin"));
+            headers.insert(CORP, HeaderValue::from_static("same-origin"));
+            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        Surface::Public => {
+            headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
+                "object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+            ));
+            headers.entry(COOP).or_insert(HeaderValue::from_static("same-origin"));
+            headers.entry(CORP).or_insert(HeaderValue::from_static("same-origin"));
+            headers
+                .entry(REFERRER_POLICY)
+                .or_insert(HeaderValue::from_static("strict-origin-when-cross-origin"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// HDR-1, HDR-3/4: no surface can be framed, sniffed or fetched in clear.
+    #[test]
+    fn every_surface_is_unframeable_and_pinned_to_https() {
+        for surface in [Surface::Api, Surface::Document, Surface::Public] {
+            let mut headers = HeaderMap::new();
+            harden(&mut headers, surface);
+            let csp = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+            assert!(csp.contains("frame-ancestors 'none'"), "{surface:?}");
+            assert!(csp.contains("base-uri 'none'"), "{surface:?}");
+            assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+            assert!(headers.contains_key(STRICT_TRANSPORT_SECURITY));
+            assert!(headers.contains_key(REFERRER_POLICY));
+        }
+    }
+
+    /// An upstream cannot weaken an API answer; an app's own page keeps its own policy.
+    #[test]
+    fn only_public_and_document_surfaces_keep_a_policy_they_bring() {
+        for (surface, kept) in
+            [(Surface::Api, false), (Surface::Document, true), (Surface::Public, true)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("script-src 'self'"));
+            harden(&mut headers, surface);
+            assert_eq!(
+                headers[CONTENT_SECURITY_POLICY] == "script-src 'self'",
+                kept,
+                "{surface:?}"
+            );
+        }
+    }
+}

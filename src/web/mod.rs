@@ -1,0 +1,22 @@
+//! Owns the HTTP vocabulary that the faces share: error answers, cookies, guards, security headers.
+//! Must not know: OAuth, what a session holds, or any route.
+
+mod address;
+mod cookies;
+mod errors;
+mod guard;
+mod headers;
+mod request_id;
+
+pub use address::ClientAddress;
+pub use cookies::{
+    CookieNames, CookieValue, MAX_COOKIE_OCTETS, SameSite, clear_cookie, cookie,
+    cookies_with_prefix, set_cookie,
+};
+pub use errors::{ErrorAnswer, ErrorBody, ErrorCode};
+pub use guard::{Guard, GuardRejection};
+pub use headers::{Surface, harden};
+pub use request_id::RequestId;
+
+/// The body type of every request and answer.
+pub type Body = axum::body::Body;
