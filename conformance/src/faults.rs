@@ -137,6 +137,19 @@ impl Fault {
         Self::json(status, &json!({ "error": error }))
     }
 
+    /// What a resource server says of a token it does not take (RFC 6750 §3.1).
+    pub fn invalid_token() -> Self {
+        Self::Respond {
+            status: 401,
+            content_type: "application/json".to_owned(),
+            body: br#"{"error":"invalid_token"}"#.to_vec(),
+            headers: vec![(
+                "www-authenticate".to_owned(),
+                "Bearer error=\"invalid_token\"".to_owned(),
+            )],
+        }
+    }
+
     /// One use, then normal again.
     pub fn once(self) -> FaultRule {
         self.times(1)

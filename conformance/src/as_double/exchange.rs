@@ -6,7 +6,7 @@ use axum::{
     extract::Request,
     response::Response,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
@@ -35,23 +35,32 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) async fn read(endpoint: Endpoint, connection: Connection, request: Request) -> Self {
-        let (parts, body) = request.into_parts();
-        let bytes = to_bytes(body, BODY_LIMIT).await;
-        let pairs = |raw: &[u8]| form_urlencoded::parse(raw).into_owned().collect();
+    /// Everything but the body, which is left for whoever streams it.
+    pub(crate) fn head(endpoint: Endpoint, connection: Connection, parts: &Parts) -> Self {
         Self {
             endpoint,
             connection,
-            method: parts.method,
+            method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
             version: format!("{:?}", parts.version),
             query: pairs(parts.uri.query().unwrap_or_default().as_bytes()),
-            form: bytes.as_ref().map(|body| pairs(body)).unwrap_or_default(),
-            headers: parts.headers,
+            form: Vec::new(),
+            headers: parts.headers.clone(),
             client_id: None,
             notes: Object::new(),
-            body_readable: bytes.is_ok(),
+            body_readable: false,
         }
+    }
+
+    /// The whole request, its body as a form.
+    pub(crate) async fn read(endpoint: Endpoint, connection: Connection, request: Request) -> Self {
+        let (parts, body) = request.into_parts();
+        let mut call = Self::head(endpoint, connection, &parts);
+        if let Ok(body) = to_bytes(body, BODY_LIMIT).await {
+            call.form = pairs(&body);
+            call.body_readable = true;
+        }
+        call
     }
 
     pub(crate) fn note(&mut self, name: &str, value: impl Into<Value>) {
@@ -148,6 +157,10 @@ impl Call {
     }
 }
 
+fn pairs(raw: &[u8]) -> Pairs {
+    form_urlencoded::parse(raw).into_owned().collect()
+}
+
 /// Headers as text, in order, names as sent (lower case).
 pub(crate) fn header_pairs(headers: &HeaderMap) -> Pairs {
     headers
@@ -225,10 +238,15 @@ impl Refusal {
             RefusalStyle::Page => super::page::refusal(self.status, &self.reason, &self.detail),
             RefusalStyle::Bearer => {
                 let mut response = json_response(self.status, &json!({"error": self.error}));
-                let challenge = format!(
-                    "Bearer error=\"{}\", error_description=\"{}\"",
-                    self.error, self.reason
-                );
+                // RFC 6750 §3.1: no error code when no token came at all.
+                let challenge = if self.error == "invalid_request" {
+                    "Bearer".to_owned()
+                } else {
+                    format!(
+                        "Bearer error=\"{}\", error_description=\"{}\"",
+                        self.error, self.reason
+                    )
+                };
                 if let Ok(value) = HeaderValue::from_str(&challenge) {
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
                 }

@@ -27,6 +27,7 @@ pub use self::{
     behaviour::{Behaviour, Edit, ParamsEdit, Tamper, Target, edits},
     core::{ActiveToken, TokenState},
 };
+pub(crate) use self::core::bearer_token;
 pub use crate::{
     faults::{Fault, FaultRule, Gate},
     ledger::{Endpoint, Event, ListenerKind, OnEvent, Outcome},
@@ -348,6 +349,12 @@ impl AsDouble {
     /// Ends every grant: access tokens and refresh tokens die.
     pub fn revoke_all(&self) {
         self.core.state().revoke_all();
+    }
+
+    /// Every access token is expired from now on; refresh tokens live.
+    pub fn expire_access_tokens(&self) {
+        let now = self.core.now();
+        self.core.state().expire_access_tokens(now);
     }
 
     /// Running sessions as `(sid, sub)`.

@@ -103,6 +103,12 @@ impl State {
         }
     }
 
+    pub(super) fn expire_access_tokens(&mut self, now: i64) {
+        for access in self.access.values_mut() {
+            access.expires_at = access.expires_at.min(now);
+        }
+    }
+
     /// Ends every grant of a session.
     pub(super) fn end_session(&mut self, sid: &str) {
         for grant in self.grants.values_mut().filter(|grant| grant.sid == sid) {
