@@ -267,17 +267,29 @@ fn new_uuid() -> String {
     let mut bytes = [0_u8; 16];
     // Not a secret: should the generator fail, a constant identifier does no harm.
     let _ = rand::fill(&mut bytes);
-    let bits = (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let bits =
+        (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
     let part = |from, to| hex.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    [
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32),
+    ]
+    .join("-")
 }
 
 fn check_token(shared: &Shared, call: &mut Call) -> Result<ActiveToken, Refusal> {
     let token = crate::as_double::bearer_token(call)?;
     let thumbprint = call.connection.peer_thumbprint.as_deref();
     let active = shared.tokens.check(token, thumbprint).map_err(|reason| {
-        Refusal::bearer("invalid_token", &format!("bearer.{reason}"), "not this token, not here")
+        Refusal::bearer(
+            "invalid_token",
+            &format!("bearer.{reason}"),
+            "not this token, not here",
+        )
     })?;
     call.client_id = Some(active.client_id.clone());
     Ok(active)
@@ -287,10 +299,7 @@ fn demand_scope(active: &ActiveToken, scope: &str) -> Result<(), Refusal> {
     if active.scope.split(' ').any(|name| name == scope) {
         return Ok(());
     }
-    Err(
-        Refusal::bearer("insufficient_scope", "api.scope", scope)
-            .status(StatusCode::FORBIDDEN),
-    )
+    Err(Refusal::bearer("insufficient_scope", "api.scope", scope).status(StatusCode::FORBIDDEN))
 }
 
 async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Response, Refusal> {
@@ -325,7 +334,11 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
         "/mischief" => Ok(mischief(call)),
         "/redirect" => {
             let mut response = respond(StatusCode::FOUND, "text/plain", String::new());
-            set(&mut response, "location", "https://elsewhere.example/stolen");
+            set(
+                &mut response,
+                "location",
+                "https://elsewhere.example/stolen",
+            );
             Ok(response)
         }
         "/challenge" => Ok(challenge()),
@@ -333,10 +346,16 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
             if let Some(id) = path.strip_prefix("/accounts/") {
                 call.demand_method(&Method::GET)?;
                 demand_scope(&active, "accounts")?;
-                let account = accounts().into_iter().find(|a| a.get("id") == Some(&json!(id)));
-                return account.map(|account| ok(&account)).ok_or_else(|| nowhere(call));
+                let account = accounts()
+                    .into_iter()
+                    .find(|a| a.get("id") == Some(&json!(id)));
+                return account
+                    .map(|account| ok(&account))
+                    .ok_or_else(|| nowhere(call));
             }
-            let status = path.strip_prefix("/status/").and_then(|text| text.parse().ok());
+            let status = path
+                .strip_prefix("/status/")
+                .and_then(|text| text.parse().ok());
             match status.and_then(|code: u16| StatusCode::from_u16(code).ok()) {
                 Some(status) => Ok(json_response(status, &json!({"status": status.as_u16()}))),
                 None => Err(nowhere(call)),
@@ -361,9 +380,10 @@ fn number(call: &Call, name: &str, default: u64) -> u64 {
 }
 
 fn set(response: &mut Response, name: &'static str, value: &'static str) {
-    response
-        .headers_mut()
-        .append(HeaderName::from_static(name), HeaderValue::from_static(value));
+    response.headers_mut().append(
+        HeaderName::from_static(name),
+        HeaderValue::from_static(value),
+    );
 }
 
 fn accounts() -> Vec<Value> {
@@ -454,7 +474,10 @@ fn mischief(call: &Call) -> Response {
     let mut response = ok(&json!({"mischief": "managed"}));
     for (name, value) in [
         ("set-cookie", "evil=1; Path=/"),
-        ("set-cookie", "__Host-Http-session=stolen; Secure; HttpOnly; Path=/"),
+        (
+            "set-cookie",
+            "__Host-Http-session=stolen; Secure; HttpOnly; Path=/",
+        ),
         ("access-control-allow-origin", "*"),
         ("access-control-allow-credentials", "true"),
         ("strict-transport-security", "max-age=0"),

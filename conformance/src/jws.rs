@@ -541,7 +541,10 @@ mod tests {
     fn none_and_algorithms_not_allowed_are_refused() {
         let key = SigningKey::generate(Alg::Es256).unwrap();
         let token = unsecured(&key.header(None), &claims());
-        assert_eq!(verify(&token, &set(&key), &ALL).unwrap_err(), JwsFault::AlgNotAllowed);
+        assert_eq!(
+            verify(&token, &set(&key), &ALL).unwrap_err(),
+            JwsFault::AlgNotAllowed
+        );
         let token = key.sign_jws(&key.header(None), &claims()).unwrap();
         assert_eq!(
             verify(&token, &set(&key), &[Alg::Ps256]).unwrap_err(),
@@ -553,10 +556,19 @@ mod tests {
     fn a_key_pinned_to_another_algorithm_or_use_is_not_used() {
         let key = SigningKey::generate(Alg::Ps256).unwrap();
         let token = key.sign_jws(&key.header(None), &claims()).unwrap();
-        for (name, value) in [("alg", "RS256"), ("use", "enc"), ("kid", "other"), ("kty", "EC")] {
+        for (name, value) in [
+            ("alg", "RS256"),
+            ("use", "enc"),
+            ("kid", "other"),
+            ("kty", "EC"),
+        ] {
             let mut jwks = set(&key);
             jwks["keys"][0][name] = json!(value);
-            assert_eq!(verify(&token, &jwks, &ALL).unwrap_err(), JwsFault::KeyUnknown, "{name}");
+            assert_eq!(
+                verify(&token, &jwks, &ALL).unwrap_err(),
+                JwsFault::KeyUnknown,
+                "{name}"
+            );
         }
     }
 
@@ -575,7 +587,10 @@ mod tests {
         let mut header = key.header(None);
         header.remove("kid");
         let token = key.sign_jws(&header, &claims()).unwrap();
-        assert_eq!(verify(&token, &set(&key), &ALL).unwrap_err(), JwsFault::KidMissing);
+        assert_eq!(
+            verify(&token, &set(&key), &ALL).unwrap_err(),
+            JwsFault::KidMissing
+        );
     }
 
     #[test]
@@ -586,7 +601,10 @@ mod tests {
                 JwsFault::DuplicateMember
             );
         }
-        assert_eq!(parse_object(&B64.encode("[]")).unwrap_err(), JwsFault::Malformed);
+        assert_eq!(
+            parse_object(&B64.encode("[]")).unwrap_err(),
+            JwsFault::Malformed
+        );
         assert_eq!(parse_object("e30=").unwrap_err(), JwsFault::Malformed);
     }
 

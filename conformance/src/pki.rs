@@ -312,8 +312,8 @@ pub(crate) fn server_config(
     identity: &Identity,
     client_ca: Option<&str>,
 ) -> Result<ServerConfig, PkiError> {
-    let builder = ServerConfig::builder_with_provider(crypto())
-        .with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(crypto()).with_safe_default_protocol_versions()?;
     let builder = match client_ca {
         Some(ca_pem) => builder.with_client_cert_verifier(
             WebPkiClientVerifier::builder_with_provider(Arc::new(root_store(ca_pem)?), crypto())
@@ -337,7 +337,12 @@ fn server_identity(issuer: &Issuer<'_, KeyPair>, names: &[&str]) -> Result<Ident
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let common_name = names.first().cloned().unwrap_or_default();
     let params = CertificateParams::new(names)?;
-    identity(issuer, params, &common_name, ExtendedKeyUsagePurpose::ServerAuth)
+    identity(
+        issuer,
+        params,
+        &common_name,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    )
 }
 
 fn client_identity(issuer: &Issuer<'_, KeyPair>, name: &str) -> Result<Identity, PkiError> {

@@ -243,8 +243,8 @@ fn answer(
         parameters.push(("response".to_owned(), response));
     }
     core.behaviour().apply_params(&mut parameters);
-    let mut location = Url::parse(&request.redirect_uri)
-        .map_err(|_| call.refuse("redirect_uri", "not a URL"))?;
+    let mut location =
+        Url::parse(&request.redirect_uri).map_err(|_| call.refuse("redirect_uri", "not a URL"))?;
     if !parameters.is_empty() {
         location.query_pairs_mut().extend_pairs(parameters);
     }

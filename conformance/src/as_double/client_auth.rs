@@ -4,7 +4,11 @@
 use http::{StatusCode, header};
 use serde_json::Value;
 
-use super::{ClientRegistration, core::Core, exchange::{Call, Refusal}};
+use super::{
+    ClientRegistration,
+    core::Core,
+    exchange::{Call, Refusal},
+};
 use crate::{
     jws::{self, Alg, Object},
     ledger::ListenerKind,
@@ -59,8 +63,14 @@ pub(super) fn authenticate<'a>(
         return Err(refuse("typ", "not the type of a client assertion"));
     }
     let jti = check_claims(core, client, &verified.claims)?;
-    if call.form("client_id").is_some_and(|id| id != client.client_id) {
-        return Err(refuse("client_id_mismatch", "client_id is not the assertion's"));
+    if call
+        .form("client_id")
+        .is_some_and(|id| id != client.client_id)
+    {
+        return Err(refuse(
+            "client_id_mismatch",
+            "client_id is not the assertion's",
+        ));
     }
     check_certificate(call, client)?;
     let fresh = core
@@ -124,5 +134,8 @@ fn check_certificate(call: &Call, client: &ClientRegistration) -> Result<(), Ref
     if client.certificate_thumbprints.contains(presented) {
         return Ok(());
     }
-    Err(refuse("certificate_unknown", "not a certificate of this client"))
+    Err(refuse(
+        "certificate_unknown",
+        "not a certificate of this client",
+    ))
 }

@@ -113,7 +113,11 @@ impl Core {
     }
 
     /// Whether the token is good for whoever presents this certificate, and what it stands for.
-    pub(super) fn active(&self, token: &str, thumbprint: Option<&str>) -> Result<ActiveToken, &'static str> {
+    pub(super) fn active(
+        &self,
+        token: &str,
+        thumbprint: Option<&str>,
+    ) -> Result<ActiveToken, &'static str> {
         let now = self.now();
         let state = self.state();
         let access = state.access.get(token).ok_or("token_unknown")?;
@@ -165,7 +169,11 @@ impl TokenState {
     /// Checks a token as presented over a connection with this client certificate (`x5t#S256`). The
     /// error is a stable reason: `token_unknown`, `token_revoked`, `token_expired`,
     /// `certificate_missing`, `certificate_mismatch`.
-    pub fn check(&self, token: &str, thumbprint: Option<&str>) -> Result<ActiveToken, &'static str> {
+    pub fn check(
+        &self,
+        token: &str,
+        thumbprint: Option<&str>,
+    ) -> Result<ActiveToken, &'static str> {
         self.0.active(token, thumbprint)
     }
 
@@ -186,10 +194,18 @@ pub(crate) fn bearer_token(call: &Call) -> Result<&str, Refusal> {
             "tokens belong in the Authorization header",
         ));
     }
-    if call.headers.get_all(http::header::AUTHORIZATION).iter().count() > 1 {
+    if call
+        .headers
+        .get_all(http::header::AUTHORIZATION)
+        .iter()
+        .count()
+        > 1
+    {
         return Err(missing());
     }
-    let value = call.header(&http::header::AUTHORIZATION).ok_or_else(missing)?;
+    let value = call
+        .header(&http::header::AUTHORIZATION)
+        .ok_or_else(missing)?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token),
         _ => Err(missing()),
@@ -212,8 +228,17 @@ pub(super) fn router(core: &Arc<Core>) -> Router {
     };
     let mut router = Router::new();
     let plain = [
-        Metadata, Jwks, Par, Authorize, Decision, Token, Userinfo, Revocation, Introspection,
-        EndSession, EndSessionDecision,
+        Metadata,
+        Jwks,
+        Par,
+        Authorize,
+        Decision,
+        Token,
+        Userinfo,
+        Revocation,
+        Introspection,
+        EndSession,
+        EndSessionDecision,
     ];
     for endpoint in plain {
         router = router.route(&metadata::url(&core.config.path, endpoint), at(endpoint));
@@ -235,11 +260,7 @@ async fn serve(
     let call = Call::read(endpoint, connection.clone(), request).await;
     let rule = core.behaviour().next_fault(endpoint);
     let call = Mutex::new(Some(call));
-    let taken = || {
-        call.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    };
+    let taken = || call.lock().unwrap_or_else(PoisonError::into_inner).take();
     let skipped = || {
         if let Some(call) = taken() {
             core.ledger
@@ -300,11 +321,11 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
         Endpoint::Introspection => token::introspect(core, call),
         Endpoint::EndSession => logout::end_session(core, call).map_err(Refusal::as_page),
         Endpoint::EndSessionDecision => logout::decide(core, call).map_err(Refusal::as_page),
-        Endpoint::Api | Endpoint::Unknown => Err(Refusal::new(
-            "invalid_request",
-            "unknown.endpoint",
-            "nothing lives here",
-        )
-        .status(StatusCode::NOT_FOUND)),
+        Endpoint::Api | Endpoint::Unknown => {
+            Err(
+                Refusal::new("invalid_request", "unknown.endpoint", "nothing lives here")
+                    .status(StatusCode::NOT_FOUND),
+            )
+        }
     }
 }

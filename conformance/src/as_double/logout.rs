@@ -97,7 +97,11 @@ fn destination(
     state: Option<&str>,
 ) -> Result<String, Refusal> {
     let refused = || call.refuse("post_logout_redirect_uri", "not registered, to the letter");
-    if !client.post_logout_redirect_uris.iter().any(|known| known == uri) {
+    if !client
+        .post_logout_redirect_uris
+        .iter()
+        .any(|known| known == uri)
+    {
         return Err(refused());
     }
     let Some(state) = state else {

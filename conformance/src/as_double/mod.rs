@@ -23,14 +23,10 @@ use std::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+pub(crate) use self::core::bearer_token;
 pub use self::{
     behaviour::{Behaviour, Edit, ParamsEdit, Tamper, Target, edits},
     core::{ActiveToken, TokenState},
-};
-pub(crate) use self::core::bearer_token;
-pub use crate::{
-    faults::{Fault, FaultRule, Gate},
-    ledger::{Endpoint, Event, ListenerKind, OnEvent, Outcome},
 };
 use crate::{
     Now,
@@ -38,6 +34,10 @@ use crate::{
     pki::{AS_HOST, AS_MTLS_HOST, Identity, Pki, PkiError, server_config},
     serve::{Server, StartError},
     system_now,
+};
+pub use crate::{
+    faults::{Fault, FaultRule, Gate},
+    ledger::{Endpoint, Event, ListenerKind, OnEvent, Outcome},
 };
 
 /// One client as the server knows it.

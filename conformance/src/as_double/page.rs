@@ -62,8 +62,14 @@ fn page(status: StatusCode, title: &str, body: &str, form_targets: &str) -> Resp
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     response
 }
 
@@ -117,7 +123,12 @@ pub(super) fn logout(action: &str, hidden: &[(&str, &str)], form_targets: &str) 
 
 /// The end, when nobody asked to be sent anywhere.
 pub(super) fn goodbye() -> Response {
-    page(StatusCode::OK, "Signed out", "<p>You may close this window.</p>", "")
+    page(
+        StatusCode::OK,
+        "Signed out",
+        "<p>You may close this window.</p>",
+        "",
+    )
 }
 
 /// What was wrong, for the person at the browser.

@@ -152,7 +152,13 @@ fn check_parameters(
     }
     let state = claims.text("state")?;
     let nonce = claims.text("nonce")?;
-    for name in ["login_hint", "ui_locales", "display", "id_token_hint", "dpop_jkt"] {
+    for name in [
+        "login_hint",
+        "ui_locales",
+        "display",
+        "id_token_hint",
+        "dpop_jkt",
+    ] {
         claims.text(name)?;
     }
     if claims.0.contains_key("max_age") && claims.time("max_age").is_none_or(|age| age < 0) {
@@ -161,10 +167,16 @@ fn check_parameters(
     if let Some(requested) = claims.0.get("claims") {
         check_claims_parameter(requested)?;
     }
-    if claims.0.get("authorization_details").is_some_and(|details| !details.is_array()) {
+    if claims
+        .0
+        .get("authorization_details")
+        .is_some_and(|details| !details.is_array())
+    {
         return Err(refuse("authorization_details", "an array"));
     }
-    let first_acr = claims.text("acr_values")?.and_then(|all| all.split(' ').next());
+    let first_acr = claims
+        .text("acr_values")?
+        .and_then(|all| all.split(' ').next());
     Ok(AuthorizationRequest {
         redirect_uri: redirect_uri.to_owned(),
         scope: scope.to_owned(),

@@ -63,7 +63,10 @@ fn redeem_code(
         .get_mut(&presented)
         .ok_or_else(|| invalid_grant("code_unknown", "never issued"))?;
     if code.client_id != client.client_id {
-        return Err(invalid_grant("code_other_client", "issued to another client"));
+        return Err(invalid_grant(
+            "code_other_client",
+            "issued to another client",
+        ));
     }
     let id = code.grant.clone();
     if code.used {
@@ -86,7 +89,9 @@ fn redeem_code(
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
     let challenge = sha256_b64(verifier.as_bytes());
-    let fits = challenge.as_bytes().ct_eq(code.request.code_challenge.as_bytes());
+    let fits = challenge
+        .as_bytes()
+        .ct_eq(code.request.code_challenge.as_bytes());
     if !well_formed || !bool::from(fits) {
         return Err(invalid_grant("code_verifier", "does not fit the challenge"));
     }
@@ -130,7 +135,10 @@ fn refresh(core: &Core, call: &mut Call, client: &ClientRegistration) -> Result<
         return Err(invalid_grant("refresh_revoked", "the grant has ended"));
     };
     if grant.client_id != client.client_id {
-        return Err(invalid_grant("refresh_other_client", "issued to another client"));
+        return Err(invalid_grant(
+            "refresh_other_client",
+            "issued to another client",
+        ));
     }
     if replaced {
         if revoke_family {
@@ -219,7 +227,10 @@ fn respond_with_tokens(
     let now = core.now();
     let (lifetime, token_type) = {
         let behaviour = core.behaviour();
-        (behaviour.access_token_lifetime, behaviour.token_type.clone())
+        (
+            behaviour.access_token_lifetime,
+            behaviour.token_type.clone(),
+        )
     };
     let mut state = core.state();
     let grant = state
@@ -262,7 +273,10 @@ fn respond_with_tokens(
         if !issue.nonce {
             claims.remove("nonce");
         }
-        body.insert("id_token".into(), json!(core.issue(Target::IdToken, claims)?));
+        body.insert(
+            "id_token".into(),
+            json!(core.issue(Target::IdToken, claims)?),
+        );
     }
     Ok(core.json(StatusCode::OK, Target::TokenResponse, body))
 }
@@ -332,7 +346,11 @@ fn core_active(
     thumbprint: Option<&str>,
 ) -> Result<super::ActiveToken, Refusal> {
     core.active(token, thumbprint).map_err(|reason| {
-        Refusal::bearer("invalid_token", &format!("bearer.{reason}"), "not this token, not here")
+        Refusal::bearer(
+            "invalid_token",
+            &format!("bearer.{reason}"),
+            "not this token, not here",
+        )
     })
 }
 
