@@ -411,8 +411,8 @@ mod tests {
             let name = entry.file_name().into_string().unwrap();
             if Path::new(&name).extension().is_some_and(|e| e == "key") {
                 keys += 1;
-                let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-                assert_eq!(mode, 0o600, "{name}");
+                let bits = entry.metadata().unwrap().permissions().mode() & 0o777;
+                assert_eq!(bits, 0o600, "{name}");
             }
         }
         assert_eq!(keys, 7);

@@ -265,9 +265,9 @@ fn issue_code(core: &Core, found: &Found, sub: &str) -> String {
         nonce: found.request.nonce.clone(),
         revoked: false,
     });
-    let code = state.secret();
+    let secret = state.secret();
     state.codes.insert(
-        code.clone(),
+        secret.clone(),
         Code {
             grant,
             client_id: found.client_id.clone(),
@@ -276,5 +276,5 @@ fn issue_code(core: &Core, found: &Found, sub: &str) -> String {
             used: false,
         },
     );
-    code
+    secret
 }

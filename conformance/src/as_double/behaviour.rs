@@ -65,6 +65,10 @@ pub type Edit = Arc<dyn Fn(&mut Object) + Send + Sync>;
 pub type ParamsEdit = Arc<dyn Fn(&mut Vec<(String, String)>) + Send + Sync>;
 
 /// The double's behaviour. The default is that of a correct server.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch a test throws on its own"
+)]
 pub struct Behaviour {
     /// Seconds an access token lives.
     pub access_token_lifetime: i64,

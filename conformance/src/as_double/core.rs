@@ -313,14 +313,14 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
             Ok(core.json(StatusCode::OK, Target::Jwks, set))
         }
         Endpoint::Par => authorize::push(core, call),
-        Endpoint::Authorize => authorize::authorize(core, call).map_err(Refusal::as_page),
-        Endpoint::Decision => authorize::decide(core, call).map_err(Refusal::as_page),
+        Endpoint::Authorize => authorize::authorize(core, call).map_err(Refusal::into_page),
+        Endpoint::Decision => authorize::decide(core, call).map_err(Refusal::into_page),
         Endpoint::Token => token::token(core, call),
         Endpoint::Userinfo => token::userinfo(core, call),
         Endpoint::Revocation => token::revoke(core, call),
         Endpoint::Introspection => token::introspect(core, call),
-        Endpoint::EndSession => logout::end_session(core, call).map_err(Refusal::as_page),
-        Endpoint::EndSessionDecision => logout::decide(core, call).map_err(Refusal::as_page),
+        Endpoint::EndSession => logout::end_session(core, call).map_err(Refusal::into_page),
+        Endpoint::EndSessionDecision => logout::decide(core, call).map_err(Refusal::into_page),
         Endpoint::Api | Endpoint::Unknown => {
             Err(
                 Refusal::new("invalid_request", "unknown.endpoint", "nothing lives here")

@@ -214,7 +214,7 @@ impl Refusal {
 
     /// Shown to a person in a browser.
     #[must_use]
-    pub(crate) const fn as_page(mut self) -> Self {
+    pub(crate) const fn into_page(mut self) -> Self {
         self.style = RefusalStyle::Page;
         self
     }

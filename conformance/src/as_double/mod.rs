@@ -1,5 +1,5 @@
 //! The authorization-server double: strict as a certified FAPI 2.0 Message Signing server (PAR with
-//! signed request objects, JARM, private_key_jwt over mutual TLS, certificate-bound tokens), saying
+//! signed request objects, JARM, `private_key_jwt` over mutual TLS, certificate-bound tokens), saying
 //! why whenever it refuses, and misbehaving exactly as a test tells it to.
 
 mod authorize;

@@ -58,28 +58,28 @@ fn redeem_code(
     if let Some(verifier) = &verifier {
         state.secrets.push(verifier.clone());
     }
-    let code = state
+    let issued = state
         .codes
         .get_mut(&presented)
         .ok_or_else(|| invalid_grant("code_unknown", "never issued"))?;
-    if code.client_id != client.client_id {
+    if issued.client_id != client.client_id {
         return Err(invalid_grant(
             "code_other_client",
             "issued to another client",
         ));
     }
-    let id = code.grant.clone();
-    if code.used {
+    let id = issued.grant.clone();
+    if issued.used {
         // RFC 6749 §4.1.2: what the first use brought is taken back.
         state.revoke_grant(&id);
         return Err(invalid_grant("code_used", "one use only"));
     }
-    if code.expires_at <= now {
+    if issued.expires_at <= now {
         return Err(invalid_grant("code_expired", "too late"));
     }
     let redirect_uri =
         redirect_uri.ok_or_else(|| call.refuse("redirect_uri_missing", "no redirect_uri"))?;
-    if redirect_uri != code.request.redirect_uri {
+    if redirect_uri != issued.request.redirect_uri {
         return Err(invalid_grant("redirect_uri", "not that of the request"));
     }
     let verifier =
@@ -91,14 +91,14 @@ fn redeem_code(
     let challenge = sha256_b64(verifier.as_bytes());
     let fits = challenge
         .as_bytes()
-        .ct_eq(code.request.code_challenge.as_bytes());
+        .ct_eq(issued.request.code_challenge.as_bytes());
     if !well_formed || !bool::from(fits) {
         return Err(invalid_grant("code_verifier", "does not fit the challenge"));
     }
-    code.used = true;
+    issued.used = true;
     drop(state);
     let with_refresh = core.behaviour().issue_refresh_token;
-    let issued = Issue {
+    let response = Issue {
         id_token: true,
         nonce: true,
         refresh_token: if with_refresh {
@@ -108,7 +108,7 @@ fn redeem_code(
         },
         scope: None,
     };
-    respond_with_tokens(core, call, &id, &issued)
+    respond_with_tokens(core, call, &id, &response)
 }
 
 fn refresh(core: &Core, call: &mut Call, client: &ClientRegistration) -> Result<Response, Refusal> {
