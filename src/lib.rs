@@ -4,8 +4,9 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`clock`], [`config`] |
+//! | 0 | [`clock`], [`config`], [`jose`] |
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod config;
+pub mod jose;
