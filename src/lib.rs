@@ -4,8 +4,12 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 | [`clock`] |
+//! | 0 | [`clock`], [`config`], [`jose`] |
+//! | 6 | [`cli`] |
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod jose;
 pub mod web;
