@@ -156,7 +156,11 @@ mod tests {
 
     #[test]
     fn cookies_go_only_where_they_belong() {
-        let jar = jar(&["a=1; Path=/; SameSite=Strict", "b=2; Path=/x", "c=3; Path=/; SameSite=None; Secure"]);
+        let jar = jar(&[
+            "a=1; Path=/; SameSite=Strict",
+            "b=2; Path=/x",
+            "c=3; Path=/; SameSite=None; Secure",
+        ]);
         let sent = |host, path, crossing| jar.header(host, path, crossing);
         assert_eq!(sent("app", "/x/y", None).unwrap(), "a=1; b=2; c=3");
         assert_eq!(sent("app", "/xy", None).unwrap(), "a=1; c=3");

@@ -5,7 +5,8 @@
 pub mod browser;
 pub mod check;
 pub mod cookies;
-mod leaks;
+mod journey;
+pub mod leaks;
 pub mod page;
 pub mod ports;
 pub mod world;

@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn the_page_has_nothing_its_policy_would_block() {
-        for forbidden in ["<style", "style=", "onclick", "onload", "http:", "https:", "javascript:"] {
+        for forbidden in ["<style", "style=", "onclick", "onload", "http:", "https:", "javascript:"]
+        {
             assert!(!INDEX.contains(forbidden), "{forbidden}");
         }
         assert_eq!(INDEX.matches("<script").count(), 1);
@@ -84,11 +85,8 @@ mod tests {
     #[test]
     fn every_element_the_script_asks_for_exists() {
         let script = FILES[1].2;
-        let ids: Vec<&str> = script
-            .split("element(\"")
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next())
-            .collect();
+        let ids: Vec<&str> =
+            script.split("element(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert!(ids.len() > 10, "{ids:?}");
         for id in ids {
             assert!(INDEX.contains(&format!("id=\"{id}\"")), "{id}");
@@ -98,7 +96,10 @@ mod tests {
     #[test]
     fn paths_of_the_app_answer_the_page_and_unknown_files_do_not() {
         assert_eq!(file("/accounts").headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
-        assert_eq!(file("/app.js").headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
+        assert_eq!(
+            file("/app.js").headers()[header::CONTENT_TYPE],
+            "text/javascript; charset=utf-8"
+        );
         assert_eq!(file("/missing.js").status(), StatusCode::NOT_FOUND);
     }
 }

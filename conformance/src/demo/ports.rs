@@ -56,8 +56,14 @@ pub enum PortFault {
 
 impl Ports {
     /// Those of the committed configuration file.
-    pub const CONFIGURED: Self =
-        Self { bff: 8443, authorization_server: 9443, mtls: 9444, api: 9445, page: 9446, admin: 9090 };
+    pub const CONFIGURED: Self = Self {
+        bff: 8443,
+        authorization_server: 9443,
+        mtls: 9444,
+        api: 9445,
+        page: 9446,
+        admin: 9090,
+    };
     /// Any free ones.
     pub const ANY: Self =
         Self { bff: 0, authorization_server: 0, mtls: 0, api: 0, page: 0, admin: 0 };
@@ -136,14 +142,8 @@ mod tests {
     #[test]
     fn any_ports_are_six_different_ones() {
         let ports = Ports::ANY.settle().unwrap();
-        let mut all = [
-            ports.bff,
-            ports.authorization_server,
-            ports.mtls,
-            ports.api,
-            ports.page,
-            ports.admin,
-        ];
+        let mut all =
+            [ports.bff, ports.authorization_server, ports.mtls, ports.api, ports.page, ports.admin];
         all.sort_unstable();
         assert!(all[0] > 0 && all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
     }
