@@ -51,7 +51,13 @@ async function load() {
   if (!isLoginAnswer(query)) return show(await call("GET", `${BFF}/session`));
   // Good for one use; a reload or a bookmark must not repeat it.
   history.replaceState(null, "", location.pathname);
-  show(await call("POST", `${BFF}/login/end`, { form: query }));
+  try {
+    show(await call("POST", `${BFF}/login/end`, { form: query }));
+  } catch (error) {
+    // This login failed; a session of an earlier one may live on.
+    show(await call("GET", `${BFF}/session`));
+    throw error;
+  }
 }
 
 async function login() {
