@@ -1,0 +1,155 @@
+//! Owns what a page may learn of its session, and its wish to refresh.
+//! Must not know: tokens; they pass by unseen.
+
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+
+use super::{
+    Refusal, Spa,
+    answers::{self, Refreshed, SessionState},
+    with_cookies,
+};
+use crate::{
+    clock::UnixTime,
+    jose,
+    provider::UserinfoFailure,
+    session::{Activity, Cause, FindError, Handle, NoSession, Session, TokenTrouble},
+    web::{Body, ErrorAnswer, ErrorCode},
+};
+
+/// Whether somebody is logged in. Never extends the session, never starts a login.
+#[utoipa::path(get, path = "/session", tag = "session", operation_id = "session",
+    responses(
+        (status = 200, description = "The session, or `is_logged_in: false`", body = SessionState),
+        (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
+        (status = 503, description = "`store_unavailable`; retry, the session is untouched", body = crate::web::ErrorBody)))]
+pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    let Some(handle) = spa.handle(headers) else {
+        return answers::json(&SessionState::LOGGED_OUT);
+    };
+    let found =
+        spa.sessions.find(&spa.app, &handle, &spa.session_policy, Activity::Polls).await;
+    match found {
+        Ok(session) if session.is_exhausted(spa.ambient.now()) => {
+            // The same verdict an API call would get: no zombie that is logged in but useless.
+            answers::json(&SessionState::LOGGED_OUT)
+        }
+        Ok(session) => answers::json(&SessionState::of(&session, spa.ambient.now())),
+        Err(FindError::NoSession(_)) => {
+            let gone = spa.gone(ErrorAnswer::new(ErrorCode::SessionMissing));
+            Ok(with_cookies(answers::json(&SessionState::LOGGED_OUT)?, gone.cookies))
+        }
+        Err(error @ FindError::StoreUnavailable) => Err(spa.without_session(error)),
+    }
+}
+
+/// The AS's claims about the user.
+#[utoipa::path(get, path = "/userinfo", tag = "session", operation_id = "userinfo",
+    responses(
+        (status = 200, description = "The AS's userinfo claims", body = Object),
+        (status = 401, description = "`session_missing`, `session_expired` or `reauthentication_required`", body = crate::web::ErrorBody),
+        (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
+        (status = 502, description = "`authorization_server_error`", body = crate::web::ErrorBody),
+        (status = 503, description = "Something behind the BFF is unavailable; retry", body = crate::web::ErrorBody)))]
+pub(super) async fn userinfo(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    let (handle, session) = spa.found(headers, Activity::Counts).await?;
+    let session = spa
+        .sessions
+        .fresh(session, &handle, &spa.session_policy, &spa.refresher)
+        .await
+        .map_err(|trouble| spa.token_trouble(trouble))?;
+    let subject = session.identity().subject.as_str();
+    match spa.provider.userinfo(session.access_token(), subject).await {
+        Ok(claims) => answers::json(&claims),
+        Err(UserinfoFailure::Call(failure)) => Err(answers::as_failure(&failure).into()),
+        Err(UserinfoFailure::TokenRejected) => {
+            tracing::warn!(app = %spa.app, reason = "userinfo.token_rejected", "the AS refused the access token");
+            Err(ErrorAnswer::new(ErrorCode::AuthorizationServerError).into())
+        }
+        Err(UserinfoFailure::Refused { reason }) => {
+            tracing::warn!(app = %spa.app, reason, "userinfo refused");
+            Err(ErrorAnswer::new(ErrorCode::AuthorizationServerError).into())
+        }
+    }
+}
+
+/// Renews the access token now. Pages need not: API calls renew it when it is due.
+#[utoipa::path(post, path = "/refresh", tag = "session", operation_id = "refresh",
+    responses(
+        (status = 200, description = "Renewed", body = Refreshed),
+        (status = 400, description = "`invalid_request`: parameters are not allowed, or the AS issued no refresh token", body = crate::web::ErrorBody),
+        (status = 401, description = "`session_missing`, `session_expired` or `reauthentication_required`", body = crate::web::ErrorBody),
+        (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
+        (status = 503, description = "`authorization_server_unavailable`, `token_unavailable` or `store_unavailable`; retry", body = crate::web::ErrorBody)))]
+pub(super) async fn refresh(
+    spa: &Spa,
+    headers: &HeaderMap,
+    form: &[u8],
+) -> Result<Response<Body>, Refusal> {
+    if !form.is_empty() {
+        return Err(ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("unknown").into());
+    }
+    let (handle, _) = spa.found(headers, Activity::Polls).await?;
+    let outcome = spa
+        .sessions
+        .refresh(&spa.app, &handle, &spa.session_policy, &spa.refresher, Cause::Demanded)
+        .await;
+    match outcome.into_result() {
+        Ok(session) => answers::json(&Refreshed {
+            access_token_expires_in: left(&session, spa.ambient.now()),
+        }),
+        Err(trouble) => Err(spa.token_trouble(trouble)),
+    }
+}
+
+/// The client's public keys, for the AS.
+#[utoipa::path(get, path = "/jwks", tag = "client", operation_id = "jwks",
+    responses((status = 200, description = "A JWK set with public members only", body = Object)))]
+pub(super) fn jwks(spa: &Spa) -> Response<Body> {
+    let document = jose::jwks_document(spa.provider.public_keys());
+    let mut response = Response::new(Body::from(document.to_string()));
+    let value = HeaderValue::from_static("application/jwk-set+json");
+    response.headers_mut().insert(CONTENT_TYPE, value);
+    response
+}
+
+impl Spa {
+    pub(super) async fn found(
+        &self,
+        headers: &HeaderMap,
+        activity: Activity,
+    ) -> Result<(Handle, Session), Refusal> {
+        let handle = self
+            .handle(headers)
+            .ok_or_else(|| self.without_session(FindError::NoSession(NoSession::Unknown)))?;
+        let session = self
+            .sessions
+            .find(&self.app, &handle, &self.session_policy, activity)
+            .await
+            .map_err(|error| self.without_session(error))?;
+        Ok((handle, session))
+    }
+
+    /// What is said when there is a session but no usable access token.
+    fn token_trouble(&self, trouble: TokenTrouble) -> Refusal {
+        match trouble {
+            TokenTrouble::GrantDead => {
+                self.gone(ErrorAnswer::new(ErrorCode::ReauthenticationRequired))
+            }
+            TokenTrouble::Exhausted => ErrorAnswer::new(ErrorCode::ReauthenticationRequired).into(),
+            TokenTrouble::NoRefreshToken => {
+                ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("no_refresh_token").into()
+            }
+            TokenTrouble::AsTrouble => {
+                ErrorAnswer::new(ErrorCode::AuthorizationServerUnavailable).into()
+            }
+            TokenTrouble::Unknown => ErrorAnswer::new(ErrorCode::TokenUnavailable).into(),
+            TokenTrouble::Ended(gone) => self.without_session(FindError::NoSession(gone)),
+            TokenTrouble::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable).into(),
+        }
+    }
+}
+
+fn left(session: &Session, now: UnixTime) -> Option<i64> {
+    session.access_expires().map(|until| until.since(now).max(0))
+}
