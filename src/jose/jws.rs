@@ -168,11 +168,7 @@ impl<'a> UnverifiedJws<'a> {
     /// Verifies the token. The allow-lists come first, so a key that names no `alg` cannot widen
     /// them; then one key is chosen by `kid`, type, curve, `alg`, `use` and `key_ops`; then its
     /// signature is checked (FAPI2-SP-5.4.3, JWT-3.1, JWK-SEL).
-    pub fn verify(
-        self,
-        keys: &KeySet,
-        policy: &JwsPolicy<'_>,
-    ) -> Result<VerifiedJws, JwsRejected> {
+    pub fn verify(self, keys: &KeySet, policy: &JwsPolicy<'_>) -> Result<VerifiedJws, JwsRejected> {
         let alg = JwsAlg::from_name(&self.header.alg)
             .filter(|alg| policy.algs.contains(alg))
             .ok_or(JwsRejected::AlgNotAllowed)?;

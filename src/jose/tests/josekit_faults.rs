@@ -35,7 +35,8 @@ fn fault_typ_is_never_checked() {
 
 #[test]
 fn fault_a_huge_exp_panics() {
-    for exp in ["1e300", "18446744073709551615", "18446744073709551616", "-1", "1e2", "253402300800"]
+    for exp in
+        ["1e300", "18446744073709551615", "18446744073709551616", "-1", "1e2", "253402300800"]
     {
         let token = es256_token(r#"{"alg":"ES256"}"#, format!(r#"{{"exp":{exp}}}"#));
         let verified = verify(&token, &all_keys(), &POLICY).unwrap();

@@ -167,8 +167,8 @@ fn claims_are_bounded_in_size_and_depth() {
     assert!(Claims::parse(of_size(16 * 1024).as_bytes()).is_ok());
     let rejected = Claims::parse(of_size(16 * 1024 + 1).as_bytes());
     assert_eq!(rejected, Err(ClaimsRejected::TooLarge));
-    let of_depth = |depth: usize| format!("{}{}", r#"{"x":"#.repeat(depth - 1), "{}")
-        + &"}".repeat(depth - 1);
+    let of_depth =
+        |depth: usize| format!("{}{}", r#"{"x":"#.repeat(depth - 1), "{}") + &"}".repeat(depth - 1);
     assert!(Claims::parse(of_depth(16).as_bytes()).is_ok());
     assert_eq!(Claims::parse(of_depth(17).as_bytes()), Err(ClaimsRejected::TooDeep));
     assert_eq!(Claims::parse(b"[]"), Err(ClaimsRejected::Malformed));
