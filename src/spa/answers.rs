@@ -12,7 +12,7 @@ use crate::{
     login::{Channel, LoginFailure},
     provider::{AsFailure, AsFailureKind},
     session::Session,
-    web::{Body, ErrorAnswer, ErrorCode},
+    web::{Body, ErrorAnswer, ErrorCode, Refusal},
 };
 
 /// Answer to `POST login/start`.
@@ -74,7 +74,7 @@ pub(super) struct LoggedOut {
 }
 
 /// A JSON answer; its `Content-Type` is exactly `application/json`.
-pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, super::Refusal> {
+pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
     let bytes = serde_json::to_vec(value).map_err(|_| ErrorAnswer::new(ErrorCode::ServerError))?;
     let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -5,13 +5,17 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{
-    Refusal, Spa, answers, page, pairs, see_other, with_cookies,
-    answers::{LoginStarted, SessionState},
+    Spa,
+    answers::{self, LoginStarted, SessionState},
+    page, pairs, see_other,
 };
 use crate::{
     login::{Answer, Ended, LoginFailure, Start, Started},
     protocol::transaction::Mode,
-    web::{Body, ErrorAnswer, ErrorCode, RequestId, SameSite, clear_cookie, set_cookie},
+    web::{
+        Body, ErrorAnswer, ErrorCode, Refusal, RequestId, SameSite, clear_cookie, set_cookie,
+        with_cookies,
+    },
 };
 
 /// Transaction cookies of script-driven logins come back by same-origin `fetch`, those of
@@ -153,7 +157,7 @@ impl Spa {
                 mode,
                 parameters,
                 transactions: self.transactions(headers),
-                current: self.handle(headers),
+                current: self.admission.handle(headers),
                 request_id: id.as_str(),
             })
             .await
@@ -164,24 +168,24 @@ impl Spa {
         started: &Started,
         mode: Mode,
     ) -> Result<Vec<HeaderValue>, ErrorAnswer> {
-        let name = self.cookies.transaction(&started.transaction_id);
+        let name = self.admission.cookies.transaction(&started.transaction_id);
         let set = set_cookie(&name, &started.sealed, Some(started.max_age), same_site(mode))
             .ok_or_else(|| self.cookie_too_large(&name))?;
         let evicted = started.evict.iter().filter_map(|id| {
             // Which mode it was started in is not known; a deletion works with either attribute.
-            clear_cookie(&self.cookies.transaction(id), same_site(mode))
+            clear_cookie(&self.admission.cookies.transaction(id), same_site(mode))
         });
         Ok(std::iter::once(set).chain(evicted).collect())
     }
 
     fn session_cookies(&self, ended: &Ended, mode: Mode) -> Result<Vec<HeaderValue>, ErrorAnswer> {
-        let name = &self.cookies.session;
+        let name = &self.admission.cookies.session;
         let max_age = ended.session.absolute_expires().since(self.ambient.now());
         let value = ended.handle.to_cookie_value();
         let session =
             set_cookie(name, &value, u64::try_from(max_age).ok(), SameSite::Strict)
                 .ok_or_else(|| self.cookie_too_large(name))?;
-        let done = clear_cookie(&self.cookies.transaction(&ended.transaction_id), same_site(mode));
+        let done = clear_cookie(&self.admission.cookies.transaction(&ended.transaction_id), same_site(mode));
         Ok(std::iter::once(session).chain(done).collect())
     }
 
@@ -197,7 +201,7 @@ impl Spa {
         let browsers_fault = answer.code().status() < StatusCode::INTERNAL_SERVER_ERROR;
         let cookies = used
             .filter(|_| browsers_fault)
-            .and_then(|id| clear_cookie(&self.cookies.transaction(&id), same_site(mode)))
+            .and_then(|id| clear_cookie(&self.admission.cookies.transaction(&id), same_site(mode)))
             .into_iter()
             .collect();
         Refusal { answer, cookies }

@@ -4,10 +4,16 @@
 use axum::response::Response;
 use http::HeaderMap;
 
-use super::{Refusal, Spa, answers, answers::LoggedOut, pairs, see_other, with_cookies};
+use super::{
+    Spa,
+    answers::{self, LoggedOut},
+    pairs, see_other,
+};
 use crate::{
     telemetry::{Action, AuditEvent, Outcome},
-    web::{Body, RequestId, SameSite, clear_cookie, cookie, set_cookie},
+    web::{
+        Body, Refusal, RequestId, SameSite, clear_cookie, cookie, set_cookie, with_cookies,
+    },
 };
 
 /// Ends the session. Where the AS keeps one too, `logout_url` leads there and back.
@@ -21,10 +27,10 @@ pub(super) async fn logout(
     headers: &HeaderMap,
     id: &RequestId,
 ) -> Result<Response<Body>, Refusal> {
-    let clear = clear_cookie(&spa.cookies.session, SameSite::Strict);
-    let Some(handle) = spa.handle(headers) else {
+    let clear = spa.admission.parting();
+    let Some(handle) = spa.admission.handle(headers) else {
         let answer = answers::json(&LoggedOut { logout_url: None })?;
-        return Ok(with_cookies(answer, clear.into_iter().collect()));
+        return Ok(with_cookies(answer, clear));
     };
     let left = spa
         .login
@@ -33,7 +39,7 @@ pub(super) async fn logout(
         .map_err(|failure| answers::login_failure(&failure))?;
     // A ticket that fits no cookie: the user is logged out here, and that is what counts.
     let ticket = left.ticket.and_then(|ticket| {
-        set_cookie(&spa.cookies.logout, &ticket, Some(left.max_age), SameSite::Lax)
+        set_cookie(&spa.admission.cookies.logout, &ticket, Some(left.max_age), SameSite::Lax)
     });
     let logout_url =
         ticket.is_some().then(|| format!("{}{}/logout/continue", spa.origin, spa.prefix));
@@ -45,13 +51,13 @@ pub(super) async fn logout(
 #[utoipa::path(get, path = "/logout/continue", tag = "navigation", operation_id = "logoutContinue",
     responses((status = 303, description = "To the AS, or home if there is nothing to end")))]
 pub(super) async fn logout_continue(spa: &Spa, headers: &HeaderMap) -> Response<Body> {
-    let Some(ticket) = cookie(headers, &spa.cookies.logout).one() else {
+    let Some(ticket) = cookie(headers, &spa.admission.cookies.logout).one() else {
         return spa.home();
     };
     match spa.login.take_leave(ticket).await {
         Ok(leave) => {
             let kept = set_cookie(
-                &spa.cookies.logout,
+                &spa.admission.cookies.logout,
                 &leave.ticket,
                 Some(leave.max_age),
                 SameSite::Lax,
@@ -83,7 +89,7 @@ pub(super) fn logout_callback(
         [(_, state)] => Some(state.as_str()),
         _ => None,
     };
-    let ticket = cookie(headers, &spa.cookies.logout).one();
+    let ticket = cookie(headers, &spa.admission.cookies.logout).one();
     let (outcome, reason) = if spa.login.came_home(ticket, state) {
         (Outcome::Success, "none")
     } else {
@@ -106,7 +112,7 @@ pub(super) fn logout_callback(
 
 impl Spa {
     fn home(&self) -> Response<Body> {
-        let clear = clear_cookie(&self.cookies.logout, SameSite::Lax);
+        let clear = clear_cookie(&self.admission.cookies.logout, SameSite::Lax);
         let response = see_other(&format!("{}{}", self.origin, self.post_logout_path));
         with_cookies(response, clear.into_iter().collect())
     }

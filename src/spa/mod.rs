@@ -22,14 +22,14 @@ use http_body_util::{BodyExt as _, Limited};
 use url::form_urlencoded;
 
 use crate::{
+    admission::Admission,
     clock::Ambient,
     login::{Login, SealedTransaction},
     provider::Provider,
-    session::{FindError, Handle, NoSession, Policy, Refresher, Sessions},
     telemetry::{Action, AuditEvent, Outcome, Telemetry},
     web::{
-        Body, CookieNames, CookieValue, ErrorAnswer, ErrorCode, Guard, GuardRejection, RequestId,
-        SameSite, Surface, clear_cookie, cookie, cookies_with_prefix, harden,
+        Body, ErrorAnswer, ErrorCode, Guard, GuardRejection, RequestId, Surface,
+        cookies_with_prefix, harden,
     },
 };
 
@@ -50,18 +50,12 @@ pub struct Spa {
     pub prefix: String,
     /// The door.
     pub guard: Guard,
-    /// The names of the app's cookies.
-    pub cookies: CookieNames,
+    /// From a cookie to a session.
+    pub admission: Arc<Admission>,
     /// Its logins.
     pub login: Arc<Login>,
-    /// Its sessions.
-    pub sessions: Arc<Sessions>,
-    /// How long they live.
-    pub session_policy: Policy,
     /// The AS as this app's client sees it.
     pub provider: Arc<Provider>,
-    /// How access tokens are renewed.
-    pub refresher: Arc<dyn Refresher>,
     /// Where a navigation login ends that did not say where to.
     pub default_return_to: String,
     /// Where a logout ends.
@@ -244,15 +238,8 @@ impl Spa {
         }
     }
 
-    fn handle(&self, headers: &HeaderMap) -> Option<Handle> {
-        match cookie(headers, &self.cookies.session) {
-            CookieValue::One(value) => Handle::parse(value),
-            CookieValue::Absent | CookieValue::Duplicate => None,
-        }
-    }
-
     fn transactions<'a>(&self, headers: &'a HeaderMap) -> Vec<SealedTransaction<'a>> {
-        let prefix = &self.cookies.transaction_prefix;
+        let prefix = &self.admission.cookies.transaction_prefix;
         cookies_with_prefix(headers, prefix)
             .into_iter()
             .filter_map(|(name, sealed)| {
@@ -260,51 +247,6 @@ impl Spa {
             })
             .collect()
     }
-
-    /// What is said when there is no session to work with. Only a session that is certainly gone
-    /// takes its cookie along; an outage touches nothing.
-    fn without_session(&self, error: FindError) -> Refusal {
-        match error {
-            FindError::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable).into(),
-            FindError::NoSession(gone) => {
-                let code = match gone {
-                    NoSession::Unknown => ErrorCode::SessionMissing,
-                    NoSession::IdleExpired | NoSession::AbsoluteExpired => ErrorCode::SessionExpired,
-                };
-                self.gone(ErrorAnswer::new(code))
-            }
-        }
-    }
-
-    fn gone(&self, answer: ErrorAnswer) -> Refusal {
-        let cookies = clear_cookie(&self.cookies.session, SameSite::Strict).into_iter().collect();
-        Refusal { answer, cookies }
-    }
-}
-
-/// A refusal together with the cookies it takes along.
-struct Refusal {
-    answer: ErrorAnswer,
-    cookies: Vec<HeaderValue>,
-}
-
-impl From<ErrorAnswer> for Refusal {
-    fn from(answer: ErrorAnswer) -> Self {
-        Self { answer, cookies: Vec::new() }
-    }
-}
-
-impl Refusal {
-    fn into_response(self, id: &RequestId) -> Response<Body> {
-        with_cookies(self.answer.into_response(id), self.cookies)
-    }
-}
-
-fn with_cookies(mut response: Response<Body>, cookies: Vec<HeaderValue>) -> Response<Body> {
-    for cookie in cookies {
-        response.headers_mut().append(http::header::SET_COOKIE, cookie);
-    }
-    response
 }
 
 /// 303, never 302 or 307: what carried a form must not be repeated (BCP-4.12).

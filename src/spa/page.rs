@@ -11,8 +11,8 @@ use http::{
     header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
 };
 
-use super::{Refusal, Spa, with_cookies};
-use crate::web::{Body, ErrorAnswer, ErrorCode, RequestId};
+use super::Spa;
+use crate::web::{Body, ErrorAnswer, ErrorCode, Refusal, RequestId, with_cookies};
 
 const STYLE: &str = ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1.5rem}h1{font-size:1.4rem}p.id{font:.85rem ui-monospace,monospace;opacity:.7}a{color:inherit;font-weight:600}";
 

@@ -5,16 +5,16 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 
 use super::{
-    Refusal, Spa,
+    Spa,
     answers::{self, Refreshed, SessionState},
-    with_cookies,
 };
 use crate::{
+    admission::Admission,
     clock::UnixTime,
     jose,
     provider::UserinfoFailure,
-    session::{Activity, Cause, FindError, Handle, NoSession, Session, TokenTrouble},
-    web::{Body, ErrorAnswer, ErrorCode},
+    session::{Activity, Cause, FindError, Session},
+    web::{Body, ErrorAnswer, ErrorCode, Refusal, with_cookies},
 };
 
 /// Whether somebody is logged in. Never extends the session, never starts a login.
@@ -24,22 +24,23 @@ use crate::{
         (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
         (status = 503, description = "`store_unavailable`; retry, the session is untouched", body = crate::web::ErrorBody)))]
 pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-    let Some(handle) = spa.handle(headers) else {
+    let Some(handle) = spa.admission.handle(headers) else {
         return answers::json(&SessionState::LOGGED_OUT);
     };
-    let found =
-        spa.sessions.find(&spa.app, &handle, &spa.session_policy, Activity::Polls).await;
-    match found {
+    let Admission { sessions, policy, .. } = &*spa.admission;
+    match sessions.find(&spa.app, &handle, policy, Activity::Polls).await {
+        // The same verdict an API call would get: no zombie that is logged in but useless.
         Ok(session) if session.is_exhausted(spa.ambient.now()) => {
-            // The same verdict an API call would get: no zombie that is logged in but useless.
             answers::json(&SessionState::LOGGED_OUT)
         }
         Ok(session) => answers::json(&SessionState::of(&session, spa.ambient.now())),
         Err(FindError::NoSession(_)) => {
-            let gone = spa.gone(ErrorAnswer::new(ErrorCode::SessionMissing));
-            Ok(with_cookies(answers::json(&SessionState::LOGGED_OUT)?, gone.cookies))
+            let state = answers::json(&SessionState::LOGGED_OUT)?;
+            Ok(with_cookies(state, spa.admission.parting()))
         }
-        Err(error @ FindError::StoreUnavailable) => Err(spa.without_session(error)),
+        Err(FindError::StoreUnavailable) => {
+            Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
+        }
     }
 }
 
@@ -52,12 +53,8 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
         (status = 502, description = "`authorization_server_error`", body = crate::web::ErrorBody),
         (status = 503, description = "Something behind the BFF is unavailable; retry", body = crate::web::ErrorBody)))]
 pub(super) async fn userinfo(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-    let (handle, session) = spa.found(headers, Activity::Counts).await?;
-    let session = spa
-        .sessions
-        .fresh(session, &handle, &spa.session_policy, &spa.refresher)
-        .await
-        .map_err(|trouble| spa.token_trouble(trouble))?;
+    let (handle, session) = spa.admission.session(headers, Activity::Counts).await?;
+    let session = spa.admission.with_token(&handle, session).await?;
     let subject = session.identity().subject.as_str();
     match spa.provider.userinfo(session.access_token(), subject).await {
         Ok(claims) => answers::json(&claims),
@@ -89,16 +86,12 @@ pub(super) async fn refresh(
     if !form.is_empty() {
         return Err(ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("unknown").into());
     }
-    let (handle, _) = spa.found(headers, Activity::Polls).await?;
-    let outcome = spa
-        .sessions
-        .refresh(&spa.app, &handle, &spa.session_policy, &spa.refresher, Cause::Demanded)
-        .await;
-    match outcome.into_result() {
+    let (handle, _) = spa.admission.session(headers, Activity::Polls).await?;
+    match spa.admission.renew(&handle, Cause::Demanded).await.into_result() {
         Ok(session) => answers::json(&Refreshed {
             access_token_expires_in: left(&session, spa.ambient.now()),
         }),
-        Err(trouble) => Err(spa.token_trouble(trouble)),
+        Err(trouble) => Err(spa.admission.trouble(trouble)),
     }
 }
 
@@ -111,43 +104,6 @@ pub(super) fn jwks(spa: &Spa) -> Response<Body> {
     let value = HeaderValue::from_static("application/jwk-set+json");
     response.headers_mut().insert(CONTENT_TYPE, value);
     response
-}
-
-impl Spa {
-    pub(super) async fn found(
-        &self,
-        headers: &HeaderMap,
-        activity: Activity,
-    ) -> Result<(Handle, Session), Refusal> {
-        let handle = self
-            .handle(headers)
-            .ok_or_else(|| self.without_session(FindError::NoSession(NoSession::Unknown)))?;
-        let session = self
-            .sessions
-            .find(&self.app, &handle, &self.session_policy, activity)
-            .await
-            .map_err(|error| self.without_session(error))?;
-        Ok((handle, session))
-    }
-
-    /// What is said when there is a session but no usable access token.
-    fn token_trouble(&self, trouble: TokenTrouble) -> Refusal {
-        match trouble {
-            TokenTrouble::GrantDead => {
-                self.gone(ErrorAnswer::new(ErrorCode::ReauthenticationRequired))
-            }
-            TokenTrouble::Exhausted => ErrorAnswer::new(ErrorCode::ReauthenticationRequired).into(),
-            TokenTrouble::NoRefreshToken => {
-                ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("no_refresh_token").into()
-            }
-            TokenTrouble::AsTrouble => {
-                ErrorAnswer::new(ErrorCode::AuthorizationServerUnavailable).into()
-            }
-            TokenTrouble::Unknown => ErrorAnswer::new(ErrorCode::TokenUnavailable).into(),
-            TokenTrouble::Ended(gone) => self.without_session(FindError::NoSession(gone)),
-            TokenTrouble::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable).into(),
-        }
-    }
 }
 
 fn left(session: &Session, now: UnixTime) -> Option<i64> {
