@@ -1,0 +1,146 @@
+//! Owns the commands as the operator types them, and what each prints.
+//! Must not know: OAuth, HTTP; `serve` only gets as far as sound settings here.
+
+mod check;
+mod keys;
+
+use std::{
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::json;
+
+pub use check::{AppSummary, CertificateSummary, ClientSummary, KeySummary, Summary, inspect};
+
+use crate::{
+    clock::Ambient,
+    config::{self, Faults, Settings},
+};
+
+/// Backend for Frontend with FAPI 2.0 Message Signing.
+#[derive(Debug, Parser)]
+#[command(name = "fapi-bff", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until told to stop.
+    Serve(ConfigArgument),
+    /// Check the configuration and every file it names, offline, and print what to register.
+    Check {
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// How to print the result.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Make and show keys.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+}
+
+/// Names the configuration.
+#[derive(Debug, clap::Args)]
+pub struct ConfigArgument {
+    /// The TOML file.
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// How to print a result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// One JSON object, for programs.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration is not usable.
+    Configuration(Faults),
+    /// Anything else, in words.
+    Other(String),
+    /// The command has printed why itself.
+    Reported,
+}
+
+impl Failure {
+    /// The process's exit code: 2 for a configuration fault, 1 for all else.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) | Self::Reported => 2,
+            Self::Other(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configuration(faults) => faults.fmt(f),
+            Self::Other(message) => f.write_str(message),
+            Self::Reported => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::Configuration(faults)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+/// Runs `check` or `keys`; `serve` returns the settings to serve with.
+pub fn run(
+    command: Command,
+    environment: impl IntoIterator<Item = (String, String)>,
+    ambient: &Ambient,
+    out: &mut impl Write,
+) -> Result<Option<Settings>, Failure> {
+    let load = |config: &ConfigArgument| -> Result<(Settings, Summary), Faults> {
+        let settings = config::load(&config.config, environment)?;
+        let summary = inspect(&settings, ambient.now())?;
+        Ok((settings, summary))
+    };
+    match command {
+        Command::Serve(config) => return Ok(Some(load(&config)?.0)),
+        Command::Check { config, format: Format::Text } => write!(out, "{}", load(&config)?.1)?,
+        Command::Check { config, format: Format::Json } => {
+            let result = load(&config);
+            let report = match &result {
+                Ok((_, Summary { apps, clients })) => {
+                    json!({ "ok": true, "apps": apps, "clients": clients })
+                }
+                Err(faults) => json!({ "ok": false, "faults": faults }),
+            };
+            writeln!(out, "{report:#}")?;
+            result.map_err(|_| Failure::Reported)?;
+        }
+        Command::Keys(keys::Keys::Public { config, client }) => {
+            let (settings, _) = load(&config)?;
+            writeln!(out, "{:#}", keys::public(&settings, client.as_deref())?)?;
+        }
+        Command::Keys(command) => keys::make(&command, ambient, out)?,
+    }
+    Ok(None)
+}

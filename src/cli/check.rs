@@ -1,0 +1,237 @@
+//! Owns the judgement of credentials beyond their files' form, and the summary of what to register.
+//! Must not know: how settings are written.
+
+use std::{fmt, path::Path};
+
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::CertifiedKey,
+};
+use serde::Serialize;
+use x509_parser::parse_x509_certificate;
+
+use crate::{
+    clock::UnixTime,
+    config::{Client, Fault, Faults, KeyFile, Settings, Source, TlsFiles},
+    jose::{JwsAlg, Signer as _, SoftwareSigner},
+};
+
+/// What an authorization server's administrator has to know.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Summary {
+    /// Per app, what its client must have registered.
+    pub apps: Vec<AppSummary>,
+    /// Per client, its credentials.
+    pub clients: Vec<ClientSummary>,
+}
+
+/// The URLs of an app.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AppSummary {
+    /// The app's name.
+    pub app: String,
+    /// The client it uses.
+    pub client: String,
+    /// All of these are sent.
+    pub redirect_uris: [String; 2],
+    /// Sent at logout.
+    pub post_logout_redirect_uri: String,
+    /// Where the client's public keys are.
+    pub jwks_uri: String,
+}
+
+/// The credentials of a client.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ClientSummary {
+    /// The client's name in the configuration.
+    pub client: String,
+    /// The issuer it is registered at.
+    pub issuer: String,
+    /// `client_id` there.
+    pub client_id: String,
+    /// How the client authenticates.
+    pub token_endpoint_auth_method: &'static str,
+    /// Its signing keys.
+    pub keys: Vec<KeySummary>,
+    /// Its TLS client certificate.
+    pub certificate: CertificateSummary,
+}
+
+/// A signing key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct KeySummary {
+    /// `client_assertion` or `request_object`.
+    pub purpose: &'static str,
+    /// Its name in the published key set.
+    pub kid: String,
+    /// The algorithm it signs with.
+    pub alg: &'static str,
+}
+
+/// A certificate.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct CertificateSummary {
+    /// Subject distinguished name.
+    pub subject: String,
+    /// Last second of validity, RFC 3339.
+    pub not_after: String,
+}
+
+/// Judges every key and certificate of sound settings and says what to register.
+///
+/// # Errors
+/// One fault per key or certificate that cannot be used at `now`.
+pub fn inspect(settings: &Settings, now: UnixTime) -> Result<Summary, Faults> {
+    let mut faults = Vec::new();
+    if let Some(tls) = &settings.server.tls {
+        certificate("server.tls", tls, now).map_err(|fault| faults.push(fault)).ok();
+    }
+    let mut clients = Vec::new();
+    for (name, client) in &settings.clients {
+        let path = format!("clients.{name}");
+        let keys = signers(&path, client).map_err(|found| faults.extend(found));
+        let tls = certificate(&format!("{path}.tls_identity"), &client.tls_identity, now)
+            .map_err(|fault| faults.push(fault));
+        let issuer =
+            settings.providers.get(&client.provider).map(|provider| provider.issuer.clone());
+        if let (Ok(keys), Ok(certificate)) = (keys, tls) {
+            clients.push(ClientSummary {
+                client: name.clone(),
+                issuer: issuer.unwrap_or_default(),
+                client_id: client.client_id.clone(),
+                token_endpoint_auth_method: "private_key_jwt",
+                keys: keys
+                    .iter()
+                    .map(|(purpose, signer)| KeySummary {
+                        purpose,
+                        kid: signer.kid().to_owned(),
+                        alg: signer.alg().name(),
+                    })
+                    .collect(),
+                certificate,
+            });
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Faults::new(faults));
+    }
+    let apps = settings.apps.iter().map(|(name, app)| AppSummary {
+        app: name.clone(),
+        client: app.client.clone(),
+        redirect_uris: app.redirect_uris(),
+        post_logout_redirect_uri: app.post_logout_redirect_uri(),
+        jwks_uri: app.jwks_uri(),
+    });
+    Ok(Summary { apps: apps.collect(), clients })
+}
+
+/// A client's signing keys with their purposes.
+pub(super) fn signers(
+    path: &str,
+    client: &Client,
+) -> Result<Vec<(&'static str, SoftwareSigner)>, Vec<Fault>> {
+    let files = [
+        ("client_assertion", "client_assertion_key", Some(&client.client_assertion_key)),
+        ("request_object", "request_object_key", client.request_object_key.as_ref()),
+    ];
+    let (mut signers, mut faults) = (Vec::new(), Vec::new());
+    for (purpose, key, file) in files {
+        let Some(file) = file else { continue };
+        match signer(&format!("{path}.{key}"), file) {
+            Ok(signer) => signers.push((purpose, signer)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() { Ok(signers) } else { Err(faults) }
+}
+
+fn signer(path: &str, file: &KeyFile) -> Result<SoftwareSigner, Fault> {
+    let alg = file.alg.as_deref().and_then(JwsAlg::from_name);
+    let signer = SoftwareSigner::from_file_bytes(file.bytes.expose(), alg).map_err(|error| {
+        let remedy = "name a file with one PKCS#8 PEM key or private JWK: P-256, Ed25519, or RSA of 2048 bits or more";
+        fault(path, &file.path, format!("the key cannot be used: {error}"), remedy)
+    })?;
+    if signer.alg() == JwsAlg::Rs256 {
+        let message = "RS256 is not allowed (FAPI2-SP-5.4.1)".to_owned();
+        return Err(fault(
+            path,
+            &file.path,
+            message,
+            "remove `alg` from the JWK, or set it to PS256",
+        ));
+    }
+    Ok(signer)
+}
+
+fn certificate(path: &str, files: &TlsFiles, now: UnixTime) -> Result<CertificateSummary, Fault> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&files.certificate_pem).flatten().collect();
+    let leaf =
+        chain.first().and_then(|leaf| parse_x509_certificate(leaf).ok()).map(|(_, leaf)| leaf);
+    let unusable = |message: String, remedy: &str| fault(path, &files.certificate, message, remedy);
+    let Some(leaf) = leaf else {
+        return Err(unusable(
+            "the first certificate cannot be parsed".to_owned(),
+            "replace the file",
+        ));
+    };
+    let (from, to) =
+        (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
+    let summary = CertificateSummary {
+        subject: leaf.subject().to_string(),
+        not_after: UnixTime::new(to).rfc3339(),
+    };
+    if now.as_i64() > to {
+        let message = format!("the certificate expired at {}", summary.not_after);
+        return Err(unusable(message, "replace it"));
+    }
+    if now.as_i64() < from {
+        let message =
+            format!("the certificate is not valid before {}", UnixTime::new(from).rfc3339());
+        return Err(unusable(message, "replace it, or correct this host's clock"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(files.private_key_pem.expose()).map_err(|_| {
+        fault(
+            path,
+            &files.private_key,
+            "the private key cannot be parsed".to_owned(),
+            "replace the file",
+        )
+    })?;
+    // Also compares the key with the leaf.
+    CertifiedKey::from_der(chain.clone(), key, &rustls::crypto::aws_lc_rs::default_provider())
+        .map_err(|error| {
+            let message = format!("certificate and private key cannot be used together: {error}");
+            unusable(message, "name the key that belongs to the first certificate of the file")
+        })?;
+    Ok(summary)
+}
+
+fn fault(path: &str, file: &Path, message: String, remedy: &str) -> Fault {
+    let source = Source::File { name: file.display().to_string(), line: None };
+    Fault { path: path.to_owned(), source, message, remedy: remedy.to_owned() }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The configuration is sound. Register at the authorization server:")?;
+        for client in &self.clients {
+            writeln!(f, "\nclient {} ({} at {})", client.client, client.client_id, client.issuer)?;
+            writeln!(f, "  token_endpoint_auth_method  {}", client.token_endpoint_auth_method)?;
+            writeln!(f, "  tls_client_certificate_bound_access_tokens  true")?;
+            for KeySummary { purpose, kid, alg } in &client.keys {
+                writeln!(f, "  {purpose} key  {alg}  kid {kid}")?;
+            }
+            let CertificateSummary { subject, not_after } = &client.certificate;
+            writeln!(f, "  certificate  {subject}  valid until {not_after}")?;
+        }
+        for app in &self.apps {
+            writeln!(f, "\napp {} (client {})", app.app, app.client)?;
+            for uri in &app.redirect_uris {
+                writeln!(f, "  redirect_uri              {uri}")?;
+            }
+            writeln!(f, "  post_logout_redirect_uri  {}", app.post_logout_redirect_uri)?;
+            writeln!(f, "  jwks_uri                  {}", app.jwks_uri)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,316 @@
+//! Owns the settings of single-page applications: login, session, routes.
+//! Must not know: authorization servers beyond a client's name.
+
+use http::{HeaderName, Method};
+use url::Url;
+
+use super::{
+    cross::{AppFacts, Facts},
+    parties,
+    reader::{Section, Setting, quoted},
+    settings::{Access, App, LoginSettings, Network, Route, SessionSettings, TokenPolicy},
+    values::{
+        choice, duration, filled_list, host_allowed, hours, in_words, integer, list,
+        local_reference, minutes, networks, parsed, path_prefix, plain_url, seconds, size, token,
+    },
+};
+
+/// Authorization parameters a browser may set: none of them touches security.
+const PARAMETERS: [&str; 7] =
+    ["acr_values", "display", "login_hint", "max_age", "prompt", "scope", "ui_locales"];
+
+const METHODS: [(&str, &Method); 7] = [
+    ("GET", &Method::GET),
+    ("HEAD", &Method::HEAD),
+    ("POST", &Method::POST),
+    ("PUT", &Method::PUT),
+    ("PATCH", &Method::PATCH),
+    ("DELETE", &Method::DELETE),
+    ("OPTIONS", &Method::OPTIONS),
+];
+
+const CLAIMS: [&str; 9] = [
+    "sub",
+    "name",
+    "given_name",
+    "family_name",
+    "preferred_username",
+    "email",
+    "locale",
+    "acr",
+    "auth_time",
+];
+
+pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Option<App> {
+    let s = &mut section;
+    let client = facts.reference(s, "client", facts.clients.keys());
+    let origin = s.required(
+        "origin",
+        "write the origin the SPA is served from, such as \"https://app.example.com\"",
+        origin,
+    );
+    let prefix = s.or("prefix", "/bff".to_owned(), prefix);
+    let default_headers =
+        || ["x-bff-csrf", "token-handler-version"].map(HeaderName::from_static).to_vec();
+    let csrf_headers = s.or("csrf_headers", default_headers(), |s| filled_list(s, csrf_header));
+    let login_section = s.section("login");
+    let redirect_place = login_section.place_of("redirect_path");
+    let login = login(login_section);
+    let session = session(s.section("session"));
+    let (places, routes): (Vec<_>, Vec<_>) =
+        s.optional("routes", routes).unwrap_or_default().into_iter().unzip();
+    facts.apps.insert(
+        name.to_owned(),
+        AppFacts {
+            client: client.clone(),
+            origin: origin.clone(),
+            prefix: prefix.clone(),
+            redirect_path: login.redirect_path.clone(),
+            routes: places,
+            prefix_place: s.place_of("prefix"),
+            redirect_place,
+        },
+    );
+    section.finish();
+    let routes = routes.into_iter().collect::<Option<Vec<_>>>();
+    Some(App {
+        client: client?,
+        origin: origin?,
+        prefix,
+        csrf_headers,
+        login,
+        session,
+        routes: routes?,
+    })
+}
+
+fn origin(setting: &Setting<'_>) -> Option<String> {
+    let remedy =
+        "write scheme, host and non-default port only, in lower case: \"https://app.example.com\"";
+    let (text, url) = plain_url(setting, remedy)?;
+    if url.scheme() != "https" {
+        return setting.wrong("is not an https origin (FAPI2-SP-5.2.1-1)", remedy);
+    }
+    let exact = url.origin().ascii_serialization();
+    if text != exact {
+        return setting.wrong(
+            format!("{} is not an exact origin", quoted(&text)),
+            format!("write \"{exact}\""),
+        );
+    }
+    Some(text)
+}
+
+fn prefix(setting: &Setting<'_>) -> Option<String> {
+    let prefix = path_prefix(setting)?;
+    if prefix == "/" {
+        return setting
+            .wrong("leaves no path to the SPA", "write a path of its own, such as \"/bff\"");
+    }
+    Some(prefix)
+}
+
+/// A header that makes a cross-origin request need a preflight (BFF-6.1.3.3.2-1).
+fn csrf_header(setting: &Setting<'_>) -> Option<HeaderName> {
+    const TAKEN: [&str; 12] = [
+        "accept",
+        "accept-language",
+        "authorization",
+        "connection",
+        "content-language",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "origin",
+        "range",
+        "referer",
+    ];
+    let remedy = "write a header name of your own, such as \"x-bff-csrf\"";
+    let name: HeaderName = parsed(setting, "a header name", remedy)?;
+    let text = name.as_str();
+    if TAKEN.contains(&text) || text.starts_with("sec-") || text.starts_with("proxy-") {
+        return setting.wrong(
+            format!(
+                "`{text}` can be sent across origins or is the browser's own, so it proves nothing"
+            ),
+            remedy,
+        );
+    }
+    Some(name)
+}
+
+fn login(mut section: Section<'_>) -> LoginSettings {
+    let s = &mut section;
+    let choices = PARAMETERS.map(|name| (name, name));
+    let parameters =
+        s.or("allowed_parameters", Vec::new(), |s| list(s, |item| choice(item, &choices)));
+    let acr_values = s.or("acr_values", Vec::new(), |s| list(s, token));
+    let require_acr = s.flag("require_acr", false);
+    if require_acr && !s.has("acr_values") {
+        let remedy = "list the accepted values in acr_values, or remove require_acr";
+        s.place_of("require_acr").report(
+            s.report,
+            "requires one of acr_values, and there are none",
+            remedy,
+        );
+    }
+    let login = LoginSettings {
+        redirect_path: s.or("redirect_path", "/".to_owned(), path_prefix),
+        allowed_parameters: parameters.into_iter().map(str::to_owned).collect(),
+        acr_values,
+        max_age: s
+            .optional("max_age", |s| duration(s, seconds(0)..=hours(24 * 365)))
+            .and_then(|age| u32::try_from(age.as_secs()).ok()),
+        require_acr,
+        default_return_to: s.or("default_return_to", "/".to_owned(), local_reference),
+        post_logout_path: s.or("post_logout_path", "/".to_owned(), local_reference),
+        transaction_lifetime: s
+            .or("transaction_lifetime", minutes(10), |s| duration(s, minutes(1)..=minutes(30))),
+        max_transactions: s.or("max_transactions", 5, |s| integer(s, 1..=20)),
+    };
+    section.finish();
+    login
+}
+
+fn session(mut section: Section<'_>) -> SessionSettings {
+    let s = &mut section;
+    let idle = s.or("idle", minutes(15), |s| duration(s, minutes(1)..=hours(24)));
+    let absolute = s.or("absolute", hours(8), |s| duration(s, minutes(1)..=hours(24 * 7)));
+    if idle > absolute {
+        let key = if s.has("idle") { "idle" } else { "absolute" };
+        let message = format!(
+            "idle ({}) is longer than absolute ({}) (SES-7.3)",
+            in_words(idle),
+            in_words(absolute)
+        );
+        s.place_of(key).report(s.report, message, "shorten idle or lengthen absolute");
+    }
+    let session = SessionSettings {
+        idle,
+        absolute,
+        claims: s.or("claims", CLAIMS.map(str::to_owned).to_vec(), parties::claims),
+        refresh_ahead: s
+            .or("refresh_ahead", seconds(30), |s| duration(s, seconds(0)..=minutes(10))),
+        revoke_on_logout: s.flag("revoke_on_logout", true),
+    };
+    section.finish();
+    session
+}
+
+/// A route's path and place, for comparison with others, whether or not the rest of it is sound.
+type Placed = (Option<(String, super::reader::Place)>, Option<Route>);
+
+fn routes(setting: &Setting<'_>) -> Option<Vec<Placed>> {
+    let items = setting.items()?;
+    Some(items.iter().map(|item| item.table().map_or((None, None), route)).collect())
+}
+
+fn route(mut section: Section<'_>) -> Placed {
+    let s = &mut section;
+    let path = s.required(
+        "path",
+        "write the path prefix to forward, such as \"/api/accounts\"",
+        path_prefix,
+    );
+    let allowed = s.or("networks", vec![Network::Public], networks);
+    let upstream = s.required(
+        "upstream",
+        "write the upstream's base URL, such as \"https://accounts.internal.example\"",
+        |s| upstream(s, &allowed),
+    );
+    let access = access(s);
+    let methods = s.or("methods", vec![Method::GET, Method::HEAD], |setting| {
+        filled_list(setting, |item| method(item, access))
+    });
+    let (trust_roots, system_roots) = parties::trust(s);
+    let encrypted = upstream.as_ref().is_none_or(|upstream| upstream.scheme() == "https");
+    let with_token = access == Access::Session { token: TokenPolicy::User };
+    let present_client_certificate = s.flag("present_client_certificate", with_token && encrypted);
+    if present_client_certificate && !encrypted {
+        let message = "a certificate cannot be presented over plain HTTP";
+        s.place_of("present_client_certificate").report(
+            s.report,
+            message,
+            "remove it, or use an https upstream",
+        );
+    }
+    let connect_timeout =
+        s.or("connect_timeout", seconds(3), |s| duration(s, seconds(1)..=minutes(1)));
+    let first_byte_timeout =
+        s.or("first_byte_timeout", seconds(30), |s| duration(s, seconds(1)..=minutes(10)));
+    let idle_timeout = s.or("idle_timeout", seconds(60), |s| duration(s, seconds(1)..=hours(1)));
+    let request_body_limit = s.or("request_body_limit", 10 << 20, |s| size(s, 10 << 30));
+    let place = path.clone().map(|path| (path, s.place_of("path")));
+    section.finish();
+    let route = path.zip(upstream).map(|(path, upstream)| Route {
+        path,
+        upstream,
+        methods,
+        access,
+        trust_roots,
+        system_roots,
+        networks: allowed,
+        present_client_certificate,
+        connect_timeout,
+        first_byte_timeout,
+        idle_timeout,
+        request_body_limit,
+    });
+    (place, route)
+}
+
+/// The one upstream of a route: nothing in a request can change it (BFF-6.1.3.6-1).
+fn upstream(setting: &Setting<'_>, allowed: &[Network]) -> Option<Url> {
+    let remedy = "write an https URL without user name, query and fragment; http only to a loopback address, with networks = [\"loopback\"]";
+    let (_, url) = plain_url(setting, remedy)?;
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        _ => false,
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        "http" => {
+            return setting.wrong(
+                "is plain HTTP to something that is not a loopback address (FAPI2-SP-5.2.1-1)",
+                remedy,
+            );
+        }
+        _ => return setting.wrong("is neither https nor http", remedy),
+    }
+    host_allowed(setting, &url, allowed)?;
+    Some(url)
+}
+
+fn access(s: &mut Section<'_>) -> Access {
+    let public = s.or("access", false, |s| choice(s, &[("session", false), ("public", true)]));
+    let token = s.optional("token", |s| {
+        choice(s, &[("user", TokenPolicy::User), ("none", TokenPolicy::None)])
+    });
+    match token {
+        Some(TokenPolicy::User) if public => {
+            let remedy = "remove token, or set access = \"session\"";
+            s.place_of("token").report(
+                s.report,
+                "a public route has no user whose token could be sent",
+                remedy,
+            );
+            Access::Public
+        }
+        _ if public => Access::Public,
+        token => Access::Session { token: token.unwrap_or(TokenPolicy::User) },
+    }
+}
+
+fn method(setting: &Setting<'_>, access: Access) -> Option<Method> {
+    let method = choice(setting, &METHODS)?;
+    if access == Access::Public && *method != Method::GET && *method != Method::HEAD {
+        return setting.wrong(
+            format!("a public route cannot let {method} through"),
+            "remove it, or set access = \"session\"",
+        );
+    }
+    Some(method.clone())
+}

@@ -1,0 +1,229 @@
+//! Owns what settings demand of each other: names that must exist, paths that must not meet.
+//! Must not know: how a single value is read.
+
+use std::collections::BTreeMap;
+
+use url::Url;
+
+use super::reader::{Place, Report, Section, Setting};
+
+/// What the comparisons need, kept even of entries that have other mistakes, so that all are told at once.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) providers: BTreeMap<String, ProviderFacts>,
+    pub(super) clients: BTreeMap<String, ClientFacts>,
+    pub(super) apps: BTreeMap<String, AppFacts>,
+}
+
+#[derive(Debug)]
+pub(super) struct ProviderFacts {
+    pub(super) issuer: Option<String>,
+    pub(super) place: Place,
+}
+
+#[derive(Debug)]
+pub(super) struct ClientFacts {
+    pub(super) provider: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct AppFacts {
+    pub(super) client: Option<String>,
+    pub(super) origin: Option<String>,
+    pub(super) prefix: String,
+    pub(super) redirect_path: String,
+    pub(super) routes: Vec<Option<(String, Place)>>,
+    pub(super) prefix_place: Place,
+    pub(super) redirect_place: Place,
+}
+
+impl Facts {
+    /// A name that must exist; the only one there is goes without saying.
+    pub(super) fn reference<'n>(
+        &self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        names: impl ExactSizeIterator<Item = &'n String>,
+    ) -> Option<String> {
+        let names: Vec<&String> = names.collect();
+        let known = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+        if section.has(key) {
+            return section.optional(key, |setting: &Setting<'_>| {
+                let name = setting.text()?;
+                if names.iter().any(|known| **known == name) {
+                    return Some(name);
+                }
+                let remedy = if known.is_empty() {
+                    format!("configure a {key}")
+                } else {
+                    format!("write {known}")
+                };
+                setting.wrong(format!("there is no {key} of this name"), remedy)
+            });
+        }
+        // Marks the key as known.
+        section.optional(key, |_| None::<()>);
+        match names.as_slice() {
+            [] => None, // that there is none at all has been said
+            [only] => Some((*only).clone()),
+            _ => {
+                section.missing(key, &format!("there are several; write {known}"));
+                None
+            }
+        }
+    }
+
+    /// Compares everything with everything.
+    pub(super) fn check(&self, report: &Report) {
+        self.issuers_differ(report);
+        for (name, app) in &self.apps {
+            app.paths_are_apart(report);
+            for (other_name, other) in self.apps.range::<String, _>(..name) {
+                self.apps_are_apart((name, app), (other_name, other), report);
+            }
+        }
+    }
+
+    fn issuers_differ(&self, report: &Report) {
+        for (name, provider) in &self.providers {
+            for (other, earlier) in self.providers.range::<String, _>(..name) {
+                if provider.issuer.is_some() && provider.issuer == earlier.issuer {
+                    let remedy = format!(
+                        "keep one provider and let several clients use it (providers.{other})"
+                    );
+                    provider.place.report(
+                        report,
+                        format!("providers.{other} has the same issuer"),
+                        remedy,
+                    );
+                }
+            }
+        }
+    }
+
+    fn apps_are_apart(
+        &self,
+        (name, app): (&str, &AppFacts),
+        (other_name, other): (&str, &AppFacts),
+        report: &Report,
+    ) {
+        let (Some(origin), Some(other_origin)) = (&app.origin, &other.origin) else { return };
+        // Cookies know hosts, not ports; theirs are named after the app, with suffixes.
+        let extends = |long: &str, short: &str| {
+            long.strip_prefix(short).is_some_and(|rest| rest.starts_with('-'))
+        };
+        if host(origin) == host(other_origin)
+            && (extends(name, other_name) || extends(other_name, name))
+        {
+            let place =
+                Place { path: format!("apps.{name}"), source: app.prefix_place.source.clone() };
+            let message = format!(
+                "its cookie names could be taken for those of apps.{other_name} on the same host"
+            );
+            place.report(
+                report,
+                message,
+                "rename one of them so that neither name continues the other after a hyphen",
+            );
+        }
+        if origin != other_origin {
+            return;
+        }
+        if covers(&app.prefix, &other.prefix) || covers(&other.prefix, &app.prefix) {
+            let message = format!(
+                "overlaps with the prefix {} of apps.{other_name} on the same origin",
+                other.prefix
+            );
+            app.prefix_place.report(
+                report,
+                message,
+                "give each app on an origin a prefix of its own",
+            );
+        }
+        for (path, place) in app.routes.iter().flatten() {
+            if other.routes.iter().flatten().any(|(other_path, _)| other_path == path) {
+                let message =
+                    format!("{path} is also a route of apps.{other_name} on the same origin");
+                place.report(report, message, "give each route on an origin a path of its own");
+            }
+            if meets_prefix(path, &other.prefix) {
+                let message = format!(
+                    "{path} overlaps with the prefix {} of apps.{other_name}",
+                    other.prefix
+                );
+                place.report(report, message, "move the route or the prefix");
+            }
+        }
+        for (path, place) in other.routes.iter().flatten() {
+            if meets_prefix(path, &app.prefix) {
+                let message =
+                    format!("{path} overlaps with the prefix {} of apps.{name}", app.prefix);
+                place.report(report, message, "move the route or the prefix");
+            }
+        }
+        if app.redirect_path == other.redirect_path
+            && let (Some(issuer), Some(other_issuer)) = (self.issuer(app), self.issuer(other))
+            && issuer != other_issuer
+        {
+            let message = format!(
+                "{origin}{} would be the redirect URI of two issuers, with apps.{other_name} (FAPI1-BASE-5.2.3-3)",
+                app.redirect_path
+            );
+            app.redirect_place.report(
+                report,
+                message,
+                "give one of the apps another login.redirect_path",
+            );
+        }
+    }
+
+    fn issuer(&self, app: &AppFacts) -> Option<&str> {
+        let client = self.clients.get(app.client.as_ref()?)?;
+        self.providers.get(client.provider.as_ref()?)?.issuer.as_deref()
+    }
+}
+
+impl AppFacts {
+    fn paths_are_apart(&self, report: &Report) {
+        if covers(&self.prefix, &self.redirect_path) {
+            let message =
+                format!("{} lies under the app's prefix {}", self.redirect_path, self.prefix);
+            self.redirect_place.report(
+                report,
+                message,
+                "name a page of the SPA; our own callback needs no setting",
+            );
+        }
+        for (index, (path, place)) in
+            self.routes.iter().enumerate().filter_map(|(i, route)| Some((i, route.as_ref()?)))
+        {
+            if self.routes.iter().take(index).flatten().any(|(earlier, _)| earlier == path) {
+                place.report(
+                    report,
+                    format!("{path} is the path of two routes"),
+                    "merge the routes or change one path",
+                );
+            }
+            if meets_prefix(path, &self.prefix) {
+                let message = format!("{path} overlaps with the app's prefix {}", self.prefix);
+                place.report(report, message, "move the route or the prefix");
+            }
+        }
+    }
+}
+
+fn host(origin: &str) -> Option<String> {
+    Url::parse(origin).ok()?.host_str().map(str::to_owned)
+}
+
+/// Whether `path` is `prefix` or lies under it.
+fn covers(prefix: &str, path: &str) -> bool {
+    prefix == "/"
+        || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a route and an app's prefix compete. A route `/` (the SPA's own files) does not: whatever is
+/// more special wins, and it is nobody's typing mistake.
+fn meets_prefix(route: &str, prefix: &str) -> bool {
+    route != "/" && (covers(prefix, route) || covers(route, prefix))
+}

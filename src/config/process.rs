@@ -1,0 +1,101 @@
+//! Owns the settings of the process itself: listeners, store, logs.
+//! Must not know: OAuth, apps.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    files,
+    reader::Section,
+    settings::{Admin, AuditSink, Log, LogFormat, Server, Store},
+    values::{
+        choice, duration, hours, integer, list, minutes, network_range, seconds, socket_address,
+    },
+};
+
+pub(super) fn server(mut section: Section<'_>) -> Option<Server> {
+    let s = &mut section;
+    let plain_http = s.flag("plain_http", false);
+    let listen = s.required(
+        "listen",
+        "name the address and port browsers connect to, such as \"0.0.0.0:8443\"",
+        socket_address,
+    );
+    let tls = s.optional("tls", files::tls_files);
+    if plain_http && s.has("tls") {
+        let remedy =
+            "remove plain_http to serve TLS, or tls to serve plain HTTP on a loopback address";
+        s.place_of("plain_http").report(s.report, "contradicts tls", remedy);
+    } else if plain_http && listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+        let message = "plain HTTP is served on loopback addresses only (FAPI2-SP-5.2.1-1)";
+        let remedy = "listen on 127.0.0.1 or [::1] behind the TLS terminator, or configure tls and remove plain_http";
+        s.place_of("listen").report(s.report, message, remedy);
+    } else if !plain_http && !s.has("tls") {
+        s.missing("tls", "set tls = { certificate = \"…\", private_key = \"…\" }; behind a TLS terminator on the same host set plain_http = true");
+    }
+    let server = listen.map(|listen| Server {
+        listen,
+        tls,
+        trusted_proxies: s.or("trusted_proxies", Vec::new(), |s| list(s, network_range)),
+        first_byte_timeout: s
+            .or("first_byte_timeout", seconds(5), |s| duration(s, seconds(1)..=minutes(1))),
+        header_timeout: s
+            .or("header_timeout", seconds(5), |s| duration(s, seconds(1)..=minutes(1))),
+        idle_timeout: s.or("idle_timeout", seconds(75), |s| duration(s, seconds(1)..=hours(1))),
+        max_connections: s.or("max_connections", 10_000, |s| integer(s, 1..=1_000_000)),
+        drain_timeout: s
+            .or("drain_timeout", seconds(20), |s| duration(s, seconds(0)..=minutes(10))),
+    });
+    section.finish();
+    server
+}
+
+pub(super) fn admin(mut section: Section<'_>) -> Admin {
+    let s = &mut section;
+    let allow_remote = s.flag("allow_remote", false);
+    let listen =
+        s.or("listen", SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090), socket_address);
+    if !allow_remote && !listen.ip().is_loopback() {
+        let message = "metrics and session administration would be reachable from other hosts";
+        let remedy =
+            "listen on 127.0.0.1 or [::1], or set allow_remote = true if the network protects it";
+        s.place_of("listen").report(s.report, message, remedy);
+    }
+    section.finish();
+    Admin { listen }
+}
+
+pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
+    let s = &mut section;
+    s.or("kind", (), |s| choice(s, &[("embedded", ())]));
+    let path = s.required(
+        "path",
+        "name the file sessions are kept in, such as \"sessions.db\"",
+        files::path,
+    );
+    let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
+    let server_key = s.required("server_key_file", key_remedy, files::server_key);
+    section.finish();
+    Some(Store::Embedded { path: path?, server_key: server_key? })
+}
+
+pub(super) fn log(mut section: Section<'_>) -> Log {
+    let s = &mut section;
+    let level = s.or("level", "info".to_owned(), |setting| {
+        let text = setting.text()?;
+        match EnvFilter::try_new(&text) {
+            Ok(_) => Some(text),
+            Err(error) => setting.wrong(
+                format!("is not a filter: {error}"),
+                "write error, warn, info, debug or trace, or a list such as \"info,fapi_bff::proxy=debug\"",
+            ),
+        }
+    });
+    let format = s.or("format", LogFormat::Json, |s| {
+        choice(s, &[("json", LogFormat::Json), ("text", LogFormat::Text)])
+    });
+    let audit = s.optional("audit_file", files::path).map_or(AuditSink::Stdout, AuditSink::File);
+    section.finish();
+    Log { level, format, audit }
+}

@@ -1,0 +1,464 @@
+//! Owns the validated settings as the rest of the server sees them: plain values, units in the types,
+//! secrets redacted. Must not know: TOML, environment variables, how a value got here.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use http::{HeaderName, Method};
+use ipnet::IpNet;
+use url::Url;
+use zeroize::Zeroizing;
+
+/// Everything one process needs to know, consistent in itself.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The public listener.
+    pub server: Server,
+    /// The listener for metrics, health and session administration.
+    pub admin: Admin,
+    /// Where sessions live.
+    pub store: Store,
+    /// Logs and audit.
+    pub log: Log,
+    /// Authorization servers by name.
+    pub providers: BTreeMap<String, Provider>,
+    /// Registrations at authorization servers by name.
+    pub clients: BTreeMap<String, Client>,
+    /// Single-page applications by name; the name is part of the cookie names.
+    pub apps: BTreeMap<String, App>,
+}
+
+/// The public listener.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Certificate and key; `None` only with `plain_http = true` on a loopback address (FAPI2-SP-5.2.1-1).
+    pub tls: Option<TlsFiles>,
+    /// Peers whose forwarded-for headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Time a new connection may stay silent.
+    pub first_byte_timeout: Duration,
+    /// Time a request's header may take.
+    pub header_timeout: Duration,
+    /// Time a kept-alive connection may stay unused.
+    pub idle_timeout: Duration,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// Time running requests get when the process is asked to stop.
+    pub drain_timeout: Duration,
+}
+
+/// The administration listener.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Address and port; a loopback address unless `allow_remote = true`.
+    pub listen: SocketAddr,
+}
+
+/// A certificate chain and its private key.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// File of the chain, leaf first.
+    pub certificate: PathBuf,
+    /// File of the private key.
+    pub private_key: PathBuf,
+    /// The chain, PEM.
+    pub certificate_pem: Vec<u8>,
+    /// The private key, PEM.
+    pub private_key_pem: Secret,
+}
+
+/// Where sessions live.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// One file on the local disk.
+    Embedded {
+        /// The database file.
+        path: PathBuf,
+        /// The key the records' keys are derived from, together with each session's handle.
+        server_key: ServerKey,
+    },
+}
+
+/// Logs and audit.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Filter directives, such as `info` or `info,fapi_bff::proxy=debug`.
+    pub level: String,
+    /// Shape of a log line.
+    pub format: LogFormat,
+    /// Where the audit stream goes.
+    pub audit: AuditSink,
+}
+
+/// Shape of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Where the audit stream goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AuditSink {
+    /// Appended to this file.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
+}
+
+/// One authorization server.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Issuer identifier, byte for byte as the metadata document must repeat it (FAPI2-SP-5.3.3.1-11).
+    pub issuer: String,
+    /// Which well-known document describes it.
+    pub discovery: Discovery,
+    /// Certificate authorities trusted in addition to, or instead of, the system's.
+    pub trust_roots: Vec<PemFile>,
+    /// Whether the system's certificate authorities are trusted.
+    pub system_roots: bool,
+    /// Networks its addresses may lie in (META-PRJ).
+    pub networks: Vec<Network>,
+    /// Limit for TCP and TLS set-up.
+    pub connect_timeout: Duration,
+    /// Limit for a whole call.
+    pub request_timeout: Duration,
+    /// Age at which metadata is fetched again.
+    pub metadata_max_age: Duration,
+    /// Age at which the key set is fetched again.
+    pub jwks_max_age: Duration,
+    /// Least time between two fetches of the key set forced by an unknown `kid`.
+    pub jwks_cooldown: Duration,
+}
+
+/// Which well-known document describes an authorization server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Discovery {
+    /// RFC 8414, `/.well-known/oauth-authorization-server`.
+    OAuth,
+    /// OpenID Connect Discovery, `/.well-known/openid-configuration`.
+    OpenId,
+}
+
+/// One registration at one authorization server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Name of the [`Provider`].
+    pub provider: String,
+    /// The security profile the login follows.
+    pub profile: ProfileName,
+    /// `client_id` as registered.
+    pub client_id: String,
+    /// Scope values to ask for.
+    pub scopes: Vec<String>,
+    /// Signs client assertions (`private_key_jwt`, FAPI2-SP-5.3.3.1-2).
+    pub client_assertion_key: KeyFile,
+    /// Signs request objects; always present under [`ProfileName::Fapi2MessageSigning`].
+    pub request_object_key: Option<KeyFile>,
+    /// Certificate shown to the authorization server and to upstreams that get the user's token.
+    pub tls_identity: TlsFiles,
+    /// Whether the PAR endpoint, too, is called at its mutual-TLS alias.
+    pub use_mtls_endpoint_aliases: bool,
+    /// Pin for the ID token's `alg`; `None` allows whatever the profile allows.
+    pub id_token_signed_response_alg: Option<String>,
+    /// Pin for the JARM response's `alg`; `None` allows whatever the profile allows.
+    pub authorization_signed_response_alg: Option<String>,
+    /// Whether client assertions carry `typ`.
+    pub client_assertion_typ: bool,
+    /// Seconds `iat` and `nbf` may lie ahead (CLK-1: 10 to 60).
+    pub future_tolerance: i64,
+    /// Seconds `exp` may have passed (CLK-1: 0 to 60).
+    pub exp_leeway: i64,
+    /// Seconds from a request object's `nbf` to its `exp` (CLK-2: 10 to 300).
+    pub request_object_lifetime: i64,
+}
+
+/// A security profile by name; `protocol` holds what each demands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ProfileName {
+    /// FAPI 1.0 Advanced.
+    Fapi1Advanced,
+    /// FAPI 2.0 Security Profile with Message Signing.
+    Fapi2MessageSigning,
+    /// FAPI 2.0 Security Profile.
+    Fapi2Security,
+    /// OpenID Connect.
+    Oidc,
+}
+
+impl ProfileName {
+    /// The name in the configuration file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fapi1Advanced => "fapi1-advanced",
+            Self::Fapi2MessageSigning => "fapi2-message-signing",
+            Self::Fapi2Security => "fapi2-security",
+            Self::Oidc => "oidc",
+        }
+    }
+}
+
+/// One single-page application.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Name of the [`Client`].
+    pub client: String,
+    /// `https://host[:port]`, exactly as a browser serialises it.
+    pub origin: String,
+    /// Path the SPA API lives under, such as `/bff`; no trailing slash.
+    pub prefix: String,
+    /// A request must carry at least one of these with the value `1`.
+    pub csrf_headers: Vec<HeaderName>,
+    /// How logins start and end.
+    pub login: LoginSettings,
+    /// How long sessions live and what they show.
+    pub session: SessionSettings,
+    /// What is forwarded where.
+    pub routes: Vec<Route>,
+}
+
+impl App {
+    /// Where the authorization server sends the browser: the SPA's page, then our own callback.
+    /// Both have to be registered.
+    pub fn redirect_uris(&self) -> [String; 2] {
+        [format!("{}{}", self.origin, self.login.redirect_path), self.url("/callback")]
+    }
+
+    /// Where the authorization server sends the browser after logout; has to be registered.
+    pub fn post_logout_redirect_uri(&self) -> String {
+        self.url("/logout/callback")
+    }
+
+    /// Where the client's public keys are published; has to be registered.
+    pub fn jwks_uri(&self) -> String {
+        self.url("/jwks")
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{}{path}", self.origin, self.prefix)
+    }
+}
+
+/// How logins start and end.
+#[derive(Clone, Debug)]
+pub struct LoginSettings {
+    /// Path on the app's origin the authorization server returns to when the SPA drives the login.
+    pub redirect_path: String,
+    /// Authorization parameters the browser may set.
+    pub allowed_parameters: Vec<String>,
+    /// Asked for at every login.
+    pub acr_values: Vec<String>,
+    /// Seconds since the user last authenticated, at most.
+    pub max_age: Option<u32>,
+    /// Whether a login without one of `acr_values` fails.
+    pub require_acr: bool,
+    /// Path on the app's origin after a navigation login that named none.
+    pub default_return_to: String,
+    /// Path on the app's origin after logout.
+    pub post_logout_path: String,
+    /// Time a user has to complete a login.
+    pub transaction_lifetime: Duration,
+    /// Logins one browser may have under way.
+    pub max_transactions: usize,
+}
+
+/// How long sessions live and what they show (SES-7.3).
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    /// End without use.
+    pub idle: Duration,
+    /// End whatever happens.
+    pub absolute: Duration,
+    /// ID-token claims the SPA may see.
+    pub claims: Vec<String>,
+    /// How long before its expiry an access token is refreshed.
+    pub refresh_ahead: Duration,
+    /// Whether logout revokes the tokens at the authorization server.
+    pub revoke_on_logout: bool,
+}
+
+/// A path prefix and the one upstream it goes to (BFF-6.1.3.6-1).
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Path prefix, such as `/api/accounts`; matched at segment boundaries.
+    pub path: String,
+    /// Base URL of the upstream: https, or http to a loopback address.
+    pub upstream: Url,
+    /// Methods let through (BFF-6.1.3.6-3); never TRACE or CONNECT.
+    pub methods: Vec<Method>,
+    /// Who may use it, and what is added.
+    pub access: Access,
+    /// Certificate authorities trusted in addition to, or instead of, the system's.
+    pub trust_roots: Vec<PemFile>,
+    /// Whether the system's certificate authorities are trusted.
+    pub system_roots: bool,
+    /// Networks the upstream's addresses may lie in.
+    pub networks: Vec<Network>,
+    /// Whether the client's certificate is shown to the upstream.
+    pub present_client_certificate: bool,
+    /// Limit for TCP and TLS set-up.
+    pub connect_timeout: Duration,
+    /// Limit from the request's end to the response's header.
+    pub first_byte_timeout: Duration,
+    /// Limit between two chunks of a body.
+    pub idle_timeout: Duration,
+    /// Bytes a request body may have.
+    pub request_body_limit: u64,
+}
+
+/// Who may use a route, and what is added to the request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Anybody, GET and HEAD only; no cookie and no token is sent.
+    Public,
+    /// A session is needed.
+    Session {
+        /// What goes upstream with it.
+        token: TokenPolicy,
+    },
+}
+
+/// The token sent upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TokenPolicy {
+    /// None.
+    None,
+    /// The session's access token.
+    User,
+}
+
+/// A kind of network a peer's address lies in; what has no kind is never connected to (META-PRJ).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Network {
+    /// The host itself.
+    Loopback,
+    /// RFC 1918, RFC 6598 and unique local addresses.
+    Private,
+    /// Globally routed addresses.
+    Public,
+}
+
+impl Network {
+    /// The name in the configuration file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+
+    /// The kind of an address; `None` for link-local (cloud metadata services live there), multicast,
+    /// unspecified and reserved ones. Addresses that embed an IPv4 address are judged by it.
+    pub fn of(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(v4) => Self::of_v4(v4),
+            IpAddr::V6(v6) => Self::of_v6(v6),
+        }
+    }
+
+    fn of_v4(address: Ipv4Addr) -> Option<Self> {
+        match address.octets() {
+            [127, ..] => Some(Self::Loopback),
+            [100, 64..=127, ..] => Some(Self::Private),
+            [0 | 224..=255, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] => None,
+            _ if address.is_private() => Some(Self::Private),
+            _ if address.is_link_local() || address.is_documentation() => None,
+            _ => Some(Self::Public),
+        }
+    }
+
+    fn of_v6(address: Ipv6Addr) -> Option<Self> {
+        match address.segments() {
+            [0, 0, 0, 0, 0, 0, 0, 1] => Some(Self::Loopback),
+            [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+                Self::of_v4(Ipv4Addr::new(a, b, c, d))
+            }
+            [0xfc00..=0xfdff, ..] => Some(Self::Private),
+            // Teredo, documentation and 6to4 lie inside the global unicast range.
+            [0x2001, 0 | 0xdb8, ..] | [0x2002, ..] => None,
+            [0x2000..=0x3fff, ..] => Some(Self::Public),
+            _ => None,
+        }
+    }
+}
+
+/// A file of certificates.
+#[derive(Clone, Debug)]
+pub struct PemFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Its contents.
+    pub pem: Vec<u8>,
+}
+
+/// A file with one private signing key, PEM (PKCS#8) or JWK.
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The algorithm to sign with, if the key's type does not decide it.
+    pub alg: Option<String>,
+    /// Its contents.
+    pub bytes: Secret,
+}
+
+/// Secret bytes: wiped from memory when dropped, never printed.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes over.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one use they are meant for.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Secret {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// 256 bits that session keys are derived from: wiped from memory when dropped, never printed.
+#[derive(Clone)]
+pub struct ServerKey(Zeroizing<[u8; 32]>);
+
+impl ServerKey {
+    /// Takes the bytes over.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for key derivation only.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerKey(…)")
+    }
+}
