@@ -1,0 +1,508 @@
+//! A sample API behind mutual TLS. It takes a token only over a connection with the certificate the
+//! token is bound to (RFC 8705 §3), and has a corner for everything a proxy must get right: bodies
+//! both ways, streams, odd headers, redirects, challenges.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use aws_lc_rs::{digest, rand};
+use axum::{
+    Extension, Router,
+    body::{Body, Bytes, to_bytes},
+    extract::Request,
+    response::Response,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::{
+    as_double::{
+        ActiveToken, TokenState,
+        exchange::{Call, Refusal, Verdict, header_pairs, json_response, respond},
+    },
+    faults::{FaultRule, Schedule, through},
+    ledger::{Endpoint, Event, Ledger, ListenerKind, OnEvent},
+    pki::{API_HOST, Identity, Pki, server_config},
+    serve::{Connection, Server, StartError},
+};
+
+const JSON_LIMIT: usize = 1024 * 1024;
+const CHUNK: usize = 16 * 1024;
+const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
+
+/// How the API is set up.
+#[derive(Clone)]
+pub struct ApiConfig {
+    /// Port on 127.0.0.1; 0 for any.
+    pub port: u16,
+    /// Host name.
+    pub host: String,
+    /// Server certificate.
+    pub identity: Identity,
+    /// The authority client certificates must come from.
+    pub ca_pem: String,
+    /// Told of every event.
+    pub on_event: Option<OnEvent>,
+}
+
+impl fmt::Debug for ApiConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiConfig")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiConfig {
+    /// Any port, the development host.
+    pub fn new(pki: &Pki) -> Self {
+        Self {
+            port: 0,
+            host: API_HOST.to_owned(),
+            identity: pki.api.clone(),
+            ca_pem: pki.ca_pem.clone(),
+            on_event: None,
+        }
+    }
+}
+
+struct Shared {
+    tokens: TokenState,
+    ledger: Ledger,
+    faults: Mutex<HashMap<String, Schedule<FaultRule>>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn faults(&self) -> MutexGuard<'_, HashMap<String, Schedule<FaultRule>>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rule of the longest path prefix that has one.
+    fn next_fault(&self, path: &str) -> Option<FaultRule> {
+        let mut faults = self.faults();
+        let mut prefixes: Vec<String> = faults
+            .keys()
+            .filter(|prefix| path.starts_with(prefix.as_str()))
+            .cloned()
+            .collect();
+        prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+        prefixes
+            .iter()
+            .find_map(|prefix| faults.get_mut(prefix).and_then(Schedule::take))
+    }
+}
+
+/// A running API. Dropping it stops it.
+#[derive(Debug)]
+pub struct SampleApi {
+    host: String,
+    server: Server,
+    shared: Arc<Shared>,
+}
+
+impl SampleApi {
+    /// Binds and serves; tokens are those of the double the state came from.
+    pub async fn start(config: ApiConfig, tokens: TokenState) -> Result<Self, StartError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
+        let tls = server_config(&config.identity, Some(&config.ca_pem))?;
+        let shared = Arc::new(Shared {
+            tokens,
+            ledger: Ledger::new(config.on_event),
+            faults: Mutex::default(),
+        });
+        let state = Arc::clone(&shared);
+        let router = Router::new().fallback(
+            move |Extension(connection): Extension<Connection>, request: Request| {
+                serve(state, connection, request)
+            },
+        );
+        Ok(Self {
+            host: config.host,
+            server: Server::start(listener, tls, ListenerKind::Api, router)?,
+            shared,
+        })
+    }
+
+    /// Takes no more requests and lets running ones end.
+    pub async fn shutdown(self) {
+        self.server.shutdown().await;
+    }
+
+    /// `https://api.localhost:PORT/`.
+    pub fn base_url(&self) -> String {
+        format!("https://{}:{}/", self.host, self.addr().port())
+    }
+
+    /// Its address.
+    pub const fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// Its name and address, for an HTTP client's resolver.
+    pub fn resolve(&self) -> Vec<(String, SocketAddr)> {
+        vec![(self.host.clone(), self.addr())]
+    }
+
+    /// Every request since the last [`Self::clear_events`].
+    pub fn events(&self) -> Vec<Event> {
+        self.shared.ledger.events()
+    }
+
+    /// Requests to exactly this path.
+    pub fn count(&self, path: &str) -> usize {
+        self.shared.ledger.count_where(|event| event.path == path)
+    }
+
+    /// The last request to exactly this path.
+    pub fn last(&self, path: &str) -> Option<Event> {
+        self.shared.ledger.last_where(|event| event.path == path)
+    }
+
+    /// Resolves once `count` requests to this path are recorded. Wrap it in a time-out.
+    pub async fn wait_for(&self, path: &str, count: usize) {
+        self.shared
+            .ledger
+            .wait_where(count, |event| event.path == path)
+            .await;
+    }
+
+    /// Forgets all events.
+    pub fn clear_events(&self) {
+        self.shared.ledger.clear();
+    }
+
+    /// Disturbs every path that starts with this.
+    pub fn fault(&self, path_prefix: &str, rule: impl Into<FaultRule>) {
+        let rule = rule.into();
+        let times = rule.times;
+        self.shared
+            .faults()
+            .entry(path_prefix.to_owned())
+            .or_default()
+            .push(rule, times);
+    }
+
+    /// Ends all faults.
+    pub fn heal(&self) {
+        self.shared.faults().clear();
+    }
+}
+
+async fn serve(shared: Arc<Shared>, connection: Connection, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let call = Call::head(Endpoint::Api, connection.clone(), &parts);
+    let rule = shared.next_fault(parts.uri.path());
+    let skipped = {
+        let call = Call::head(Endpoint::Api, connection.clone(), &parts);
+        let shared = Arc::clone(&shared);
+        move || {
+            let at = shared.tokens.now();
+            shared
+                .ledger
+                .record(call.event(at, StatusCode::OK, Verdict::Faulted));
+        }
+    };
+    through(rule, &connection, skipped, judge(&shared, call, body)).await
+}
+
+async fn judge(shared: &Shared, mut call: Call, body: Body) -> Response {
+    let interaction_id = interaction_id(&call);
+    let judged = match &interaction_id {
+        Ok(_) => dispatch(shared, &mut call, body).await,
+        Err(refusal) => Err(refusal.clone()),
+    };
+    let (mut response, verdict) = match judged {
+        Ok(response) => (response, Verdict::Accepted),
+        Err(refusal) => {
+            let response = refusal.respond();
+            (response, Verdict::Refused(refusal.reason, refusal.detail))
+        }
+    };
+    if let Ok(value) = interaction_id {
+        response.headers_mut().insert(INTERACTION_ID, value);
+    }
+    let at = shared.tokens.now();
+    shared
+        .ledger
+        .record(call.event(at, response.status(), verdict));
+    response
+}
+
+/// The caller's, which must be a UUID, or a new one.
+fn interaction_id(call: &Call) -> Result<HeaderValue, Refusal> {
+    let malformed = || call.refuse("interaction_id", "x-fapi-interaction-id is a UUID");
+    let mut sent = call.headers.get_all(INTERACTION_ID).iter();
+    let Some(value) = sent.next() else {
+        return HeaderValue::from_str(&new_uuid()).map_err(|_| malformed());
+    };
+    let text = value.to_str().unwrap_or_default();
+    let well_formed = text.len() == 36
+        && text.char_indices().all(|(at, c)| match at {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_hexdigit(),
+        });
+    if !well_formed || sent.next().is_some() {
+        return Err(malformed());
+    }
+    Ok(value.clone())
+}
+
+fn new_uuid() -> String {
+    let mut bytes = [0_u8; 16];
+    // Not a secret: should the generator fail, a constant identifier does no harm.
+    let _ = rand::fill(&mut bytes);
+    let bits =
+        (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{bits:032x}");
+    let part = |from, to| hex.get(from..to).unwrap_or_default();
+    [
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32),
+    ]
+    .join("-")
+}
+
+fn check_token(shared: &Shared, call: &mut Call) -> Result<ActiveToken, Refusal> {
+    let token = crate::as_double::bearer_token(call)?;
+    let thumbprint = call.connection.peer_thumbprint.as_deref();
+    let active = shared.tokens.check(token, thumbprint).map_err(|reason| {
+        Refusal::bearer(
+            "invalid_token",
+            &format!("bearer.{reason}"),
+            "not this token, not here",
+        )
+    })?;
+    call.client_id = Some(active.client_id.clone());
+    Ok(active)
+}
+
+fn demand_scope(active: &ActiveToken, scope: &str) -> Result<(), Refusal> {
+    if active.scope.split(' ').any(|name| name == scope) {
+        return Ok(());
+    }
+    Err(Refusal::bearer("insufficient_scope", "api.scope", scope).status(StatusCode::FORBIDDEN))
+}
+
+async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Response, Refusal> {
+    let path = call.path.clone();
+    // Open to anybody: it says what arrived, which is the point when no token should.
+    if path == "/echo-headers" || path.starts_with("/echo-headers/") {
+        return Ok(echo_headers(shared, call));
+    }
+    let active = check_token(shared, call)?;
+    match path.as_str() {
+        "/accounts" => {
+            call.demand_method(&Method::GET)?;
+            demand_scope(&active, "accounts")?;
+            let owner = active.sub.unwrap_or_default();
+            Ok(ok(&json!({"owner": owner, "accounts": accounts()})))
+        }
+        "/payments" => {
+            call.demand_method(&Method::POST)?;
+            demand_scope(&active, "payments")?;
+            pay(call, body).await
+        }
+        "/upload" => {
+            call.demand_method(&Method::POST)?;
+            upload(call, body).await
+        }
+        "/download" => Ok(download(number(call, "bytes", 1024))),
+        "/slow" => {
+            tokio::time::sleep(Duration::from_millis(number(call, "ms", 1000))).await;
+            Ok(ok(&json!({"slow": true})))
+        }
+        "/sse" => Ok(events(number(call, "count", 0), number(call, "ms", 100))),
+        "/mischief" => Ok(mischief(call)),
+        "/redirect" => {
+            let mut response = respond(StatusCode::FOUND, "text/plain", String::new());
+            set(
+                &mut response,
+                "location",
+                "https://elsewhere.example/stolen",
+            );
+            Ok(response)
+        }
+        "/challenge" => Ok(challenge()),
+        _ => {
+            if let Some(id) = path.strip_prefix("/accounts/") {
+                call.demand_method(&Method::GET)?;
+                demand_scope(&active, "accounts")?;
+                let account = accounts()
+                    .into_iter()
+                    .find(|a| a.get("id") == Some(&json!(id)));
+                return account
+                    .map(|account| ok(&account))
+                    .ok_or_else(|| nowhere(call));
+            }
+            let status = path
+                .strip_prefix("/status/")
+                .and_then(|text| text.parse().ok());
+            match status.and_then(|code: u16| StatusCode::from_u16(code).ok()) {
+                Some(status) => Ok(json_response(status, &json!({"status": status.as_u16()}))),
+                None => Err(nowhere(call)),
+            }
+        }
+    }
+}
+
+fn nowhere(call: &Call) -> Refusal {
+    call.refuse("not_found", "nothing lives here")
+        .status(StatusCode::NOT_FOUND)
+}
+
+fn ok(body: &Value) -> Response {
+    json_response(StatusCode::OK, body)
+}
+
+fn number(call: &Call, name: &str, default: u64) -> u64 {
+    call.query(name)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
+}
+
+fn set(response: &mut Response, name: &'static str, value: &'static str) {
+    response.headers_mut().append(
+        HeaderName::from_static(name),
+        HeaderValue::from_static(value),
+    );
+}
+
+fn accounts() -> Vec<Value> {
+    vec![
+        json!({"id": "a-1", "name": "Current account", "currency": "EUR", "balance": "1250.00"}),
+        json!({"id": "a-2", "name": "Sparbuch für später", "currency": "EUR", "balance": "9800.50"}),
+    ]
+}
+
+/// What arrived. The Authorization value is judged, not repeated.
+fn echo_headers(shared: &Shared, call: &mut Call) -> Response {
+    let scheme = call
+        .header(&header::AUTHORIZATION)
+        .and_then(|value| value.split_once(' '))
+        .map(|(scheme, _)| scheme.to_owned());
+    let valid = check_token(shared, call).is_ok();
+    let headers: Vec<_> = header_pairs(&call.headers)
+        .into_iter()
+        .filter(|(name, _)| name != "authorization")
+        .collect();
+    ok(&json!({
+        "method": call.method.as_str(), "path": call.path, "query": call.query,
+        "version": call.version, "headers": headers,
+        "authorization": {"scheme": scheme, "valid": valid},
+        "peer_thumbprint": call.connection.peer_thumbprint,
+    }))
+}
+
+async fn pay(call: &mut Call, body: Body) -> Result<Response, Refusal> {
+    let bytes = to_bytes(body, JSON_LIMIT)
+        .await
+        .map_err(|_| call.refuse("body", "unreadable or over 1 MiB"))?;
+    let payment: Value =
+        serde_json::from_slice(&bytes).map_err(|_| call.refuse("body", "JSON is expected"))?;
+    call.note("body", payment.clone());
+    Ok(json_response(StatusCode::CREATED, &payment))
+}
+
+async fn upload(call: &mut Call, body: Body) -> Result<Response, Refusal> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut bytes = 0_u64;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| call.refuse("body", "the upload broke off"))?;
+        context.update(&chunk);
+        bytes += chunk.len() as u64;
+    }
+    let sum = B64.encode(context.finish());
+    call.note("bytes", bytes);
+    Ok(ok(&json!({"bytes": bytes, "sha256": sum})))
+}
+
+/// `bytes` times the letter `d`, in chunks.
+fn download(bytes: u64) -> Response {
+    let chunks = stream::unfold(bytes, |left| async move {
+        let size = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        if size == 0 {
+            return None;
+        }
+        let chunk = Ok::<_, Infallible>(Bytes::from(vec![b'd'; size]));
+        Some((chunk, left - size as u64))
+    });
+    let mut response = Response::new(Body::from_stream(chunks));
+    set(&mut response, "content-type", "application/octet-stream");
+    response
+}
+
+/// Server-sent events, `count` of them (0: without end), `ms` milliseconds apart.
+fn events(count: u64, ms: u64) -> Response {
+    let beats = stream::unfold(0_u64, move |sent| async move {
+        if count != 0 && sent == count {
+            return None;
+        }
+        if sent > 0 {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        let event = Ok::<_, Infallible>(Bytes::from(format!("data: {sent}\n\n")));
+        Some((event, sent + 1))
+    });
+    let mut response = Response::new(Body::from_stream(beats));
+    set(&mut response, "content-type", "text/event-stream");
+    set(&mut response, "cache-control", "no-store");
+    response
+}
+
+/// Headers an upstream has no business setting on the BFF's origin.
+fn mischief(call: &Call) -> Response {
+    let mut response = ok(&json!({"mischief": "managed"}));
+    for (name, value) in [
+        ("set-cookie", "evil=1; Path=/"),
+        (
+            "set-cookie",
+            "__Host-Http-session=stolen; Secure; HttpOnly; Path=/",
+        ),
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-credentials", "true"),
+        ("strict-transport-security", "max-age=0"),
+        ("clear-site-data", "\"*\""),
+        ("x-secret", "hop"),
+        ("server", "sample-api/1.2.3"),
+    ] {
+        set(&mut response, name, value);
+    }
+    // HTTP/2 has no such header; HTTP/1.1 names with it what must not travel on.
+    if call.version == "HTTP/1.1" {
+        set(&mut response, "connection", "x-secret");
+    }
+    response
+}
+
+/// Step-up challenge (RFC 9470 §3).
+fn challenge() -> Response {
+    let body = json!({"error": "insufficient_user_authentication"});
+    let mut response = json_response(StatusCode::UNAUTHORIZED, &body);
+    set(
+        &mut response,
+        "www-authenticate",
+        "Bearer error=\"insufficient_user_authentication\", \
+         acr_values=\"urn:example:loa:3\", max_age=\"60\"",
+    );
+    response
+}

@@ -1,0 +1,280 @@
+//! From the pushed request to the signed authorization response: PAR (RFC 9126), the authorization
+//! endpoint, the login page's form, JARM.
+
+use axum::response::Response;
+use http::{Method, StatusCode};
+use serde_json::json;
+use url::Url;
+
+use super::{
+    Interaction,
+    behaviour::Target,
+    client_auth::authenticate,
+    core::Core,
+    exchange::{Call, Pairs, Refusal, see_other},
+    metadata, page,
+    request_object::{self, AuthorizationRequest},
+    state::{Code, Grant, Pushed},
+};
+use crate::{
+    jws::{self, Object, random_token},
+    ledger::{Endpoint, ListenerKind},
+};
+
+/// Outside the request object only client authentication and the client's name (MS-5.3.2-1).
+const PAR_PARAMETERS: [&str; 4] = [
+    "client_assertion",
+    "client_assertion_type",
+    "client_id",
+    "request",
+];
+
+/// Seconds an authorization response is good for.
+const JARM_LIFETIME: i64 = 300;
+
+const REQUEST_URI_PREFIX: &str = "urn:ietf:params:oauth:request_uri:";
+
+pub(super) fn push(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
+    call.demand_form()?;
+    let client = authenticate(core, call)?;
+    if call.form("request_uri").is_some() {
+        return Err(call.refuse("request_uri_forbidden", "RFC 9126 §2.1"));
+    }
+    for (name, _) in &call.form {
+        if !PAR_PARAMETERS.contains(&name.as_str()) {
+            return Err(call.refuse("parameter_outside", name));
+        }
+    }
+    let token = call
+        .form("request")
+        .ok_or_else(|| call.refuse("request_missing", "no request object"))?
+        .to_owned();
+    core.state().secrets.push(token.clone());
+    if let Ok((header, claims)) = jws::peek(&token) {
+        call.note("request_object_header", header);
+        call.note("request_object_claims", claims);
+    }
+    let now = core.now();
+    let request = request_object::judge(&token, client, &core.issuer, now)?;
+    let lifetime = core.behaviour().request_uri_lifetime;
+    let request_uri = format!("{REQUEST_URI_PREFIX}{}", random_token());
+    let mut state = core.state();
+    state.secrets.push(request_uri.clone());
+    state.pushed.insert(
+        request_uri.clone(),
+        Pushed {
+            client_id: client.client_id.clone(),
+            request,
+            expires_at: now + lifetime,
+            used: false,
+        },
+    );
+    drop(state);
+    let mut body = Object::new();
+    body.insert("request_uri".into(), json!(request_uri));
+    body.insert("expires_in".into(), json!(lifetime));
+    Ok(core.json(StatusCode::CREATED, Target::ParResponse, body))
+}
+
+/// The pushed request these parameters name, unspent, unexpired and of this client.
+fn find(core: &Core, call: &mut Call, parameters: &Pairs) -> Result<Found, Refusal> {
+    let value = |name: &str| crate::ledger::first(parameters, name).map(str::to_owned);
+    let client_id =
+        value("client_id").ok_or_else(|| call.refuse("client_id_missing", "no client_id"))?;
+    let request_uri =
+        value("request_uri").ok_or_else(|| call.refuse("request_uri_missing", "no request_uri"))?;
+    let state = core.state();
+    let pushed = state
+        .pushed
+        .get(&request_uri)
+        .ok_or_else(|| call.refuse("request_uri_unknown", "never pushed"))?;
+    if pushed.client_id != client_id {
+        return Err(call.refuse("request_uri_other_client", "pushed by another client"));
+    }
+    if pushed.used {
+        return Err(call.refuse("request_uri_used", "one use only"));
+    }
+    if pushed.expires_at <= core.now() {
+        return Err(call.refuse("request_uri_expired", "expires_in has passed"));
+    }
+    let request = pushed.request.clone();
+    drop(state);
+    call.client_id = Some(client_id.clone());
+    Ok(Found {
+        client_id,
+        request_uri,
+        request,
+    })
+}
+
+struct Found {
+    client_id: String,
+    request_uri: String,
+    request: AuthorizationRequest,
+}
+
+pub(super) fn authorize(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
+    call.demand_method(&Method::GET)?;
+    call.demand_listener(ListenerKind::Plain)?;
+    call.demand_single(&call.query)?;
+    for (name, _) in &call.query {
+        if name != "client_id" && name != "request_uri" {
+            return Err(call.refuse("parameter_outside", name));
+        }
+    }
+    let query = call.query.clone();
+    let found = find(core, call, &query)?;
+    let silent = found.request.prompt.as_deref() == Some("none");
+    if core.config.interaction == Interaction::Page {
+        if silent {
+            return answer(core, call, &found, Err("login_required"));
+        }
+        return Ok(login_page(core, &found));
+    }
+    let (deny, wanted) = {
+        let behaviour = core.behaviour();
+        (behaviour.deny.clone(), behaviour.user.clone())
+    };
+    if let Some(error) = deny {
+        return answer(core, call, &found, Err(&error));
+    }
+    let first = core.config.users.first().map(|user| user.sub.clone());
+    let sub = wanted
+        .or(first)
+        .ok_or_else(|| call.refuse("no_user", "nobody can log in"))?;
+    answer(core, call, &found, Ok(&sub))
+}
+
+fn login_page(core: &Core, found: &Found) -> Response {
+    let users: Vec<_> = core
+        .config
+        .users
+        .iter()
+        .map(|user| {
+            let text = |name: &str| user.claims.get(name).and_then(|value| value.as_str());
+            (
+                user.sub.clone(),
+                text("name").unwrap_or(&user.sub).to_owned(),
+                text("email").unwrap_or_default().to_owned(),
+            )
+        })
+        .collect();
+    page::login(
+        &metadata::url(&core.config.path, Endpoint::Decision),
+        &[
+            ("client_id", &found.client_id),
+            ("request_uri", &found.request_uri),
+        ],
+        &found.client_id,
+        &found.request.scope,
+        &users,
+        &origin(&found.request.redirect_uri),
+    )
+}
+
+/// `https://host:port` of a URL, for a content security policy.
+pub(super) fn origin(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+}
+
+/// What the person chose on the login page.
+pub(super) fn decide(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
+    call.demand_form()?;
+    call.demand_listener(ListenerKind::Plain)?;
+    let form = call.form.clone();
+    let found = find(core, call, &form)?;
+    if call.form("cancel").is_some() {
+        return answer(core, call, &found, Err("access_denied"));
+    }
+    let sub = call
+        .form("user")
+        .filter(|sub| core.user(sub).is_some())
+        .ok_or_else(|| call.refuse("user_unknown", "no such user"))?
+        .to_owned();
+    answer(core, call, &found, Ok(&sub))
+}
+
+/// Spends the request and sends the browser back with a signed answer.
+fn answer(
+    core: &Core,
+    call: &mut Call,
+    found: &Found,
+    outcome: Result<&str, &str>,
+) -> Result<Response, Refusal> {
+    let spent = core
+        .state()
+        .pushed
+        .get_mut(&found.request_uri)
+        .map(|pushed| std::mem::replace(&mut pushed.used, true));
+    if spent != Some(false) {
+        return Err(call.refuse("request_uri_used", "one use only"));
+    }
+    let request = &found.request;
+    let now = core.now();
+    let mut claims = Object::new();
+    claims.insert("iss".into(), json!(core.issuer));
+    claims.insert("aud".into(), json!(found.client_id));
+    claims.insert("exp".into(), json!(now + JARM_LIFETIME));
+    claims.insert("iat".into(), json!(now));
+    if let Some(state) = &request.state {
+        claims.insert("state".into(), json!(state));
+    }
+    match outcome {
+        Ok(sub) => {
+            call.note("sub", sub);
+            claims.insert("code".into(), json!(issue_code(core, found, sub)));
+        }
+        Err(error) => {
+            call.note("error", error);
+            claims.insert("error".into(), json!(error));
+            claims.insert("error_description".into(), json!("as asked"));
+        }
+    }
+    let unsigned = core.behaviour().unsigned_error.clone();
+    let mut parameters: Pairs = Vec::new();
+    if let Some(error) = unsigned {
+        parameters.push(("error".to_owned(), error));
+        if let Some(state) = &request.state {
+            parameters.push(("state".to_owned(), state.clone()));
+        }
+        parameters.push(("iss".to_owned(), core.issuer.clone()));
+    } else {
+        let response = core.issue(Target::Jarm, claims)?;
+        parameters.push(("response".to_owned(), response));
+    }
+    core.behaviour().apply_params(&mut parameters);
+    let mut location =
+        Url::parse(&request.redirect_uri).map_err(|_| call.refuse("redirect_uri", "not a URL"))?;
+    if !parameters.is_empty() {
+        location.query_pairs_mut().extend_pairs(parameters);
+    }
+    Ok(see_other(location.as_str()))
+}
+
+fn issue_code(core: &Core, found: &Found, sub: &str) -> String {
+    let now = core.now();
+    let lifetime = core.behaviour().code_lifetime;
+    let mut state = core.state();
+    let grant = state.add_grant(Grant {
+        client_id: found.client_id.clone(),
+        sub: Some(sub.to_owned()),
+        sid: random_token(),
+        scope: found.request.scope.clone(),
+        auth_time: now,
+        acr: found.request.acr.clone(),
+        nonce: found.request.nonce.clone(),
+        revoked: false,
+    });
+    let secret = state.secret();
+    state.codes.insert(
+        secret.clone(),
+        Code {
+            grant,
+            client_id: found.client_id.clone(),
+            request: found.request.clone(),
+            expires_at: now + lifetime,
+            used: false,
+        },
+    );
+    secret
+}

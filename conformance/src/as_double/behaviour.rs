@@ -1,0 +1,267 @@
+//! How the double behaves, changeable while it runs: life times, rotation, and every way to be wrong
+//! (edited claims, broken signatures, faults on the wire), each for ever or for a number of uses.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use crate::{
+    faults::{FaultRule, Schedule},
+    jws::Object,
+    ledger::Endpoint,
+};
+
+/// What an edit or a tampering applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Claims or signature of the ID token.
+    IdToken,
+    /// Claims or signature of the authorization response.
+    Jarm,
+    /// The metadata document.
+    Metadata,
+    /// The JWK set.
+    Jwks,
+    /// The JSON of a successful token response.
+    TokenResponse,
+    /// The JSON of a successful userinfo response.
+    Userinfo,
+    /// The JSON of a successful PAR response.
+    ParResponse,
+}
+
+/// How a signed token is spoiled.
+#[derive(Clone)]
+pub enum Tamper {
+    /// Every byte of the signature XOR 0x5A.
+    Flip,
+    /// An unsecured JWT.
+    AlgNone,
+    /// RS256 by the trap key, which the JWKS really publishes.
+    AlternateAlg,
+    /// The right header, another key's signature.
+    WrongKey,
+    /// Members merged over the header; a null removes one.
+    Header(Object),
+    /// Whatever this makes of the finished token.
+    Rewrite(Arc<dyn Fn(String) -> String + Send + Sync>),
+}
+
+impl fmt::Debug for Tamper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flip => "Flip",
+            Self::AlgNone => "AlgNone",
+            Self::AlternateAlg => "AlternateAlg",
+            Self::WrongKey => "WrongKey",
+            Self::Header(_) => "Header",
+            Self::Rewrite(_) => "Rewrite",
+        })
+    }
+}
+
+/// Changes a JSON object in place.
+pub type Edit = Arc<dyn Fn(&mut Object) + Send + Sync>;
+
+/// Changes the parameters of an authorization response in place.
+pub type ParamsEdit = Arc<dyn Fn(&mut Vec<(String, String)>) + Send + Sync>;
+
+/// The double's behaviour. The default is that of a correct server.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch a test throws on its own"
+)]
+pub struct Behaviour {
+    /// Seconds an access token lives.
+    pub access_token_lifetime: i64,
+    /// Seconds an authorization code lives.
+    pub code_lifetime: i64,
+    /// Seconds a `request_uri` lives (under 600).
+    pub request_uri_lifetime: i64,
+    /// Seconds an ID token lives.
+    pub id_token_lifetime: i64,
+    /// Whether the authorization code grant yields a refresh token.
+    pub issue_refresh_token: bool,
+    /// Whether each refresh replaces the refresh token.
+    pub rotate_refresh_tokens: bool,
+    /// Whether a replaced refresh token, used again, ends the whole grant.
+    pub revoke_family_on_reuse: bool,
+    /// Whether a refresh yields an ID token.
+    pub id_token_on_refresh: bool,
+    /// `token_type` as spelled in responses.
+    pub token_type: String,
+    /// Appended to `issuer` in the metadata (only there).
+    pub issuer_suffix: String,
+    /// Unusable keys that carry the signing key's `kid` stand first in the JWKS.
+    pub decoy_keys: bool,
+    /// The `sub` who logs in when there is no page; the first user if unset.
+    pub user: Option<String>,
+    /// Signed error response to every authorization request (the OAuth error code).
+    pub deny: Option<String>,
+    /// Unsigned `error`, `state` and `iss` parameters in place of `response`.
+    pub unsigned_error: Option<String>,
+    edits: HashMap<Target, Schedule<Edit>>,
+    tampers: HashMap<Target, Schedule<Tamper>>,
+    faults: HashMap<Endpoint, Schedule<FaultRule>>,
+    params: Schedule<ParamsEdit>,
+}
+
+impl fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Behaviour")
+            .field("tampers", &self.tampers)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            access_token_lifetime: 900,
+            code_lifetime: 60,
+            request_uri_lifetime: 300,
+            id_token_lifetime: 300,
+            issue_refresh_token: true,
+            rotate_refresh_tokens: false,
+            revoke_family_on_reuse: true,
+            id_token_on_refresh: false,
+            token_type: "Bearer".to_owned(),
+            issuer_suffix: String::new(),
+            decoy_keys: false,
+            user: None,
+            deny: None,
+            unsigned_error: None,
+            edits: HashMap::new(),
+            tampers: HashMap::new(),
+            faults: HashMap::new(),
+            params: Schedule::default(),
+        }
+    }
+}
+
+impl Behaviour {
+    /// Edits every object of this kind from now on. Edits add up, in order.
+    pub fn edit(&mut self, target: Target, edit: impl Fn(&mut Object) + Send + Sync + 'static) {
+        self.edit_times(target, None, edit);
+    }
+
+    /// Edits the next object of this kind only.
+    pub fn edit_once(
+        &mut self,
+        target: Target,
+        edit: impl Fn(&mut Object) + Send + Sync + 'static,
+    ) {
+        self.edit_times(target, Some(1), edit);
+    }
+
+    fn edit_times(
+        &mut self,
+        target: Target,
+        times: Option<u32>,
+        edit: impl Fn(&mut Object) + Send + Sync + 'static,
+    ) {
+        self.edits
+            .entry(target)
+            .or_default()
+            .push(Arc::new(edit), times);
+    }
+
+    /// Spoils every token of this kind ([`Target::IdToken`] or [`Target::Jarm`]) from now on.
+    pub fn tamper(&mut self, target: Target, tamper: Tamper) {
+        self.tampers.entry(target).or_default().push(tamper, None);
+    }
+
+    /// Spoils the next token of this kind only.
+    pub fn tamper_once(&mut self, target: Target, tamper: Tamper) {
+        self.tampers
+            .entry(target)
+            .or_default()
+            .push(tamper, Some(1));
+    }
+
+    /// Disturbs an endpoint. The oldest rule with uses left applies to each request.
+    pub fn fault(&mut self, endpoint: Endpoint, rule: impl Into<FaultRule>) {
+        let rule = rule.into();
+        let times = rule.times;
+        self.faults.entry(endpoint).or_default().push(rule, times);
+    }
+
+    /// Ends all faults of an endpoint.
+    pub fn heal(&mut self, endpoint: Endpoint) {
+        self.faults.remove(&endpoint);
+    }
+
+    /// Has the last word on the parameters of every authorization response from now on.
+    pub fn redirect_params(
+        &mut self,
+        edit: impl Fn(&mut Vec<(String, String)>) + Send + Sync + 'static,
+    ) {
+        self.params.push(Arc::new(edit), None);
+    }
+
+    /// The same for the next response only.
+    pub fn redirect_params_once(
+        &mut self,
+        edit: impl Fn(&mut Vec<(String, String)>) + Send + Sync + 'static,
+    ) {
+        self.params.push(Arc::new(edit), Some(1));
+    }
+
+    pub(super) fn apply_edits(&mut self, target: Target, object: &mut Object) {
+        let edits = self.edits.get_mut(&target).map(Schedule::take_all);
+        for edit in edits.unwrap_or_default() {
+            edit(object);
+        }
+    }
+
+    pub(super) fn apply_params(&mut self, params: &mut Vec<(String, String)>) {
+        for edit in self.params.take_all() {
+            edit(params);
+        }
+    }
+
+    pub(super) fn next_tamper(&mut self, target: Target) -> Option<Tamper> {
+        self.tampers.get_mut(&target).and_then(Schedule::take)
+    }
+
+    pub(super) fn next_fault(&mut self, endpoint: Endpoint) -> Option<FaultRule> {
+        self.faults.get_mut(&endpoint).and_then(Schedule::take)
+    }
+}
+
+/// Ready-made edits.
+pub mod edits {
+    use serde_json::Value;
+
+    use crate::jws::Object;
+
+    /// Sets a member.
+    pub fn set(name: &str, value: Value) -> impl Fn(&mut Object) + Send + Sync + use<> {
+        let name = name.to_owned();
+        move |object| {
+            object.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// Removes a member.
+    pub fn remove(name: &str) -> impl Fn(&mut Object) + Send + Sync + use<> {
+        let name = name.to_owned();
+        move |object| {
+            object.remove(&name);
+        }
+    }
+
+    /// The conformance suite's "wrong" value: the right string with `1` appended (`null1` if absent).
+    pub fn wrong(name: &str) -> impl Fn(&mut Object) + Send + Sync + use<> {
+        append(name, "1")
+    }
+
+    /// Appends to a string member.
+    pub fn append(name: &str, suffix: &str) -> impl Fn(&mut Object) + Send + Sync + use<> {
+        let (name, suffix) = (name.to_owned(), suffix.to_owned());
+        move |object| {
+            let old = object.get(&name).and_then(Value::as_str).unwrap_or("null");
+            let new = format!("{old}{suffix}");
+            object.insert(name.clone(), new.into());
+        }
+    }
+}

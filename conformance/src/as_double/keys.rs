@@ -1,0 +1,135 @@
+//! The server's keys: the signing key, the keys it replaced, and the RS256 trap key that a client
+//! checking only "signed by a published key" falls for.
+
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+
+use super::behaviour::Tamper;
+use crate::jws::{Alg, JwsFault, Object, SigningKey, flip_signature, unsecured};
+
+/// The trap key's name in the conformance suite.
+pub(super) const TRAP_KID: &str = "rsa-none-alt-arg";
+
+/// RSA keys are slow to make, and nothing depends on this one being fresh.
+fn trap() -> Result<&'static SigningKey, JwsFault> {
+    static TRAP: OnceLock<Result<SigningKey, JwsFault>> = OnceLock::new();
+    TRAP.get_or_init(|| SigningKey::generate(Alg::Rs256).map(|key| key.with_kid(TRAP_KID)))
+        .as_ref()
+        .map_err(|fault| *fault)
+}
+
+pub(super) struct Keys {
+    pub(super) signing: SigningKey,
+    /// Published still, for verification.
+    old: Vec<Value>,
+    /// No longer published, but an `id_token_hint` signed by one is still ours.
+    withdrawn: Vec<Value>,
+}
+
+impl Keys {
+    pub(super) fn new(alg: Alg) -> Result<Self, JwsFault> {
+        Ok(Self {
+            signing: SigningKey::generate(alg)?,
+            old: Vec::new(),
+            withdrawn: Vec::new(),
+        })
+    }
+
+    pub(super) fn rotate(&mut self, alg: Alg, keep_old: bool) -> Result<(), JwsFault> {
+        let replaced = std::mem::replace(&mut self.signing, SigningKey::generate(alg)?);
+        if keep_old {
+            self.old.push(replaced.public_jwk());
+        } else {
+            self.withdrawn.append(&mut self.old);
+            self.withdrawn.push(replaced.public_jwk());
+        }
+        Ok(())
+    }
+
+    /// The published set.
+    pub(super) fn jwks(&self, decoys: bool) -> Result<Object, JwsFault> {
+        let mut keys = Vec::new();
+        let mut trap = trap()?.public_jwk();
+        if decoys {
+            keys.extend(self.decoys(&trap)?);
+        }
+        keys.push(self.signing.public_jwk());
+        keys.extend(self.old.iter().cloned());
+        if let Some(members) = trap.as_object_mut() {
+            members.remove("alg");
+        }
+        keys.push(trap);
+        let mut set = Object::new();
+        set.insert("keys".into(), keys.into());
+        Ok(set)
+    }
+
+    /// Keys that bear the signing key's name and must not be used: for encryption, of another type,
+    /// of an unknown type, malformed.
+    fn decoys(&self, rsa: &Value) -> Result<Vec<Value>, JwsFault> {
+        let kid = self.signing.kid();
+        let named = |mut jwk: Value, usage: &str, alg: &str| {
+            if let Some(members) = jwk.as_object_mut() {
+                members.insert("kid".into(), json!(kid));
+                members.insert("use".into(), json!(usage));
+                members.insert("alg".into(), json!(alg));
+            }
+            jwk
+        };
+        let other = match self.signing.alg() {
+            Alg::Es256 => SigningKey::generate(Alg::EdDsa)?,
+            _ => SigningKey::generate(Alg::Es256)?,
+        };
+        let ec = SigningKey::generate(Alg::Es256)?.public_jwk();
+        Ok(vec![
+            named(rsa.clone(), "enc", "RSA-OAEP-256"),
+            named(ec, "enc", "ECDH-ES"),
+            named(other.public_jwk(), "sig", other.alg().name()),
+            json!({"kty": "AKP", "kid": kid, "pub": "AAAA"}),
+            json!({"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": kid, "use": "sig"}),
+        ])
+    }
+
+    /// Every key the server ever signed with.
+    pub(super) fn ever(&self) -> Value {
+        let mut keys = vec![self.signing.public_jwk()];
+        keys.extend(self.old.iter().chain(&self.withdrawn).cloned());
+        json!({ "keys": keys })
+    }
+
+    pub(super) fn sign(
+        &self,
+        typ: Option<&str>,
+        claims: &Object,
+        tamper: Option<&Tamper>,
+    ) -> Result<String, JwsFault> {
+        let mut header = self.signing.header(typ);
+        match tamper {
+            None => self.signing.sign_jws(&header, claims),
+            Some(Tamper::Flip) => Ok(flip_signature(&self.signing.sign_jws(&header, claims)?)),
+            Some(Tamper::AlgNone) => {
+                header.remove("kid");
+                Ok(unsecured(&header, claims))
+            }
+            Some(Tamper::AlternateAlg) => {
+                let trap = trap()?;
+                trap.sign_jws(&trap.header(typ), claims)
+            }
+            Some(Tamper::WrongKey) => {
+                SigningKey::generate(self.signing.alg())?.sign_jws(&header, claims)
+            }
+            Some(Tamper::Header(members)) => {
+                for (name, value) in members {
+                    if value.is_null() {
+                        header.remove(name);
+                    } else {
+                        header.insert(name.clone(), value.clone());
+                    }
+                }
+                self.signing.sign_jws(&header, claims)
+            }
+            Some(Tamper::Rewrite(rewrite)) => Ok(rewrite(self.signing.sign_jws(&header, claims)?)),
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The authorization-server double: strict as a certified FAPI 2.0 Message Signing server (PAR with
+//! signed request objects, JARM, `private_key_jwt` over mutual TLS, certificate-bound tokens), saying
+//! why whenever it refuses, and misbehaving exactly as a test tells it to.
+
+mod authorize;
+mod behaviour;
+mod client_auth;
+mod core;
+pub(crate) mod exchange;
+mod keys;
+mod logout;
+mod metadata;
+mod page;
+mod request_object;
+mod state;
+mod token;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+pub(crate) use self::core::bearer_token;
+pub use self::{
+    behaviour::{Behaviour, Edit, ParamsEdit, Tamper, Target, edits},
+    core::{ActiveToken, TokenState},
+};
+use crate::{
+    Now,
+    jws::{Alg, JwsFault, Object},
+    pki::{AS_HOST, AS_MTLS_HOST, Identity, Pki, PkiError, server_config},
+    serve::{Server, StartError},
+    system_now,
+};
+pub use crate::{
+    faults::{Fault, FaultRule, Gate},
+    ledger::{Endpoint, Event, ListenerKind, OnEvent, Outcome},
+};
+
+/// One client as the server knows it.
+#[derive(Clone, Debug)]
+pub struct ClientRegistration {
+    /// The client's name.
+    pub client_id: String,
+    /// Its public keys, a JWK set.
+    pub jwks: Value,
+    /// Where authorization responses may go, compared exactly.
+    pub redirect_uris: Vec<String>,
+    /// Scopes it may ask for.
+    pub scopes: Vec<String>,
+    /// Where the browser may go after logout, compared exactly.
+    pub post_logout_redirect_uris: Vec<String>,
+    /// `x5t#S256` of the client certificates it may present.
+    pub certificate_thumbprints: Vec<String>,
+    /// Demand `scope` to be exactly [`Self::scopes`] joined by a space.
+    pub exact_scope: bool,
+}
+
+impl ClientRegistration {
+    /// The client of a development PKI, with the scopes of the sample API.
+    pub fn from_pki(
+        pki: &Pki,
+        client_id: &str,
+        redirect_uri: &str,
+        post_logout_redirect_uri: &str,
+    ) -> Result<Self, PkiError> {
+        let scopes = ["openid", "profile", "email", "accounts", "payments"];
+        Ok(Self {
+            client_id: client_id.to_owned(),
+            jwks: pki.client_jwks(),
+            redirect_uris: vec![redirect_uri.to_owned()],
+            scopes: scopes.map(str::to_owned).to_vec(),
+            post_logout_redirect_uris: vec![post_logout_redirect_uri.to_owned()],
+            certificate_thumbprints: vec![pki.client_tls.thumbprint()?],
+            exact_scope: false,
+        })
+    }
+}
+
+/// Whether a person is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interaction {
+    /// The browser is sent straight back, as the conformance suite does.
+    Auto,
+    /// A page offers the sample users and Cancel; logout asks too.
+    Page,
+}
+
+/// A person who may log in.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Subject identifier.
+    pub sub: String,
+    /// `name`, `email` and other claims.
+    pub claims: Object,
+}
+
+impl User {
+    fn sample(sub: &str, name: &str, email: &str) -> Self {
+        let mut claims = Object::new();
+        claims.insert("name".into(), json!(name));
+        claims.insert("email".into(), json!(email));
+        claims.insert("email_verified".into(), json!(true));
+        Self {
+            sub: sub.to_owned(),
+            claims,
+        }
+    }
+
+    /// The sample users: `alice`, `bjork` (a name outside ASCII) and `carol`.
+    pub fn samples() -> Vec<Self> {
+        vec![
+            Self::sample("alice", "Alice Adams", "alice@example.com"),
+            Self::sample("bjork", "Björk Guðmundsdóttir 愛", "bjork@example.com"),
+            Self::sample("carol", "Carol Clark", "carol@example.com"),
+        ]
+    }
+}
+
+/// How a double is set up.
+#[derive(Clone)]
+pub struct AsConfig {
+    /// Port of the plain listener on 127.0.0.1; 0 for any.
+    pub port: u16,
+    /// Port of the mutual-TLS listener; 0 for any.
+    pub mtls_port: u16,
+    /// Host name of the plain listener.
+    pub host: String,
+    /// Host name of the mutual-TLS listener.
+    pub mtls_host: String,
+    /// Path of the issuer, with leading and trailing slash.
+    pub path: String,
+    /// Server certificate for both names.
+    pub identity: Identity,
+    /// The authority client certificates must come from.
+    pub ca_pem: String,
+    /// Registered clients.
+    pub clients: Vec<ClientRegistration>,
+    /// People who may log in; the first one does when there is no page.
+    pub users: Vec<User>,
+    /// Whether a person is asked.
+    pub interaction: Interaction,
+    /// Algorithm of ID tokens and authorization responses.
+    pub signing_alg: Alg,
+    /// The clock.
+    pub now: Now,
+    /// Told of every event.
+    pub on_event: Option<OnEvent>,
+}
+
+impl std::fmt::Debug for AsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AsConfig")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("mtls_host", &self.mtls_host)
+            .field("mtls_port", &self.mtls_port)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AsConfig {
+    /// Any ports, the development hosts, the sample users, no pages, ES256, the machine's clock.
+    pub fn new(pki: &Pki, clients: Vec<ClientRegistration>) -> Self {
+        Self {
+            port: 0,
+            mtls_port: 0,
+            host: AS_HOST.to_owned(),
+            mtls_host: AS_MTLS_HOST.to_owned(),
+            path: "/as/".to_owned(),
+            identity: pki.authorization_server.clone(),
+            ca_pem: pki.ca_pem.clone(),
+            clients,
+            users: User::samples(),
+            interaction: Interaction::Auto,
+            signing_alg: Alg::Es256,
+            now: system_now(),
+            on_event: None,
+        }
+    }
+}
+
+/// A running double. Dropping it stops it.
+#[derive(Debug)]
+pub struct AsDouble {
+    core: Arc<core::Core>,
+    plain: Server,
+    mtls: Server,
+}
+
+impl AsDouble {
+    /// Binds both listeners and serves. Needs a tokio runtime.
+    pub async fn start(config: AsConfig) -> Result<Self, StartError> {
+        let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
+        let mtls = TcpListener::bind((Ipv4Addr::LOCALHOST, config.mtls_port)).await?;
+        let plain_tls = server_config(&config.identity, None)?;
+        let mtls_tls = server_config(&config.identity, Some(&config.ca_pem))?;
+        let core = Arc::new(core::Core::new(
+            config,
+            plain.local_addr()?.port(),
+            mtls.local_addr()?.port(),
+        )?);
+        let router = core::router(&core);
+        Ok(Self {
+            plain: Server::start(plain, plain_tls, ListenerKind::Plain, router.clone())?,
+            mtls: Server::start(mtls, mtls_tls, ListenerKind::Mtls, router)?,
+            core,
+        })
+    }
+
+    /// Stops both listeners and lets running requests end.
+    pub async fn shutdown(self) {
+        tokio::join!(self.plain.shutdown(), self.mtls.shutdown());
+    }
+
+    /// The issuer, with its trailing slash.
+    pub fn issuer(&self) -> &str {
+        &self.core.issuer
+    }
+
+    /// Address of the plain listener.
+    pub const fn addr(&self) -> SocketAddr {
+        self.plain.addr()
+    }
+
+    /// Address of the mutual-TLS listener.
+    pub const fn mtls_addr(&self) -> SocketAddr {
+        self.mtls.addr()
+    }
+
+    /// Host names and their addresses, for an HTTP client's resolver.
+    pub fn resolve(&self) -> Vec<(String, SocketAddr)> {
+        vec![
+            (self.core.config.host.clone(), self.addr()),
+            (self.core.config.mtls_host.clone(), self.mtls_addr()),
+        ]
+    }
+
+    /// URL of an endpoint on the plain host.
+    pub fn url(&self, endpoint: Endpoint) -> String {
+        metadata::url(&self.core.issuer, endpoint)
+    }
+
+    /// URL of an endpoint on the mutual-TLS host.
+    pub fn mtls_url(&self, endpoint: Endpoint) -> String {
+        metadata::url(&self.core.mtls_base, endpoint)
+    }
+
+    /// URL of the RFC 8414 metadata document (`url(Endpoint::Metadata)` is the OpenID one).
+    pub fn rfc8414_metadata_url(&self) -> String {
+        self.core.rfc8414_metadata_url()
+    }
+
+    /// Reads or changes the behaviour.
+    pub fn behave<R>(&self, change: impl FnOnce(&mut Behaviour) -> R) -> R {
+        change(&mut self.core.behaviour())
+    }
+
+    /// Back to a correct server.
+    pub fn reset_behaviour(&self) {
+        *self.core.behaviour() = Behaviour::default();
+    }
+
+    /// Every request since the last [`Self::clear_events`].
+    pub fn events(&self) -> Vec<Event> {
+        self.core.ledger.events()
+    }
+
+    /// Requests to an endpoint, whatever became of them.
+    pub fn count(&self, endpoint: Endpoint) -> usize {
+        self.core.ledger.count_where(|e| e.endpoint == endpoint)
+    }
+
+    /// Requests to an endpoint that were by the rules.
+    pub fn accepted(&self, endpoint: Endpoint) -> usize {
+        self.core
+            .ledger
+            .count_where(|e| e.endpoint == endpoint && e.outcome == Outcome::Accepted)
+    }
+
+    /// The last request to an endpoint.
+    pub fn last(&self, endpoint: Endpoint) -> Option<Event> {
+        self.core.ledger.last_where(|e| e.endpoint == endpoint)
+    }
+
+    /// The last request that was refused.
+    pub fn last_refusal(&self) -> Option<Event> {
+        self.core
+            .ledger
+            .last_where(|e| e.outcome == Outcome::Refused)
+    }
+
+    /// Forgets all events (secrets stay listed).
+    pub fn clear_events(&self) {
+        self.core.ledger.clear();
+    }
+
+    /// Resolves once `count` requests to the endpoint are recorded. Wrap it in a time-out.
+    pub async fn wait_for(&self, endpoint: Endpoint, count: usize) {
+        self.core
+            .ledger
+            .wait_where(count, |e| e.endpoint == endpoint)
+            .await;
+    }
+
+    /// Everything that must not leak: codes, tokens, authorization responses, `request_uri`s, and
+    /// the assertions, request objects and verifiers received.
+    pub fn issued_secrets(&self) -> Vec<String> {
+        self.core.state().secrets.clone()
+    }
+
+    /// Signs with a new key from now on; the old one stays published or vanishes.
+    pub fn rotate_keys(&self, keep_old: bool) -> Result<(), JwsFault> {
+        self.core
+            .state()
+            .keys
+            .rotate(self.core.config.signing_alg, keep_old)
+    }
+
+    /// `kid` of the current signing key.
+    pub fn signing_kid(&self) -> String {
+        self.core.state().keys.signing.kid().to_owned()
+    }
+
+    /// Signs any claims as the server would, or as `tamper` says.
+    pub fn sign_as_server(
+        &self,
+        typ: Option<&str>,
+        claims: &Object,
+        tamper: Option<&Tamper>,
+    ) -> Result<String, JwsFault> {
+        self.core.state().keys.sign(typ, claims, tamper)
+    }
+
+    /// Claims of a correct back-channel logout token (OIDC Back-Channel Logout §2.4).
+    pub fn logout_token_claims(
+        &self,
+        client_id: &str,
+        sub: Option<&str>,
+        sid: Option<&str>,
+    ) -> Object {
+        logout::logout_token_claims(&self.core, client_id, sub, sid)
+    }
+
+    /// Ends every grant: access tokens and refresh tokens die.
+    pub fn revoke_all(&self) {
+        self.core.state().revoke_all();
+    }
+
+    /// Every access token is expired from now on; refresh tokens live.
+    pub fn expire_access_tokens(&self) {
+        let now = self.core.now();
+        self.core.state().expire_access_tokens(now);
+    }
+
+    /// Running sessions as `(sid, sub)`.
+    pub fn sessions(&self) -> Vec<(String, String)> {
+        self.core.state().sessions()
+    }
+
+    /// What a resource server may ask about tokens.
+    pub fn token_state(&self) -> TokenState {
+        TokenState::new(Arc::clone(&self.core))
+    }
+}

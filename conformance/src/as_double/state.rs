@@ -1,0 +1,126 @@
+//! What the server remembers: pushed requests, codes, grants and tokens. Plain data and look-ups; it
+//! must not know HTTP, and time comes as an argument.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{keys::Keys, request_object::AuthorizationRequest};
+use crate::jws::random_token;
+
+pub(super) struct Pushed {
+    pub(super) client_id: String,
+    pub(super) request: AuthorizationRequest,
+    pub(super) expires_at: i64,
+    pub(super) used: bool,
+}
+
+pub(super) struct Code {
+    pub(super) grant: String,
+    pub(super) client_id: String,
+    pub(super) request: AuthorizationRequest,
+    pub(super) expires_at: i64,
+    pub(super) used: bool,
+}
+
+/// What somebody allowed a client, or a client got in its own name (no `sub`).
+#[derive(Clone)]
+pub(super) struct Grant {
+    pub(super) client_id: String,
+    pub(super) sub: Option<String>,
+    pub(super) sid: String,
+    pub(super) scope: String,
+    pub(super) auth_time: i64,
+    pub(super) acr: Option<String>,
+    pub(super) nonce: Option<String>,
+    pub(super) revoked: bool,
+}
+
+pub(super) struct AccessToken {
+    pub(super) grant: String,
+    pub(super) scope: String,
+    pub(super) thumbprint: String,
+    pub(super) expires_at: i64,
+    pub(super) revoked: bool,
+}
+
+pub(super) struct RefreshToken {
+    pub(super) grant: String,
+    pub(super) replaced: bool,
+}
+
+pub(super) struct State {
+    pub(super) keys: Keys,
+    pub(super) pushed: HashMap<String, Pushed>,
+    pub(super) codes: HashMap<String, Code>,
+    pub(super) grants: HashMap<String, Grant>,
+    pub(super) access: HashMap<String, AccessToken>,
+    pub(super) refresh: HashMap<String, RefreshToken>,
+    /// `(client_id, jti)` of every client assertion ever accepted.
+    pub(super) assertion_ids: HashSet<(String, String)>,
+    pub(super) secrets: Vec<String>,
+}
+
+impl State {
+    pub(super) fn new(keys: Keys) -> Self {
+        Self {
+            keys,
+            pushed: HashMap::new(),
+            codes: HashMap::new(),
+            grants: HashMap::new(),
+            access: HashMap::new(),
+            refresh: HashMap::new(),
+            assertion_ids: HashSet::new(),
+            secrets: Vec::new(),
+        }
+    }
+
+    /// A new secret, listed.
+    pub(super) fn secret(&mut self) -> String {
+        let secret = random_token();
+        self.secrets.push(secret.clone());
+        secret
+    }
+
+    pub(super) fn add_grant(&mut self, grant: Grant) -> String {
+        let id = random_token();
+        self.grants.insert(id.clone(), grant);
+        id
+    }
+
+    /// The grant, unless it was revoked.
+    pub(super) fn live_grant(&self, id: &str) -> Option<&Grant> {
+        self.grants.get(id).filter(|grant| !grant.revoked)
+    }
+
+    pub(super) fn revoke_grant(&mut self, id: &str) {
+        if let Some(grant) = self.grants.get_mut(id) {
+            grant.revoked = true;
+        }
+    }
+
+    pub(super) fn revoke_all(&mut self) {
+        for grant in self.grants.values_mut() {
+            grant.revoked = true;
+        }
+    }
+
+    pub(super) fn expire_access_tokens(&mut self, now: i64) {
+        for access in self.access.values_mut() {
+            access.expires_at = access.expires_at.min(now);
+        }
+    }
+
+    /// Ends every grant of a session.
+    pub(super) fn end_session(&mut self, sid: &str) {
+        for grant in self.grants.values_mut().filter(|grant| grant.sid == sid) {
+            grant.revoked = true;
+        }
+    }
+
+    pub(super) fn sessions(&self) -> Vec<(String, String)> {
+        self.grants
+            .values()
+            .filter(|grant| !grant.revoked)
+            .filter_map(|grant| Some((grant.sid.clone(), grant.sub.clone()?)))
+            .collect()
+    }
+}

@@ -1,0 +1,11 @@
+//! The double is a check only if it refuses: a correct client gets through, and each rule broken
+//! alone is refused for that rule's reason.
+
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod flow;
+#[cfg(test)]
+mod refusals;
