@@ -258,11 +258,11 @@ fn same_media_type(a: &str, b: &str) -> bool {
     short_media_type(a).eq_ignore_ascii_case(short_media_type(b))
 }
 
-/// Without `application/`, unless another slash follows (RFC 7515 §4.1.9).
+/// Without `application/` (RFC 7515 §4.1.9).
 fn short_media_type(typ: &str) -> &str {
     const PREFIX: &str = "application/";
     match typ.split_at_checked(PREFIX.len()) {
-        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) && !rest.contains('/') => rest,
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
         _ => typ,
     }
 }

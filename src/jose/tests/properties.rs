@@ -60,7 +60,10 @@ fn jwk_members(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map
 
 proptest! {
     #[test]
-    fn arbitrary_text_never_panics_a_parser(text in any::<String>(), bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_text_never_panics_a_parser(
+        text in any::<String>(),
+        bytes in vec(any::<u8>(), 0..200),
+    ) {
         let _ = UnverifiedJws::parse(&text);
         let _ = Claims::parse(text.as_bytes());
         let _ = Claims::parse(&bytes);
@@ -94,7 +97,8 @@ proptest! {
     fn strict_parsing_agrees_with_serde_json_on_what_it_accepts(value in json_value()) {
         let text = json!({ "x": value }).to_string();
         if let Ok(claims) = Claims::parse(text.as_bytes()) {
-            prop_assert_eq!(Value::Object(claims.into_map()), serde_json::from_str::<Value>(&text).unwrap());
+            let lenient: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(Value::Object(claims.into_map()), lenient);
         }
     }
 
@@ -104,8 +108,8 @@ proptest! {
         alg in proptest::sample::select(FAPI),
     ) {
         // Floats may change in their last digit on the way through text; no claim we sign is one.
-        let claims: Map<String, Value> =
-            claims.into_iter().filter(|(_, value)| !value.to_string().contains(['.', 'e'])).collect();
+        let mut claims = claims;
+        claims.retain(|_, value| !value.to_string().contains(['.', 'e']));
         let token = sign(&signer(alg), None, &claims).unwrap();
         let verified = verify(&token, &all_keys(), &POLICY).unwrap();
         prop_assert_eq!(verified.claims().as_map(), &claims);
