@@ -1,1 +1,42 @@
-fn main() {}
+//! Owns the process: arguments in, exit code out. Must not know: anything that can be tested without it.
+
+use std::{env, io, process::ExitCode};
+
+use clap::Parser as _;
+use fapi_bff::{
+    cli::{self, Cli, Failure},
+    clock::Ambient,
+    config::Settings,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap would exit with 2, which is kept for faults in the configuration.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    // Not `vars`, which panics on variables that are not Unicode, whosever they are.
+    let environment = env::vars_os().map(|(name, value)| {
+        (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+    });
+    let outcome = cli::run(cli.command, environment, &Ambient::system(), &mut io::stdout().lock())
+        .and_then(|settings| settings.map_or(Ok(()), serve));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let message = failure.to_string();
+            if !message.is_empty() {
+                eprintln!("{message}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Serves until told to stop.
+fn serve(_settings: Settings) -> Result<(), Failure> {
+    Err(Failure::Other("this build has no server".to_owned()))
+}
