@@ -4,8 +4,10 @@
 //!
 //! | floor | modules |
 //! |---|---|
+//! | 1 | [`protocol`] |
 //! | 0 | [`clock`], [`jose`] |
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod jose;
+pub mod protocol;
