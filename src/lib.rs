@@ -1,1 +1,13 @@
-//! l
+//! `fapi-bff`: a Backend for Frontend that holds every token on the server.
+//!
+//! The floors, lowest first; a module uses only modules below its own floor:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | [`clock`], [`telemetry`], [`tls`], [`net`] |
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod net;
+pub mod telemetry;
+pub mod tls;
