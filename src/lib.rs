@@ -4,8 +4,10 @@
 //!
 //! | floor | modules |
 //! |---|---|
+//! | 3 | [`session`] |
 //! | 0 | [`clock`], [`seal`] |
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod seal;
+pub mod session;
