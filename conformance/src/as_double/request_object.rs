@@ -215,10 +215,10 @@ pub(super) fn check_scope(
     let asked: Vec<&str> = scope.split(' ').collect();
     for (index, name) in asked.iter().enumerate() {
         if !client.scopes.iter().any(|allowed| allowed == name) {
-            return Err(format!("scope {name:?} is not registered"));
+            return Err(format!("scope {name} is not registered"));
         }
         if asked.iter().skip(index + 1).any(|other| other == name) {
-            return Err(format!("scope {name:?} twice"));
+            return Err(format!("scope {name} twice"));
         }
     }
     if needs_openid && !asked.contains(&"openid") {
