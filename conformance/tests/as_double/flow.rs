@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fapi_bff_conformance::{
     as_double::{
-        AsConfig, AsDouble, ClientRegistration, Endpoint, Fault, Interaction, ListenerKind, Tamper,
-        edits,
+        AsConfig, AsDouble, ClientRegistration, Endpoint, Fault, Interaction, ListenerKind,
+        Profile, Tamper, Target, edits,
     },
     jws::{self, Alg},
 };
@@ -339,4 +339,69 @@ async fn a_stopped_double_is_gone_even_while_requests_hang_and_its_port_is_free(
     assert!(world.http.get(&url).send().await.is_err());
     world.double = AsDouble::start(config).await.unwrap();
     assert_eq!(send(world.http.get(&url)).await.status, 200);
+}
+
+/// FAPI 2.0 Security Profile: the same rules on plain parameters, a plain answer with `iss`.
+#[tokio::test]
+async fn under_the_security_profile_parameters_are_plain_and_so_is_the_answer() {
+    let world = World::start_with(|config| config.profile = Profile::Security).await;
+    let verifier = "v".repeat(43);
+    let plain = |name: &str, value: Option<&str>| {
+        let claims = world.request_claims(CLIENT, &verifier);
+        let mut request = World::authentication(&world.assertion(CLIENT));
+        for (name, claim) in claims {
+            let envelope = ["iss", "aud", "nbf", "iat", "exp", "jti", "response_mode"];
+            if !envelope.contains(&name.as_str()) {
+                request.push((name, claim.as_str().unwrap().to_owned()));
+            }
+        }
+        request.retain(|(key, _)| key != name);
+        request.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        request
+    };
+    let cases = [
+        ("par.request_forbidden", plain("request", Some("x.y.z"))),
+        (
+            "par.request_uri_forbidden",
+            plain("request_uri", Some("urn:x")),
+        ),
+        (
+            "request_object.response_mode",
+            plain("response_mode", Some("jwt")),
+        ),
+        (
+            "request_object.code_challenge",
+            plain("code_challenge", None),
+        ),
+        ("request_object.max_age", plain("max_age", Some("\"60\""))),
+        ("accepted", plain("max_age", Some("60"))),
+    ];
+    let mut answer = None;
+    for (reason, request) in cases {
+        answer = Some(world.post_par(&request).await);
+        assert_eq!(world.refused(Endpoint::Par), reason);
+    }
+    let pushed = answer.unwrap().json();
+    let request_uri = pushed["request_uri"].as_str().unwrap();
+    world
+        .double
+        .behave(|b| b.edit_once(Target::Jarm, edits::wrong("state")));
+    let query = [("client_id", CLIENT), ("request_uri", request_uri)];
+    let location = world.get_authorize(&query).await.location();
+    let returned: std::collections::HashMap<_, _> = location.query_pairs().collect();
+    assert_eq!(returned["iss"], world.double.issuer());
+    assert_eq!(returned["state"], "the-state1");
+    let tokens = world
+        .post_token(&world.token_form(&returned["code"], &verifier))
+        .await;
+    assert_eq!(tokens.status, 200);
+    let metadata = send(world.http.get(world.double.url(Endpoint::Metadata)))
+        .await
+        .json();
+    assert_eq!(metadata["response_modes_supported"], json!(["query"]));
+    assert!(
+        metadata
+            .get("authorization_signing_alg_values_supported")
+            .is_none()
+    );
 }
