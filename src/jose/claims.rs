@@ -34,7 +34,7 @@ pub enum ClaimFault {
 /// Why JSON text is not acceptable as claims.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ClaimsRejected {
-    /// More than 16 KiB.
+    /// More bytes than the caller allows, 16 KiB for a token.
     #[error("the JSON text is too large")]
     TooLarge,
     /// Not UTF-8, not JSON, or not an object.
@@ -63,7 +63,12 @@ impl ClaimsRejected {
 impl Claims {
     /// Parses one JSON object of at most 16 KiB.
     pub fn parse(json: &[u8]) -> Result<Self, ClaimsRejected> {
-        if json.len() > MAX_BYTES {
+        Self::parse_within(json, MAX_BYTES)
+    }
+
+    /// Parses one JSON object of at most `max_bytes`, for documents other than tokens.
+    pub fn parse_within(json: &[u8], max_bytes: usize) -> Result<Self, ClaimsRejected> {
+        if json.len() > max_bytes {
             return Err(ClaimsRejected::TooLarge);
         }
         strict::object(json).map(Self).map_err(|fault| match fault {

@@ -270,7 +270,8 @@ impl PublicJwk {
         self.alg
     }
 
-    /// RFC 7638 thumbprint with SHA-256, base64url; also the `jkt` of DPoP (RFC 9449 §6.1).
+    /// RFC 7638 thumbprint with SHA-256, base64url; also the `jkt` that binds a token to a key
+    /// (RFC 9449 §6.1).
     pub fn thumbprint(&self) -> String {
         self.thumbprint.clone()
     }

@@ -168,11 +168,7 @@ impl<'a> UnverifiedJws<'a> {
     /// Verifies the token. The allow-lists come first, so a key that names no `alg` cannot widen
     /// them; then one key is chosen by `kid`, type, curve, `alg`, `use` and `key_ops`; then its
     /// signature is checked (FAPI2-SP-5.4.3, JWT-3.1, JWK-SEL).
-    pub fn verify(
-        self,
-        keys: &KeySet,
-        policy: &JwsPolicy<'_>,
-    ) -> Result<VerifiedJws, JwsRejected> {
+    pub fn verify(self, keys: &KeySet, policy: &JwsPolicy<'_>) -> Result<VerifiedJws, JwsRejected> {
         let alg = JwsAlg::from_name(&self.header.alg)
             .filter(|alg| policy.algs.contains(alg))
             .ok_or(JwsRejected::AlgNotAllowed)?;
@@ -262,11 +258,11 @@ fn same_media_type(a: &str, b: &str) -> bool {
     short_media_type(a).eq_ignore_ascii_case(short_media_type(b))
 }
 
-/// Without `application/`, unless another slash follows (RFC 7515 §4.1.9).
+/// Without `application/` (RFC 7515 §4.1.9).
 fn short_media_type(typ: &str) -> &str {
     const PREFIX: &str = "application/";
     match typ.split_at_checked(PREFIX.len()) {
-        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) && !rest.contains('/') => rest,
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
         _ => typ,
     }
 }

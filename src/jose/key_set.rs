@@ -3,7 +3,9 @@
 
 use std::{cell::Cell, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
 
 use super::{
@@ -57,6 +59,7 @@ pub struct KeySet {
 #[derive(Clone)]
 struct UsableKey {
     jwk: PublicJwk,
+    /// One for each computation that key type, curve and the owner's `alg` all admit.
     verifiers: Vec<Verifier>,
 }
 
@@ -122,7 +125,6 @@ impl KeySet {
             .keys
             .iter()
             .filter(|key| kid.is_none() || key.jwk.kid() == kid)
-            .filter(|key| key.jwk.fits(alg))
             .filter_map(|key| key.verifiers.iter().find(|verifier| verifier.computes(alg)));
         let verifier = fitting.next().ok_or(NoKey::Unknown)?;
         if fitting.next().is_some() { Err(NoKey::Ambiguous) } else { Ok(verifier) }

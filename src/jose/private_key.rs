@@ -46,8 +46,8 @@ pub(super) fn from_pem(pem: &[u8]) -> Result<PrivateKey, KeyRejected> {
     if label != "PRIVATE KEY" {
         return Err(KeyRejected::UnknownFormat);
     }
-    let info = PrivateKeyInfoRef::try_from(document.as_bytes())
-        .map_err(|_| KeyRejected::UnknownFormat)?;
+    let info =
+        PrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|_| KeyRejected::UnknownFormat)?;
     let (material, private) = match info.algorithm.oid {
         ID_EC_PUBLIC_KEY => p256_pair(document.as_bytes(), &info)?,
         ID_ED25519 => ed25519_pair(info.private_key.as_bytes())?,
@@ -107,8 +107,8 @@ fn p256_pair(der: &[u8], info: &PrivateKeyInfoRef<'_>) -> Result<Pair, KeyReject
 fn ed25519_pair(private_key: &[u8]) -> Result<Pair, KeyRejected> {
     // RFC 8410 §7: the seed is an OCTET STRING inside the OCTET STRING.
     let seed = <&OctetStringRef>::from_der(private_key).map_err(|_| KeyRejected::Malformed)?;
-    let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_bytes())
-        .map_err(|_| KeyRejected::Malformed)?;
+    let pair =
+        Ed25519KeyPair::from_seed_unchecked(seed.as_bytes()).map_err(|_| KeyRejected::Malformed)?;
     let x = pair.public_key().as_ref().try_into().map_err(|_| KeyRejected::Malformed)?;
     Ok((Material::ed25519(x)?, PrivateMembers::Single(Zeroizing::new(seed.as_bytes().to_vec()))))
 }
@@ -168,10 +168,8 @@ impl std::fmt::Debug for GeneratedKey {
 pub fn generate(alg: JwsAlg) -> Result<GeneratedKey, SignFailed> {
     let random = SystemRandom::new();
     let document = match alg {
-        JwsAlg::Es256 => {
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-                .map(|der| SecretDocument::try_from(der.as_ref()))
-        }
+        JwsAlg::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            .map(|der| SecretDocument::try_from(der.as_ref())),
         JwsAlg::EdDsa | JwsAlg::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&random)
             .map(|der| SecretDocument::try_from(der.as_ref())),
         JwsAlg::Ps256 | JwsAlg::Rs256 => {
@@ -184,7 +182,7 @@ pub fn generate(alg: JwsAlg) -> Result<GeneratedKey, SignFailed> {
         .map_err(|_| SignFailed::Backend)?
         .and_then(|document| document.to_pem("PRIVATE KEY", LineEnding::LF))
         .map_err(|_| SignFailed::Encoding)?;
-    let signer = SoftwareSigner::from_pem(pem.as_bytes(), Some(alg))
-        .map_err(|_| SignFailed::Backend)?;
+    let signer =
+        SoftwareSigner::from_pem(pem.as_bytes(), Some(alg)).map_err(|_| SignFailed::Backend)?;
     Ok(GeneratedKey { pkcs8_pem: pem, public_jwk: signer.public_jwk().clone() })
 }

@@ -57,7 +57,7 @@ pub struct SoftwareSigner {
 
 impl SoftwareSigner {
     /// A key from PKCS#8 PEM. Without `alg` the key's type decides: P-256 ES256, RSA PS256, Ed25519
-    /// EdDSA. The `kid` is the RFC 7638 thumbprint (JWK-OWN).
+    /// `EdDSA`. The `kid` is the RFC 7638 thumbprint (JWK-OWN).
     pub fn from_pem(pem: &[u8], alg: Option<JwsAlg>) -> Result<Self, KeyRejected> {
         Self::new(private_key::from_pem(pem)?, alg)
     }
@@ -143,7 +143,7 @@ pub fn sign(
 }
 
 /// A compact JWS that carries its public key as the header member `jwk` instead of a `kid`, as a
-/// DPoP proof does (RFC 9449 §4.2).
+/// `DPoP` proof does (RFC 9449 §4.2).
 pub fn sign_embedding_key(
     signer: &dyn Signer,
     typ: &str,

@@ -4,7 +4,7 @@
 use axum::response::Response;
 use http::{
     HeaderValue, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -177,6 +177,36 @@ impl ErrorAnswer {
         response.extensions_mut().insert(self.code);
         response
     }
+}
+
+/// A refusal together with the cookies it takes along.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What is said.
+    pub answer: ErrorAnswer,
+    /// `Set-Cookie` values.
+    pub cookies: Vec<HeaderValue>,
+}
+
+impl From<ErrorAnswer> for Refusal {
+    fn from(answer: ErrorAnswer) -> Self {
+        Self { answer, cookies: Vec::new() }
+    }
+}
+
+impl Refusal {
+    /// The answer with its cookies.
+    pub fn into_response(self, request_id: &RequestId) -> Response<Body> {
+        with_cookies(self.answer.into_response(request_id), self.cookies)
+    }
+}
+
+/// Adds `Set-Cookie` headers to an answer.
+pub fn with_cookies(mut response: Response<Body>, cookies: Vec<HeaderValue>) -> Response<Body> {
+    for cookie in cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::json;
 use url::Url;
 
 use super::{
-    Interaction,
+    ClientRegistration, Interaction, Profile,
     behaviour::Target,
     client_auth::authenticate,
     core::Core,
@@ -40,22 +40,11 @@ pub(super) fn push(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     if call.form("request_uri").is_some() {
         return Err(call.refuse("request_uri_forbidden", "RFC 9126 §2.1"));
     }
-    for (name, _) in &call.form {
-        if !PAR_PARAMETERS.contains(&name.as_str()) {
-            return Err(call.refuse("parameter_outside", name));
-        }
-    }
-    let token = call
-        .form("request")
-        .ok_or_else(|| call.refuse("request_missing", "no request object"))?
-        .to_owned();
-    core.state().secrets.push(token.clone());
-    if let Ok((header, claims)) = jws::peek(&token) {
-        call.note("request_object_header", header);
-        call.note("request_object_claims", claims);
-    }
     let now = core.now();
-    let request = request_object::judge(&token, client, &core.issuer, now)?;
+    let request = match core.config.profile {
+        Profile::MessageSigning => signed_request(core, call, client, now)?,
+        Profile::Security => plain_request(call, client)?,
+    };
     let lifetime = core.behaviour().request_uri_lifetime;
     let request_uri = format!("{REQUEST_URI_PREFIX}{}", random_token());
     let mut state = core.state();
@@ -74,6 +63,47 @@ pub(super) fn push(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     body.insert("request_uri".into(), json!(request_uri));
     body.insert("expires_in".into(), json!(lifetime));
     Ok(core.json(StatusCode::CREATED, Target::ParResponse, body))
+}
+
+/// MS-5.3.2-1: everything inside a signed request object.
+fn signed_request(
+    core: &Core,
+    call: &mut Call,
+    client: &ClientRegistration,
+    now: i64,
+) -> Result<AuthorizationRequest, Refusal> {
+    for (name, _) in &call.form {
+        if !PAR_PARAMETERS.contains(&name.as_str()) {
+            return Err(call.refuse("parameter_outside", name));
+        }
+    }
+    let token = call
+        .form("request")
+        .ok_or_else(|| call.refuse("request_missing", "no request object"))?
+        .to_owned();
+    core.state().secrets.push(token.clone());
+    if let Ok((header, claims)) = jws::peek(&token) {
+        call.note("request_object_header", header);
+        call.note("request_object_claims", claims);
+    }
+    request_object::judge(&token, client, &core.issuer, now)
+}
+
+/// The Security Profile's plain parameters, of which `client_id` is one.
+fn plain_request(
+    call: &Call,
+    client: &ClientRegistration,
+) -> Result<AuthorizationRequest, Refusal> {
+    if call.form("request").is_some() {
+        return Err(call.refuse("request_forbidden", "this server takes plain parameters"));
+    }
+    let parameters: Pairs = call
+        .form
+        .iter()
+        .filter(|(name, _)| !name.starts_with("client_assertion"))
+        .cloned()
+        .collect();
+    request_object::judge_plain(&parameters, client)
 }
 
 /// The pushed request these parameters name, unspent, unexpired and of this client.
@@ -211,11 +241,14 @@ fn answer(
     }
     let request = &found.request;
     let now = core.now();
+    let signed = core.config.profile == Profile::MessageSigning;
     let mut claims = Object::new();
     claims.insert("iss".into(), json!(core.issuer));
-    claims.insert("aud".into(), json!(found.client_id));
-    claims.insert("exp".into(), json!(now + JARM_LIFETIME));
-    claims.insert("iat".into(), json!(now));
+    if signed {
+        claims.insert("aud".into(), json!(found.client_id));
+        claims.insert("exp".into(), json!(now + JARM_LIFETIME));
+        claims.insert("iat".into(), json!(now));
+    }
     if let Some(state) = &request.state {
         claims.insert("state".into(), json!(state));
     }
@@ -238,9 +271,14 @@ fn answer(
             parameters.push(("state".to_owned(), state.clone()));
         }
         parameters.push(("iss".to_owned(), core.issuer.clone()));
-    } else {
+    } else if signed {
         let response = core.issue(Target::Jarm, claims)?;
         parameters.push(("response".to_owned(), response));
+    } else {
+        core.behaviour().apply_edits(Target::Jarm, &mut claims);
+        for (name, value) in &claims {
+            parameters.push((name.clone(), value.as_str().unwrap_or_default().to_owned()));
+        }
     }
     core.behaviour().apply_params(&mut parameters);
     let mut location =

@@ -14,7 +14,8 @@ use crate::{
 pub enum Target {
     /// Claims or signature of the ID token.
     IdToken,
-    /// Claims or signature of the authorization response.
+    /// Claims or signature of the authorization response (under the Security Profile: its plain
+    /// parameters, and nothing to sign).
     Jarm,
     /// The metadata document.
     Metadata,
@@ -65,6 +66,7 @@ pub type Edit = Arc<dyn Fn(&mut Object) + Send + Sync>;
 pub type ParamsEdit = Arc<dyn Fn(&mut Vec<(String, String)>) + Send + Sync>;
 
 /// The double's behaviour. The default is that of a correct server.
+/// Closures given to it run under its lock: they must not call back into the double.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch a test throws on its own"

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::core::Core;
+use super::{Profile, core::Core};
 use crate::{jws::Object, ledger::Endpoint};
 
 /// URL of an endpoint below a base that ends with a slash.
@@ -31,6 +31,12 @@ pub(super) fn document(core: &Core) -> Object {
     let suffix = core.behaviour().issuer_suffix.clone();
     let client_algs = json!(["ES256", "PS256", "EdDSA"]);
     let own_alg = json!([core.config.signing_alg.name()]);
+    let signed = core.config.profile == Profile::MessageSigning;
+    let modes = if signed {
+        json!(["jwt", "query.jwt"])
+    } else {
+        json!(["query"])
+    };
     let mut scopes: Vec<&str> = Vec::new();
     for scope in core.config.clients.iter().flat_map(|client| &client.scopes) {
         if !scopes.contains(&scope.as_str()) {
@@ -56,16 +62,16 @@ pub(super) fn document(core: &Core) -> Object {
         },
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
-        "response_modes_supported": ["jwt", "query.jwt"],
+        "response_modes_supported": modes,
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
         "subject_types_supported": ["public"],
         "acr_values_supported": ["urn:example:loa:2", "urn:example:loa:3"],
         "claims_parameter_supported": true,
-        "request_parameter_supported": true,
+        "request_parameter_supported": signed,
         "request_uri_parameter_supported": true,
         "require_request_uri_registration": false,
         "require_pushed_authorization_requests": true,
-        "require_signed_request_object": true,
+        "require_signed_request_object": signed,
         "request_object_signing_alg_values_supported": client_algs,
         "authorization_signing_alg_values_supported": own_alg,
         "id_token_signing_alg_values_supported": own_alg,
@@ -82,7 +88,13 @@ pub(super) fn document(core: &Core) -> Object {
         "backchannel_logout_session_supported": true,
     });
     match document {
-        Value::Object(document) => document,
+        Value::Object(mut document) => {
+            if !signed {
+                document.remove("request_object_signing_alg_values_supported");
+                document.remove("authorization_signing_alg_values_supported");
+            }
+            document
+        }
         _ => Object::new(),
     }
 }

@@ -89,6 +89,15 @@ pub enum Interaction {
     Page,
 }
 
+/// Which profile the server is certified for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// FAPI 2.0 Message Signing: signed request objects and signed authorization responses.
+    MessageSigning,
+    /// FAPI 2.0 Security Profile: plain parameters, pushed; plain `code`, `state` and `iss` back.
+    Security,
+}
+
 /// A person who may log in.
 #[derive(Clone, Debug)]
 pub struct User {
@@ -141,6 +150,8 @@ pub struct AsConfig {
     pub clients: Vec<ClientRegistration>,
     /// People who may log in; the first one does when there is no page.
     pub users: Vec<User>,
+    /// What is demanded of requests and promised of responses.
+    pub profile: Profile,
     /// Whether a person is asked.
     pub interaction: Interaction,
     /// Algorithm of ID tokens and authorization responses.
@@ -164,7 +175,8 @@ impl std::fmt::Debug for AsConfig {
 }
 
 impl AsConfig {
-    /// Any ports, the development hosts, the sample users, no pages, ES256, the machine's clock.
+    /// Any ports, the development hosts, the sample users, no pages, Message Signing, ES256, the
+    /// machine's clock.
     pub fn new(pki: &Pki, clients: Vec<ClientRegistration>) -> Self {
         Self {
             port: 0,
@@ -176,6 +188,7 @@ impl AsConfig {
             ca_pem: pki.ca_pem.clone(),
             clients,
             users: User::samples(),
+            profile: Profile::MessageSigning,
             interaction: Interaction::Auto,
             signing_alg: Alg::Es256,
             now: system_now(),

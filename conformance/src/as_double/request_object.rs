@@ -48,7 +48,26 @@ pub(super) fn judge(
     }
     let claims = Claims(&verified.claims);
     check_envelope(&claims, client, issuer, now)?;
-    check_parameters(&claims, client)
+    check_parameters(&claims, client, &[Some("jwt"), Some("query.jwt")])
+}
+
+/// The parameters of an unsigned pushed request (FAPI 2.0 SP 5.3.2.2), by the same rules. What a
+/// request object carries as JSON comes as text here.
+pub(super) fn judge_plain(
+    parameters: &[(String, String)],
+    client: &ClientRegistration,
+) -> Result<AuthorizationRequest, Refusal> {
+    let mut claims = Object::new();
+    for (name, text) in parameters {
+        let value = match name.as_str() {
+            "max_age" | "claims" | "authorization_details" => {
+                serde_json::from_str(text).map_err(|_| refuse(name, "not JSON"))?
+            }
+            _ => Value::from(text.as_str()),
+        };
+        claims.insert(name.clone(), value);
+    }
+    check_parameters(&Claims(&claims), client, &[None, Some("query")])
 }
 
 struct Claims<'a>(&'a Object);
@@ -130,11 +149,12 @@ fn check_envelope(
 fn check_parameters(
     claims: &Claims<'_>,
     client: &ClientRegistration,
+    response_modes: &[Option<&str>],
 ) -> Result<AuthorizationRequest, Refusal> {
     claims.is("client_id", &client.client_id)?;
     claims.is("response_type", "code")?;
-    if !matches!(claims.text("response_mode")?, Some("jwt" | "query.jwt")) {
-        return Err(refuse("response_mode", "jwt is expected"));
+    if !response_modes.contains(&claims.text("response_mode")?) {
+        return Err(refuse("response_mode", "not a mode of this profile"));
     }
     let redirect_uri = claims.text("redirect_uri")?.unwrap_or_default();
     let registered = client.redirect_uris.iter().any(|uri| uri == redirect_uri);
@@ -215,10 +235,10 @@ pub(super) fn check_scope(
     let asked: Vec<&str> = scope.split(' ').collect();
     for (index, name) in asked.iter().enumerate() {
         if !client.scopes.iter().any(|allowed| allowed == name) {
-            return Err(format!("scope {name:?} is not registered"));
+            return Err(format!("scope {name} is not registered"));
         }
         if asked.iter().skip(index + 1).any(|other| other == name) {
-            return Err(format!("scope {name:?} twice"));
+            return Err(format!("scope {name} twice"));
         }
     }
     if needs_openid && !asked.contains(&"openid") {

@@ -1,10 +1,16 @@
 //! A correct client from discovery to logout, and what the server remembers of it.
 
+use std::time::Duration;
+
 use fapi_bff_conformance::{
-    as_double::{Endpoint, Interaction, ListenerKind, Tamper, edits},
+    as_double::{
+        AsConfig, AsDouble, ClientRegistration, Endpoint, Fault, Interaction, ListenerKind,
+        Profile, Tamper, Target, edits,
+    },
     jws::{self, Alg},
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use url::Url;
 
 use crate::client::{CLIENT, LOGGED_OUT, REDIRECT_URI, START, World, form, send};
@@ -254,4 +260,148 @@ async fn a_logout_token_is_what_the_specification_says_until_tampered_with() {
         .sign_as_server(None, &wrong, Some(&Tamper::WrongKey))
         .unwrap();
     assert!(jws::verify(&bad, &world.jwks().await, &[Alg::Es256]).is_err());
+}
+
+#[tokio::test]
+async fn the_server_signs_with_any_fapi_algorithm() {
+    for alg in [Alg::Ps256, Alg::EdDsa] {
+        let world = World::start_with(|config| config.signing_alg = alg).await;
+        let request_uri = world.push(CLIENT, "v".repeat(43).as_str()).await;
+        let query = [("client_id", CLIENT), ("request_uri", request_uri.as_str())];
+        let answer = world.get_authorize(&query).await;
+        let response = answer
+            .location()
+            .query_pairs()
+            .next()
+            .unwrap()
+            .1
+            .into_owned();
+        // Decoys bear the right name and stand first; whoever looks at type and use passes them by.
+        for decoys in [false, true] {
+            world.double.behave(|b| b.decoy_keys = decoys);
+            let verified = jws::verify(&response, &world.jwks().await, &[alg]).unwrap();
+            assert!(verified.claims.contains_key("code"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_logout_page_asks_before_it_ends_the_session() {
+    let world = World::start_with(|config| config.interaction = Interaction::Page).await;
+    let verifier = "v".repeat(43);
+    let request_uri = world.push(CLIENT, &verifier).await;
+    let choice = [
+        ("client_id", CLIENT),
+        ("request_uri", request_uri.as_str()),
+        ("user", "carol"),
+    ];
+    let url = world.double.url(Endpoint::Decision);
+    let answer = world.post(&url, &form(&choice)).await;
+    let claims = world.jarm(&answer).await;
+    let code = claims["code"].as_str().unwrap();
+    let tokens = world
+        .post_token(&world.token_form(code, &verifier))
+        .await
+        .json();
+    let hint = [
+        ("id_token_hint", tokens["id_token"].as_str().unwrap()),
+        ("post_logout_redirect_uri", LOGGED_OUT),
+    ];
+    let asked = Url::parse_with_params(&world.double.url(Endpoint::EndSession), hint).unwrap();
+    let page = send(world.http.get(asked)).await;
+    assert_eq!((page.status, world.double.sessions().len()), (200, 1));
+    let confirm = world.double.url(Endpoint::EndSessionDecision);
+    let done = world.post(&confirm, &form(&hint)).await;
+    assert_eq!(done.location().as_str(), LOGGED_OUT);
+    assert!(world.double.sessions().is_empty());
+}
+
+#[tokio::test]
+async fn a_stopped_double_is_gone_even_while_requests_hang_and_its_port_is_free() {
+    let mut world = World::start().await;
+    let url = world.double.url(Endpoint::Jwks);
+    world
+        .double
+        .behave(|b| b.fault(Endpoint::Jwks, Fault::Hang));
+    let hanging = tokio::spawn(world.http.get(&url).send());
+    timeout(
+        Duration::from_secs(20),
+        world.double.wait_for(Endpoint::Jwks, 1),
+    )
+    .await
+    .unwrap();
+    let (addr, mtls_addr) = (world.double.addr(), world.double.mtls_addr());
+    let registration = ClientRegistration::from_pki(&world.pki, CLIENT, REDIRECT_URI, LOGGED_OUT);
+    let mut config = AsConfig::new(&world.pki, vec![registration.unwrap()]);
+    (config.port, config.mtls_port) = (addr.port(), mtls_addr.port());
+    world.double.shutdown().await;
+    assert!(hanging.await.unwrap().is_err());
+    assert!(world.http.get(&url).send().await.is_err());
+    world.double = AsDouble::start(config).await.unwrap();
+    assert_eq!(send(world.http.get(&url)).await.status, 200);
+}
+
+/// FAPI 2.0 Security Profile: the same rules on plain parameters, a plain answer with `iss`.
+#[tokio::test]
+async fn under_the_security_profile_parameters_are_plain_and_so_is_the_answer() {
+    let world = World::start_with(|config| config.profile = Profile::Security).await;
+    let verifier = "v".repeat(43);
+    let plain = |name: &str, value: Option<&str>| {
+        let claims = world.request_claims(CLIENT, &verifier);
+        let mut request = World::authentication(&world.assertion(CLIENT));
+        for (name, claim) in claims {
+            let envelope = ["iss", "aud", "nbf", "iat", "exp", "jti", "response_mode"];
+            if !envelope.contains(&name.as_str()) {
+                request.push((name, claim.as_str().unwrap().to_owned()));
+            }
+        }
+        request.retain(|(key, _)| key != name);
+        request.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+        request
+    };
+    let cases = [
+        ("par.request_forbidden", plain("request", Some("x.y.z"))),
+        (
+            "par.request_uri_forbidden",
+            plain("request_uri", Some("urn:x")),
+        ),
+        (
+            "request_object.response_mode",
+            plain("response_mode", Some("jwt")),
+        ),
+        (
+            "request_object.code_challenge",
+            plain("code_challenge", None),
+        ),
+        ("request_object.max_age", plain("max_age", Some("\"60\""))),
+        ("accepted", plain("max_age", Some("60"))),
+    ];
+    let mut answer = None;
+    for (reason, request) in cases {
+        answer = Some(world.post_par(&request).await);
+        assert_eq!(world.refused(Endpoint::Par), reason);
+    }
+    let pushed = answer.unwrap().json();
+    let request_uri = pushed["request_uri"].as_str().unwrap();
+    world
+        .double
+        .behave(|b| b.edit_once(Target::Jarm, edits::wrong("state")));
+    let query = [("client_id", CLIENT), ("request_uri", request_uri)];
+    let location = world.get_authorize(&query).await.location();
+    let returned: std::collections::HashMap<_, _> = location.query_pairs().collect();
+    assert_eq!(returned["iss"], world.double.issuer());
+    assert_eq!(returned["state"], "the-state1");
+    let tokens = world
+        .post_token(&world.token_form(&returned["code"], &verifier))
+        .await;
+    assert_eq!(tokens.status, 200);
+    let metadata = send(world.http.get(world.double.url(Endpoint::Metadata)))
+        .await
+        .json();
+    assert_eq!(metadata["response_modes_supported"], json!(["query"]));
+    assert!(
+        metadata
+            .get("authorization_signing_alg_values_supported")
+            .is_none()
+    );
 }

@@ -75,7 +75,8 @@ fn an_algorithm_outside_the_policy_is_refused_before_any_key_is_looked_up() {
 
 #[test]
 fn algorithm_names_are_case_sensitive_and_exact() {
-    for alg in ["ps256", "es256", "Es256", "eddsa", "EDDSA", "ed25519", "ES256 ", "ES256K", "RS512"] {
+    for alg in ["ps256", "es256", "Es256", "eddsa", "EDDSA", "ed25519", "ES256 ", "ES256K", "RS512"]
+    {
         let header = json!({ "alg": alg }).to_string();
         assert_eq!(refused(&es256_token(header, "{}")), JwsRejected::AlgNotAllowed, "{alg}");
     }
@@ -106,7 +107,9 @@ fn an_es256_signature_in_der_or_of_any_other_length_is_refused() {
     let (input, signature) = token.rsplit_once('.').unwrap();
     let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
     let der = p256::ecdsa::Signature::from_slice(&raw).unwrap().to_der();
-    for bytes in [der.as_bytes(), &raw[..63], &[&raw[..], &[0]].concat(), &[&[0], &raw[..]].concat()] {
+    for bytes in
+        [der.as_bytes(), &raw[..63], &[&raw[..], &[0]].concat(), &[&[0], &raw[..]].concat()]
+    {
         let forged = format!("{input}.{}", encode(bytes));
         assert_eq!(refused(&forged), JwsRejected::SignatureInvalid);
     }
@@ -233,7 +236,11 @@ fn forbidden_header_members_are_refused_whatever_their_value() {
     for name in ["jku", "x5u", "x5c", "x5t", "x5t#S256", "jwk", "crit", "b64", "zip", "enc"] {
         for value in [json!(null), json!([]), json!("DEF"), json!(false), json!(["exp"])] {
             let header = json!({ "alg": "ES256", name: value }).to_string();
-            assert_eq!(refused(&es256_token(header, "{}")), JwsRejected::HeaderNotAllowed, "{name}");
+            assert_eq!(
+                refused(&es256_token(header, "{}")),
+                JwsRejected::HeaderNotAllowed,
+                "{name}"
+            );
         }
     }
     let header = json!({ "alg": "ES256", "cty": "x", "unheard_of": [1] }).to_string();

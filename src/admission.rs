@@ -1,0 +1,110 @@
+//! Owns the step from a cookie to a session with a usable token, and what is said when there is
+//! none. Shared by every face that lets somebody in. Must not know: what they want inside.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::{
+    session::{
+        Activity, Cause, FindError, Handle, NoSession, Policy, RefreshOutcome, Refresher, Session,
+        Sessions, TokenTrouble,
+    },
+    web::{
+        CookieNames, CookieValue, ErrorAnswer, ErrorCode, Refusal, SameSite, clear_cookie, cookie,
+    },
+};
+
+/// One app's way in.
+pub struct Admission {
+    /// The app's name in the configuration.
+    pub app: String,
+    /// The names of its cookies.
+    pub cookies: CookieNames,
+    /// Its sessions.
+    pub sessions: Arc<Sessions>,
+    /// How long they live.
+    pub policy: Policy,
+    /// How their access tokens are renewed.
+    pub refresher: Arc<dyn Refresher>,
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").field("app", &self.app).finish_non_exhaustive()
+    }
+}
+
+impl Admission {
+    /// The handle in the session cookie, if there is exactly one such cookie and it has the form.
+    pub fn handle(&self, headers: &HeaderMap) -> Option<Handle> {
+        match cookie(headers, &self.cookies.session) {
+            CookieValue::One(value) => Handle::parse(value),
+            CookieValue::Absent | CookieValue::Duplicate => None,
+        }
+    }
+
+    /// The session that the cookie names.
+    pub async fn session(
+        &self,
+        headers: &HeaderMap,
+        activity: Activity,
+    ) -> Result<(Handle, Session), Refusal> {
+        let handle = self.handle(headers).ok_or_else(|| self.missing(NoSession::Unknown))?;
+        match self.sessions.find(&self.app, &handle, &self.policy, activity).await {
+            Ok(session) => Ok((handle, session)),
+            Err(FindError::NoSession(gone)) => Err(self.missing(gone)),
+            Err(FindError::StoreUnavailable) => {
+                Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
+            }
+        }
+    }
+
+    /// The session with an access token worth sending, renewed if due.
+    pub async fn with_token(&self, handle: &Handle, session: Session) -> Result<Session, Refusal> {
+        self.sessions
+            .fresh(session, handle, &self.policy, &self.refresher)
+            .await
+            .map_err(|trouble| self.trouble(trouble))
+    }
+
+    /// Renews the access token now, for `cause`.
+    pub async fn renew(&self, handle: &Handle, cause: Cause) -> RefreshOutcome {
+        self.sessions.refresh(&self.app, handle, &self.policy, &self.refresher, cause).await
+    }
+
+    /// What is said when there is a session but no usable access token.
+    pub fn trouble(&self, trouble: TokenTrouble) -> Refusal {
+        let answer = match trouble {
+            TokenTrouble::GrantDead => {
+                return self.gone(ErrorAnswer::new(ErrorCode::ReauthenticationRequired));
+            }
+            TokenTrouble::Ended(gone) => return self.missing(gone),
+            TokenTrouble::Exhausted => ErrorAnswer::new(ErrorCode::ReauthenticationRequired),
+            TokenTrouble::NoRefreshToken => {
+                ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("no_refresh_token")
+            }
+            TokenTrouble::AsTrouble => ErrorAnswer::new(ErrorCode::AuthorizationServerUnavailable),
+            TokenTrouble::Unknown => ErrorAnswer::new(ErrorCode::TokenUnavailable),
+            TokenTrouble::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable),
+        };
+        answer.into()
+    }
+
+    /// The cookies that a session which is certainly gone takes along.
+    pub fn parting(&self) -> Vec<HeaderValue> {
+        clear_cookie(&self.cookies.session, SameSite::Strict).into_iter().collect()
+    }
+
+    fn missing(&self, gone: NoSession) -> Refusal {
+        self.gone(ErrorAnswer::new(match gone {
+            NoSession::Unknown => ErrorCode::SessionMissing,
+            NoSession::IdleExpired | NoSession::AbsoluteExpired => ErrorCode::SessionExpired,
+        }))
+    }
+
+    /// Only a session that is certainly gone takes its cookie along; an outage touches nothing.
+    fn gone(&self, answer: ErrorAnswer) -> Refusal {
+        Refusal { answer, cookies: self.parting() }
+    }
+}

@@ -1,0 +1,201 @@
+//! Owns the answer to a login, in the order that is its security: find and consume the
+//! transaction, verify the response, redeem the code, judge the tokens, make the session.
+//! Must not know: how the answer reached us.
+
+use super::{Login, LoginFailure, Channel, SealedTransaction};
+use crate::{
+    protocol::{
+        jarm::{self, AuthorizationResponse, ResponseParameters},
+        transaction::{Mode, Transaction},
+    },
+    provider::{Demands, Redeemed},
+    session::{EndReason, Handle, Identity, NewSession, Session, Tokens},
+    telemetry::{Action, AuditEvent, Outcome},
+};
+
+/// An answer from the AS, carried by the browser.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// Which of the two ways it came.
+    pub mode: Mode,
+    /// The authorization response's parameters, form-encoded.
+    pub parameters: &'a [u8],
+    /// The browser's transactions.
+    pub transactions: Vec<SealedTransaction<'a>>,
+    /// The browser's session so far, to be ended by a new one.
+    pub current: Option<Handle>,
+    /// For audit.
+    pub request_id: &'a str,
+}
+
+/// A login that ended in a session.
+#[derive(Debug)]
+pub struct Ended {
+    /// What the session cookie will hold.
+    pub handle: Handle,
+    /// The session.
+    pub session: Session,
+    /// Where the browser wanted to go, a path on the app's origin.
+    pub return_to: Option<String>,
+    /// The transaction whose cookie is done with.
+    pub transaction_id: String,
+}
+
+/// A login that did not, and the transaction it used up, if it got that far.
+type Failed = (LoginFailure, Option<String>);
+
+impl Login {
+    /// Ends a login. The second value of an error names the transaction whose cookie is done with.
+    pub async fn end(&self, answer: Answer<'_>) -> Result<Ended, Failed> {
+        let started = self.ambient.clock.monotonic_millis();
+        let request_id = answer.request_id;
+        let current = answer.current.clone();
+        let mut used = None;
+        let result = self.end_inner(answer, &mut used).await;
+        let (outcome, label, reason) = match &result {
+            Ok(_) => (Outcome::Success, "completed", "none"),
+            Err(failure @ (LoginFailure::As(_) | LoginFailure::StoreUnavailable | LoginFailure::Internal { .. })) => {
+                (Outcome::Failed, "failed", failure.reason())
+            }
+            Err(LoginFailure::Denied { error }) => (Outcome::Rejected, "denied", error.as_str()),
+            Err(failure) => (Outcome::Rejected, "rejected", failure.reason()),
+        };
+        self.telemetry.metrics.login(&self.app, label, reason);
+        if result.is_ok() {
+            let millis = self.ambient.clock.monotonic_millis().saturating_sub(started);
+            let seconds = std::time::Duration::from_millis(millis).as_secs_f64();
+            self.telemetry.metrics.login_seconds(&self.app, seconds);
+        }
+        let session = result.as_ref().ok().map(|ended| &ended.session);
+        self.telemetry.audit.record(&AuditEvent {
+            action: Action::LoginEnd,
+            outcome,
+            reason,
+            app: &self.app,
+            client: &self.provider.registration().label,
+            subject: session.map(Session::subject_pseudonym),
+            session: session.map(Session::pseudonym),
+            acr: session.and_then(|session| session.identity().acr.as_deref()),
+            request_id,
+            transaction: used.as_deref(),
+        });
+        match result {
+            Ok(ended) => {
+                if let Some(old) = current {
+                    self.end_session(&old, EndReason::Replaced).await.ok();
+                }
+                Ok(ended)
+            }
+            Err(failure) => Err((failure, used)),
+        }
+    }
+
+    async fn end_inner(
+        &self,
+        answer: Answer<'_>,
+        used: &mut Option<String>,
+    ) -> Result<Ended, LoginFailure> {
+        let refused = |reason| LoginFailure::Rejected { reason, channel: Channel::Front };
+        let parameters = ResponseParameters::parse_form(answer.parameters)
+            .map_err(|rejected| refused(rejected.reason()))?;
+        let transaction = self.find_transaction(&answer, &parameters)?;
+        // From here on the transaction is spent, whatever follows: neither a replay nor a second
+        // tab with the same answer gets any further (FAPI2-SP-6.4).
+        self.consume(&transaction).await?;
+        *used = Some(transaction.id.clone());
+        transaction
+            .check(self.ambient.now(), &self.app, answer.mode)
+            .map_err(|rejected| LoginFailure::Transaction { reason: rejected.reason() })?;
+
+        let response =
+            self.provider.authorization_response(&parameters, &transaction.state).await?;
+        let code = match response {
+            AuthorizationResponse::Code(code) => code,
+            AuthorizationResponse::Error { error } => return Err(LoginFailure::Denied { error }),
+        };
+        let demands = Demands {
+            nonce: &transaction.nonce,
+            scope: &transaction.scope,
+            max_age: transaction.max_age,
+            acr_values: &transaction.acr_values,
+            require_acr: transaction.require_acr,
+        };
+        let redeemed = self
+            .provider
+            .redeem(code, &transaction.code_verifier, &transaction.redirect_uri, demands)
+            .await?;
+        self.make_session(transaction, redeemed).await
+    }
+
+    fn find_transaction(
+        &self,
+        answer: &Answer<'_>,
+        parameters: &ResponseParameters,
+    ) -> Result<Transaction, LoginFailure> {
+        let missing = LoginFailure::Transaction { reason: "transaction.missing" };
+        if answer.transactions.is_empty() {
+            return Err(missing);
+        }
+        // The state is read unverified, only to find the cookie; it is compared with the sealed one
+        // after the signature has been verified.
+        let state = jarm::unverified_state(parameters).map_err(|rejected| LoginFailure::Rejected {
+            reason: rejected.reason(),
+            channel: Channel::Front,
+        })?;
+        let id = super::transactions::transaction_id(&state);
+        let sealed =
+            answer.transactions.iter().find(|transaction| transaction.id == id).ok_or(missing)?;
+        self.open_transaction(*sealed)
+            .ok_or(LoginFailure::Transaction { reason: "transaction.unreadable" })
+    }
+
+    async fn make_session(
+        &self,
+        transaction: Transaction,
+        redeemed: Redeemed,
+    ) -> Result<Ended, LoginFailure> {
+        let Redeemed { tokens, id_token, scope } = redeemed;
+        let Some(raw_id_token) = tokens.id_token.clone() else {
+            return Err(LoginFailure::Internal { reason: "internal.no_id_token" });
+        };
+        let all = id_token.claims().as_map();
+        let shown = self.policy.claims.iter();
+        let claims = shown.filter_map(|name| all.get_key_value(name)).map(|(n, v)| (n.clone(), v.clone()));
+        let now = self.ambient.now();
+        let new = NewSession {
+            app: self.app.clone(),
+            client: self.provider.registration().label.clone(),
+            identity: Identity {
+                issuer: transaction.issuer,
+                subject: id_token.subject().to_owned(),
+                sid: id_token.sid().map(str::to_owned),
+                acr: id_token.acr().map(str::to_owned),
+                auth_time: id_token.auth_time(),
+                claims: claims.collect(),
+                continuity: id_token.continuity(),
+            },
+            tokens: Tokens {
+                access_expires: tokens
+                    .expires_in
+                    .map(|seconds| now.plus(i64::try_from(seconds).unwrap_or(i64::MAX))),
+                access_token: tokens.access_token.clone(),
+                refresh_token: tokens.refresh_token.clone(),
+                id_token: raw_id_token,
+                scope,
+            },
+        };
+        match self.sessions.create(&self.session_policy, new).await {
+            Ok((handle, session)) => Ok(Ended {
+                handle,
+                session,
+                return_to: transaction.return_to,
+                transaction_id: transaction.id,
+            }),
+            Err(_) => {
+                // Tokens that nobody holds must not live on.
+                self.provider.give_up(&tokens).await;
+                Err(LoginFailure::StoreUnavailable)
+            }
+        }
+    }
+}

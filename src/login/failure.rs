@@ -1,0 +1,99 @@
+//! Owns the ways a login or logout fails, with who is at fault.
+//! Must not know: HTTP status codes.
+
+use crate::{
+    protocol::answer::OAuthError,
+    provider::{AsFailure, RedeemFailure, ResponseFailure, TokenFailure},
+};
+
+/// Where the thing came from that a rule refused, hence whose fault it is taken for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Channel {
+    /// The browser brought it, and may have made it up.
+    Front,
+    /// The AS answered it to us directly.
+    Back,
+}
+
+/// A login that did not end in a session.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginFailure {
+    /// A parameter from the app's page is not allowed or malformed.
+    #[error("the parameter {name} is refused: {reason}")]
+    Parameter {
+        /// Which one, from the closed list; `unknown` for any other name.
+        name: &'static str,
+        /// The stable reason.
+        reason: &'static str,
+    },
+    /// The browser has no login under way that this answer belongs to; `transaction.*`.
+    #[error("no login under way fits the answer: {reason}")]
+    Transaction {
+        /// The stable reason.
+        reason: &'static str,
+    },
+    /// The answer was refused; no session.
+    #[error("the login was refused: {reason}")]
+    Rejected {
+        /// The stable reason.
+        reason: &'static str,
+        /// Where the refused thing came from.
+        channel: Channel,
+    },
+    /// The AS said no, in a response that held: `access_denied`, `login_required`, …
+    #[error("the AS refused: {}", error.as_str())]
+    Denied {
+        /// Its code.
+        error: OAuthError,
+    },
+    /// The AS could not do its part.
+    #[error(transparent)]
+    As(#[from] AsFailure),
+    /// The session store is unavailable.
+    #[error("the session store is unavailable")]
+    StoreUnavailable,
+    /// A fault of ours: no randomness, a key that does not seal, a cookie that outgrew its limit.
+    #[error("internal fault: {reason}")]
+    Internal {
+        /// The stable reason.
+        reason: &'static str,
+    },
+}
+
+impl LoginFailure {
+    /// The stable reason for metrics and audit.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Parameter { reason, .. }
+            | Self::Transaction { reason }
+            | Self::Rejected { reason, .. }
+            | Self::Internal { reason } => reason,
+            Self::Denied { .. } => "as.denied",
+            Self::As(failure) => failure.reason(),
+            Self::StoreUnavailable => "store.unavailable",
+        }
+    }
+}
+
+impl From<ResponseFailure> for LoginFailure {
+    fn from(failure: ResponseFailure) -> Self {
+        match failure {
+            ResponseFailure::Keys(failure) => Self::As(failure),
+            ResponseFailure::Rejected(rejected) => {
+                Self::Rejected { reason: rejected.reason(), channel: Channel::Front }
+            }
+        }
+    }
+}
+
+impl From<RedeemFailure> for LoginFailure {
+    fn from(failure: RedeemFailure) -> Self {
+        match failure {
+            RedeemFailure::Call(failure) | RedeemFailure::IdToken(TokenFailure::Keys(failure)) => {
+                Self::As(failure)
+            }
+            other => Self::Rejected { reason: other.reason(), channel: Channel::Back },
+        }
+    }
+}

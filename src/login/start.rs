@@ -1,0 +1,191 @@
+//! Owns the start of a login: parameters checked, request pushed, transaction sealed.
+//! Must not know: how the browser is sent on its way.
+
+use std::collections::BTreeMap;
+
+use url::Url;
+
+use super::{Login, LoginFailure, SealedTransaction, transactions::transaction_id};
+use crate::{
+    protocol::{
+        pkce::CodeVerifier,
+        request::{AuthorizationRequest, allowed_parameter, known_parameter},
+        return_to::safe_return_to,
+        transaction::{Mode, Transaction},
+    },
+    telemetry::{Action, AuditEvent, Outcome},
+};
+
+/// A wish to log in.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// Who drives: the app's script, or plain navigation.
+    pub mode: Mode,
+    /// Extra authorization parameters from the app's page.
+    pub parameters: Vec<(String, String)>,
+    /// Where to go after the login, navigation mode only.
+    pub return_to: Option<&'a str>,
+    /// The browser's transactions so far.
+    pub existing: Vec<SealedTransaction<'a>>,
+    /// For audit.
+    pub request_id: &'a str,
+}
+
+/// A login under way.
+#[derive(Debug)]
+pub struct Started {
+    /// Where to send the browser.
+    pub authorization_url: Url,
+    /// Names the transaction's cookie.
+    pub transaction_id: String,
+    /// The transaction's cookie value.
+    pub sealed: String,
+    /// Seconds the cookie lives.
+    pub max_age: u64,
+    /// Transactions to delete: what the browser holds beyond the bound, and what no longer opens.
+    pub evict: Vec<String>,
+}
+
+impl Login {
+    /// Starts a login: one PAR, one transaction. Nothing is kept if it fails.
+    pub async fn start(&self, start: Start<'_>) -> Result<Started, LoginFailure> {
+        let request_id = start.request_id;
+        let result = self.start_inner(start).await;
+        let (outcome, reason, label) = match &result {
+            Ok(_) => (Outcome::Success, "none", "started"),
+            Err(failure) => (Outcome::Rejected, failure.reason(), "start_failed"),
+        };
+        self.telemetry.metrics.login(&self.app, label, reason);
+        self.telemetry.audit.record(&AuditEvent {
+            action: Action::LoginStart,
+            outcome,
+            reason,
+            app: &self.app,
+            client: &self.provider.registration().label,
+            subject: None,
+            session: None,
+            acr: None,
+            request_id,
+            transaction: result.as_ref().ok().map(|started| started.transaction_id.as_str()),
+        });
+        result
+    }
+
+    async fn start_inner(&self, start: Start<'_>) -> Result<Started, LoginFailure> {
+        let wishes = self.wishes(start.parameters)?;
+        let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
+        let (state, nonce) = (
+            self.ambient.token().map_err(no_randomness)?,
+            self.ambient.token().map_err(no_randomness)?,
+        );
+        let code_verifier =
+            CodeVerifier::from_random(self.ambient.random::<32>().map_err(no_randomness)?);
+        let registration = self.provider.registration();
+        let redirect_uri = match start.mode {
+            Mode::Spa => &self.policy.spa_redirect_uri,
+            Mode::Navigation => &self.policy.navigation_redirect_uri,
+        };
+        let acr_values = wishes.acr_values.unwrap_or_else(|| self.policy.acr_values.clone());
+        let scope = wishes.scope.unwrap_or_else(|| registration.scopes.join(" "));
+        let max_age = match (wishes.max_age, self.policy.max_age) {
+            (Some(wish), Some(limit)) => Some(wish.min(limit)),
+            (wish, limit) => wish.or(limit),
+        };
+        let request = AuthorizationRequest {
+            client_id: registration.client_id.clone(),
+            redirect_uri: redirect_uri.clone(),
+            scope: scope.clone(),
+            state: state.clone(),
+            nonce: nonce.clone(),
+            code_challenge: code_verifier.challenge(),
+            acr_values: (!acr_values.is_empty()).then(|| acr_values.join(" ")),
+            max_age,
+            extra: wishes.extra,
+        };
+        let pushed = self.provider.push(&request).await?;
+
+        let now = self.ambient.now();
+        let id = transaction_id(&state);
+        let transaction = Transaction {
+            id: id.clone(),
+            issuer: registration.issuer.clone(),
+            client_id: registration.client_id.clone(),
+            app: self.app.clone(),
+            mode: start.mode,
+            state,
+            nonce,
+            code_verifier,
+            redirect_uri: redirect_uri.clone(),
+            return_to: start.return_to.and_then(safe_return_to),
+            scope,
+            acr_values,
+            require_acr: self.policy.require_acr,
+            max_age,
+            created: now,
+            expires: now.plus(self.policy.transaction_lifetime),
+        };
+        let sealed = self.seal_transaction(&transaction)?;
+        Ok(Started {
+            authorization_url: pushed.authorization_url,
+            transaction_id: id,
+            sealed,
+            max_age: u64::try_from(self.policy.transaction_lifetime).unwrap_or_default(),
+            evict: self.surplus(&start.existing),
+        })
+    }
+
+    /// The ids of transactions to delete so that, with the new one, the bound holds: those that no
+    /// longer open or have expired, then the oldest.
+    fn surplus(&self, existing: &[SealedTransaction<'_>]) -> Vec<String> {
+        let now = self.ambient.now();
+        let (mut live, mut evict) = (Vec::new(), Vec::new());
+        for sealed in existing {
+            match self.open_transaction(*sealed) {
+                Some(transaction) if transaction.expires > now => {
+                    live.push((transaction.created, sealed.id));
+                }
+                _ => evict.push(sealed.id.to_owned()),
+            }
+        }
+        live.sort_unstable();
+        let keep = self.policy.max_transactions.saturating_sub(1);
+        let surplus = live.len().saturating_sub(keep);
+        evict.extend(live.into_iter().take(surplus).map(|(_, id)| id.to_owned()));
+        evict
+    }
+
+    fn wishes(&self, parameters: Vec<(String, String)>) -> Result<Wishes, LoginFailure> {
+        let mut wishes = Wishes::default();
+        let mut seen = Vec::new();
+        for (name, value) in parameters {
+            let known = known_parameter(&name)
+                .filter(|known| self.policy.allowed_parameters.iter().any(|allowed| allowed == known))
+                .ok_or(LoginFailure::Parameter { name: "unknown", reason: "parameter.not_allowed" })?;
+            if seen.contains(&known) {
+                return Err(LoginFailure::Parameter { name: known, reason: "parameter.duplicate" });
+            }
+            seen.push(known);
+            allowed_parameter(known, &value, &self.provider.registration().scopes)
+                .map_err(|rejected| LoginFailure::Parameter { name: known, reason: rejected.reason() })?;
+            match known {
+                "acr_values" => {
+                    wishes.acr_values = Some(value.split(' ').map(str::to_owned).collect());
+                }
+                "scope" => wishes.scope = Some(value),
+                "max_age" => wishes.max_age = value.parse().ok(),
+                _ => {
+                    wishes.extra.insert(known.to_owned(), value);
+                }
+            }
+        }
+        Ok(wishes)
+    }
+}
+
+#[derive(Default)]
+struct Wishes {
+    acr_values: Option<Vec<String>>,
+    scope: Option<String>,
+    max_age: Option<u32>,
+    extra: BTreeMap<String, String>,
+}

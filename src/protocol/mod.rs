@@ -1,0 +1,60 @@
+//! Owns the rules of OAuth, FAPI and OpenID Connect as pure functions: values in, `Accepted` or
+//! `Rejected` out. Must not know: sockets, stores, runtimes, browsers. Time, randomness and keys
+//! come in as values, so every rule can be tested at its exact second.
+//!
+//! Types carry what was proven: only [`verify_jarm`] makes a [`VerifiedCode`], only
+//! [`verify_id_token`] a [`VerifiedIdToken`], only [`Metadata::accept`] a [`Metadata`].
+
+mod answer;
+mod claims;
+mod id_token;
+mod jarm;
+mod logout;
+mod metadata;
+mod par;
+mod parameters;
+mod pkce;
+mod profile;
+mod reason;
+mod request;
+mod response;
+mod return_to;
+mod token;
+mod transaction;
+mod userinfo;
+mod well_known;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, AsAnswer, MAX_ANSWER_BYTES, Malformation, OAuthError};
+pub use id_token::{
+    Continuity, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_id_token,
+    verify_refreshed_id_token,
+};
+pub use jarm::{AuthorizationResponse, Expected, VerifiedCode, unverified_issuer, verify_jarm};
+pub use logout::end_session_url;
+pub use metadata::{
+    Binding, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse, Needs,
+};
+pub use par::{PushedRequest, par_response};
+pub use parameters::{ALLOWED_PARAMETERS, ParameterRejected, RequestParameters, scope_within};
+pub use pkce::{CODE_CHALLENGE_METHOD, CodeVerifier};
+pub use profile::{
+    ClientAuthMethod, Par, Profile, ProfileName, ResponseProtection, SenderConstraint,
+    UnknownProfile,
+};
+pub use request::{
+    AuthorizationRequest, CLIENT_ASSERTION_LIFETIME, CLIENT_ASSERTION_TYP,
+    CLIENT_ASSERTION_TYPE_URN, MAX_REQUEST_OBJECT_LIFETIME, REQUEST_OBJECT_TYP, authorization_url,
+    client_assertion_claims,
+};
+pub use response::{ResponseParameters, ResponseRejected};
+pub use return_to::safe_return_to;
+pub use token::{
+    Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType, granted_scope,
+    token_response,
+};
+pub use transaction::{Arrival, Mode, Transaction, TransactionRejected};
+pub use userinfo::{UserinfoError, UserinfoRejected, userinfo};
+pub use well_known::{Discovery, IssuerRejected, check_issuer, well_known_url};

@@ -1,0 +1,354 @@
+//! Owns the judgement of a token response, after a code or a refresh token (RFC 6749 §5).
+//! Must not know: which grant it answers, or where tokens are kept.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::jose::Claims;
+
+use super::{
+    answer::{Answer, AsAnswer, Malformation, optional_seconds, optional_string, string},
+    reason::rejection,
+};
+
+/// A token: wiped when dropped, never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Zeroizing<String>);
+
+impl Token {
+    /// Printable ASCII without spaces, so that it cannot break out of a header or a form.
+    fn read(text: &str, member: &'static str) -> Result<Self, Malformation> {
+        let printable = !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic());
+        printable
+            .then(|| Self(Zeroizing::new(text.to_owned())))
+            .ok_or(Malformation::MemberValue(member))
+    }
+
+    /// The token itself, for the request it authorises and for sealing.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(..)")
+    }
+}
+
+/// How an access token is presented.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum TokenType {
+    /// RFC 6750; a certificate-bound token is one too.
+    Bearer,
+    /// RFC 9449.
+    DPoP,
+}
+
+impl TokenType {
+    /// The registered name and authorization scheme.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::DPoP => "DPoP",
+        }
+    }
+}
+
+/// A well-formed token response. The ID token in it is text until it is verified.
+#[derive(Clone, Debug)]
+pub struct TokenResponse {
+    /// The access token.
+    pub access_token: Token,
+    /// How to present it: the type that was asked for.
+    pub token_type: TokenType,
+    /// Seconds it lives; a server may leave that out.
+    pub expires_in: Option<u64>,
+    /// What was granted, never more than was asked for.
+    pub scope: String,
+    /// A new refresh token; without one, the old one stays in use (FAPI2-SP-5.3.3.1-6).
+    pub refresh_token: Option<Token>,
+    /// The ID token, unverified.
+    pub id_token: Option<Token>,
+}
+
+/// Why a token response is not used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TokenResponseRejected {
+    /// The server said no, or nothing usable.
+    #[error(transparent)]
+    Answer(#[from] AsAnswer),
+    /// The tokens must not be used.
+    #[error(transparent)]
+    Token(#[from] TokenRejected),
+}
+
+impl TokenResponseRejected {
+    /// Stable machine reason for audit and metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Answer(answer) => answer.reason(),
+            Self::Token(rejected) => rejected.reason(),
+        }
+    }
+}
+
+impl From<Malformation> for TokenResponseRejected {
+    fn from(why: Malformation) -> Self {
+        Self::Answer(why.into())
+    }
+}
+
+rejection! {
+    /// Why issued tokens are not used.
+    pub enum TokenRejected {
+        ScopeMalformed => "token.scope_malformed", "the granted scope is not a list of scope tokens";
+        ScopeBeyondRequest => "token.scope_beyond_request", "more scope was granted than asked for";
+    }
+}
+
+/// Judges the answer of the token endpoint (OA-5.1): exactly 200, a strict JSON object, the token
+/// type that was asked for in any letter case (DPOP-5). `requested_scope` is the scope of the
+/// authorization request, at a refresh the scope granted before.
+pub fn token_response(
+    answer: &Answer<'_>,
+    token_type: TokenType,
+    requested_scope: &str,
+) -> Result<TokenResponse, TokenResponseRejected> {
+    let body = answer.object(200)?;
+    let access_token = Token::read(string(&body, "access_token")?, "access_token")?;
+    if !string(&body, "token_type")?.eq_ignore_ascii_case(token_type.name()) {
+        return Err(Malformation::TokenType.into());
+    }
+    let granted = optional_string(&body, "scope")?;
+    Ok(TokenResponse {
+        access_token,
+        token_type,
+        expires_in: optional_seconds(&body, "expires_in")?,
+        refresh_token: optional_token(&body, "refresh_token")?,
+        id_token: optional_token(&body, "id_token")?,
+        scope: granted_scope(requested_scope, granted)?,
+    })
+}
+
+fn optional_token(body: &Claims, name: &'static str) -> Result<Option<Token>, Malformation> {
+    optional_string(body, name)?.map(|text| Token::read(text, name)).transpose()
+}
+
+/// The scope of issued tokens: what the server says, or what was asked for if it says nothing
+/// (RFC 6749 §5.1). More than was asked for is refused: a token stronger than the application was
+/// given to expect is nobody's decision here (FAPI2-SP-5.3.3.1-13, FAPI1-BASE-5.2.3-10).
+pub fn granted_scope(requested: &str, granted: Option<&str>) -> Result<String, TokenRejected> {
+    let Some(granted) = granted else { return Ok(requested.to_owned()) };
+    if granted.split(' ').any(|token| !is_scope_token(token)) {
+        return Err(TokenRejected::ScopeMalformed);
+    }
+    if granted.split(' ').any(|token| requested.split(' ').all(|asked| asked != token)) {
+        return Err(TokenRejected::ScopeBeyondRequest);
+    }
+    Ok(granted.to_owned())
+}
+
+/// RFC 6749 §3.3.
+pub(super) fn is_scope_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'"' | b'\\'))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::protocol::answer::OAuthError;
+
+    const REQUESTED: &str = "openid accounts";
+
+    fn judge_as(
+        token_type: TokenType,
+        status: u16,
+        body: &str,
+    ) -> Result<TokenResponse, TokenResponseRejected> {
+        let content_type = Some("application/json;charset=UTF-8");
+        let answer = Answer { status, content_type, retry_after: None, body: body.as_bytes() };
+        token_response(&answer, token_type, REQUESTED)
+    }
+
+    fn judge(body: &Value) -> Result<TokenResponse, TokenResponseRejected> {
+        judge_as(TokenType::Bearer, 200, &body.to_string())
+    }
+
+    fn refusal(body: &Value) -> TokenResponseRejected {
+        judge(body).unwrap_err()
+    }
+
+    fn good() -> Value {
+        json!({"access_token": "2YotnFZFEjr1zCsicMWpAA", "token_type": "Bearer", "expires_in": 900, "scope": REQUESTED,
+            "refresh_token": "tGzv3JOkF0XG5Qx2TlKWIA", "id_token": "a.b.c"})
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut body = good();
+        body[name] = value;
+        body
+    }
+
+    fn without(name: &str) -> Value {
+        let mut body = good();
+        body.as_object_mut().unwrap().remove(name);
+        body
+    }
+
+    #[test]
+    fn a_complete_response_is_accepted() {
+        let tokens = judge(&good()).unwrap();
+        assert_eq!(tokens.access_token.expose(), "2YotnFZFEjr1zCsicMWpAA");
+        assert_eq!(tokens.token_type, TokenType::Bearer);
+        assert_eq!(tokens.expires_in, Some(900));
+        assert_eq!(tokens.scope, REQUESTED);
+        assert_eq!(tokens.refresh_token.unwrap().expose(), "tGzv3JOkF0XG5Qx2TlKWIA");
+        assert_eq!(tokens.id_token.unwrap().expose(), "a.b.c");
+        assert!(judge(&with("session_state", json!({"any": "thing"}))).is_ok());
+    }
+
+    /// OA-5.1; the suite's token-type-case-insensitivity flips every letter.
+    #[test]
+    fn token_type_is_compared_without_case_and_must_be_the_one_asked_for() {
+        for name in ["Bearer", "bearer", "BEARER", "bEARER"] {
+            assert!(judge(&with("token_type", json!(name))).is_ok(), "{name}");
+        }
+        for name in ["", "mac", "DPoP", "dpOp", "N_A", "Bearer ", "Bearer, DPoP"] {
+            assert_eq!(
+                refusal(&with("token_type", json!(name))),
+                Malformation::TokenType.into(),
+                "{name}"
+            );
+        }
+        for (name, accepted) in [("DPoP", true), ("dpOp", true), ("Bearer", false)] {
+            let body = with("token_type", json!(name)).to_string();
+            assert_eq!(judge_as(TokenType::DPoP, 200, &body).is_ok(), accepted, "{name}");
+        }
+    }
+
+    #[test]
+    fn access_token_and_token_type_are_required() {
+        for name in ["access_token", "token_type"] {
+            assert_eq!(refusal(&without(name)), Malformation::MemberMissing(name).into());
+        }
+    }
+
+    #[test]
+    fn the_other_members_may_be_absent() {
+        let tokens = judge(&json!({"access_token": "t", "token_type": "Bearer"})).unwrap();
+        assert_eq!(tokens.scope, REQUESTED);
+        assert!(
+            tokens.expires_in.is_none()
+                && tokens.refresh_token.is_none()
+                && tokens.id_token.is_none()
+        );
+    }
+
+    #[test]
+    fn null_and_other_types_are_not_absent() {
+        for name in
+            ["access_token", "token_type", "expires_in", "scope", "refresh_token", "id_token"]
+        {
+            for value in [json!(null), json!(true), json!(["x"]), json!({})] {
+                assert_eq!(
+                    refusal(&with(name, value.clone())),
+                    Malformation::MemberType(name).into(),
+                    "{name} {value}"
+                );
+            }
+        }
+        assert_eq!(
+            refusal(&with("expires_in", json!("900"))),
+            Malformation::MemberType("expires_in").into()
+        );
+        assert_eq!(
+            refusal(&with("expires_in", json!(1.5))),
+            Malformation::MemberType("expires_in").into()
+        );
+        for value in [json!(0), json!(-1), json!(u64::MAX)] {
+            assert_eq!(
+                refusal(&with("expires_in", value)),
+                Malformation::MemberValue("expires_in").into()
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_that_could_break_out_of_a_header_is_refused() {
+        for name in ["access_token", "refresh_token", "id_token"] {
+            for value in ["", " ", "a b", "a\r\nX: y", "a\u{0}", "a\u{7f}", "tökén"] {
+                assert_eq!(
+                    refusal(&with(name, json!(value))),
+                    Malformation::MemberValue(name).into(),
+                    "{value:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn duplicates_and_other_bodies_are_refused() {
+        let twice = r#"{"access_token":"a","access_token":"b","token_type":"Bearer"}"#;
+        let refused = judge_as(TokenType::Bearer, 200, twice).unwrap_err();
+        assert_eq!(refused, Malformation::DuplicateMember.into());
+        let form =
+            judge_as(TokenType::Bearer, 200, "access_token=a&token_type=Bearer").unwrap_err();
+        assert_eq!(form, Malformation::NotJson.into());
+        let created = judge_as(TokenType::Bearer, 201, &good().to_string()).unwrap_err();
+        assert_eq!(created, Malformation::StatusUnexpected.into());
+    }
+
+    #[test]
+    fn a_dead_grant_is_told_apart_from_an_outage() {
+        let body = r#"{"error":"invalid_grant"}"#;
+        let dead = judge_as(TokenType::Bearer, 400, body).unwrap_err();
+        let error = OAuthError::from_code("invalid_grant");
+        assert_eq!(dead, TokenResponseRejected::Answer(AsAnswer::Rejected { status: 400, error }));
+        let outage = judge_as(TokenType::Bearer, 503, body).unwrap_err();
+        assert_eq!(outage.reason(), "as.unavailable");
+    }
+
+    #[test]
+    fn the_granted_scope_is_within_the_requested_one() {
+        assert_eq!(granted_scope(REQUESTED, None).unwrap(), REQUESTED);
+        for granted in ["openid", "accounts openid", REQUESTED] {
+            assert_eq!(granted_scope(REQUESTED, Some(granted)).unwrap(), granted);
+        }
+        for granted in ["openid accounts payments", "payments", "Openid", "openid account"] {
+            assert_eq!(
+                granted_scope(REQUESTED, Some(granted)),
+                Err(TokenRejected::ScopeBeyondRequest),
+                "{granted}"
+            );
+        }
+        for granted in [
+            "",
+            " openid",
+            "openid  accounts",
+            "openid\taccounts",
+            "op\"enid",
+            "op\\enid",
+            "openïd",
+        ] {
+            assert_eq!(
+                granted_scope(REQUESTED, Some(granted)),
+                Err(TokenRejected::ScopeMalformed),
+                "{granted:?}"
+            );
+        }
+        assert_eq!(
+            refusal(&with("scope", json!("openid admin"))).reason(),
+            "token.scope_beyond_request"
+        );
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        let shown = format!("{:?}", judge(&good()).unwrap());
+        assert!(!shown.contains("2Yotn") && !shown.contains("tGzv3") && !shown.contains("a.b.c"));
+    }
+}

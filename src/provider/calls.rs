@@ -1,0 +1,391 @@
+//! Owns the calls a client makes at the AS in its own name: PAR, token, userinfo, revocation. Each
+//! attempt carries a fresh assertion. Must not know: why a caller wants them.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
+};
+use serde_json::{Map, Value};
+use url::{Url, form_urlencoded};
+
+use super::{AsFailure, AsFailureKind, Provider, TokenFailure, content_type, json};
+use crate::{
+    jose::{self, Signer},
+    net::{Answer, CallFailed},
+    protocol::{
+        id_token::{Continuity, VerifiedIdToken},
+        jarm::VerifiedCode,
+        metadata::Endpoint,
+        par,
+        pkce::CodeVerifier,
+        request::{
+            AuthorizationRequest, CLIENT_ASSERTION_TYP, CLIENT_ASSERTION_TYPE, REQUEST_OBJECT_TYP,
+            client_assertion_claims,
+        },
+        token::{self, Token, TokenResponse},
+        userinfo,
+    },
+};
+
+/// The most we read of a PAR, token, userinfo or revocation answer.
+const ANSWER_LIMIT: usize = 128 * 1024;
+
+/// What a pushed authorization request brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pushed {
+    /// Where to send the browser: `client_id` and `request_uri`, nothing else.
+    pub authorization_url: Url,
+    /// Seconds until the AS forgets the request.
+    pub expires_in: u64,
+}
+
+/// What the login demands of the ID token beyond its own rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Demands<'a> {
+    /// `nonce` of the request.
+    pub nonce: &'a str,
+    /// Space-separated scopes of the request.
+    pub scope: &'a str,
+    /// `max_age` of the request, seconds.
+    pub max_age: Option<u32>,
+    /// `acr_values` of the request, best first.
+    pub acr_values: &'a [String],
+    /// Whether one of them must have been reached (FAPI1-ADV-5.2.3-3).
+    pub require_acr: bool,
+}
+
+/// A code exchange that held in every part.
+#[derive(Debug)]
+pub struct Redeemed {
+    /// The tokens.
+    pub tokens: TokenResponse,
+    /// Who logged in.
+    pub id_token: VerifiedIdToken,
+    /// Space-separated scopes that were granted.
+    pub scope: String,
+}
+
+/// A code exchange that did not hold. Tokens that came with it are already given up.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RedeemFailure {
+    /// The token request failed.
+    #[error(transparent)]
+    Call(#[from] AsFailure),
+    /// The ID token was refused, or its keys could not be had.
+    #[error(transparent)]
+    IdToken(#[from] TokenFailure),
+    /// The tokens do not fit the request: scope, binding, or no ID token; `token.*`, `id_token.*`.
+    #[error("the tokens were refused: {reason}")]
+    Tokens {
+        /// The stable reason.
+        reason: &'static str,
+    },
+}
+
+impl Provider {
+    /// Pushes a signed request object and returns where to send the browser (FAPI2-MS-5.3.2-1,
+    /// PAR-2.1, PAR-3). There is no fallback to parameters in the front channel (PAR-2.3).
+    pub async fn push(&self, request: &AuthorizationRequest) -> Result<Pushed, AsFailure> {
+        const PAR: Endpoint = Endpoint::PushedAuthorizationRequest;
+        let registration = &self.registration;
+        let metadata = self.metadata().await?;
+        let jti = self.token(PAR)?;
+        let claims = request.request_object_claims(
+            &registration.issuer,
+            self.ambient.now(),
+            registration.request_object_lifetime,
+            &jti,
+        );
+        let object = self.sign(PAR, &*self.request_object_key, Some(REQUEST_OBJECT_TYP), &claims)?;
+        let answer = self.post(PAR, &[("request", &object)]).await?;
+        let pushed = par::par_response(
+            answer.status,
+            content_type(&answer.headers),
+            retry_after(&answer.headers),
+            &answer.body,
+        )
+        .map_err(|answer| AsFailure::from_answer(PAR, answer))?;
+        let authorization_url = AuthorizationRequest::authorization_url(
+            &metadata.authorization_endpoint,
+            &registration.client_id,
+            &pushed.request_uri,
+        );
+        Ok(Pushed { authorization_url, expires_in: pushed.expires_in })
+    }
+
+    /// Redeems a code that a verified response brought, and judges everything that comes back.
+    /// Tokens that break a rule are given up at the AS (REV-2.1, BCP-2.1.1).
+    pub async fn redeem(
+        &self,
+        code: VerifiedCode,
+        verifier: &CodeVerifier,
+        redirect_uri: &str,
+        demands: Demands<'_>,
+    ) -> Result<Redeemed, RedeemFailure> {
+        let answer = self
+            .post(
+                Endpoint::Token,
+                &[
+                    ("grant_type", "authorization_code"),
+                    ("code", code.expose()),
+                    ("redirect_uri", redirect_uri),
+                    ("code_verifier", verifier.expose()),
+                ],
+            )
+            .await?;
+        let tokens = self.token_answer(&answer)?;
+        match self.judge(&tokens, &demands).await {
+            Ok((id_token, scope)) => Ok(Redeemed { tokens, id_token, scope }),
+            Err(failure) => {
+                self.give_up(&tokens).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        tokens: &TokenResponse,
+        demands: &Demands<'_>,
+    ) -> Result<(VerifiedIdToken, String), RedeemFailure> {
+        let refused = |reason| RedeemFailure::Tokens { reason };
+        let scope = token::granted_scope(demands.scope, tokens.scope.as_deref())
+            .map_err(|rejected| refused(rejected.reason()))?;
+        self.check_binding(tokens).map_err(refused)?;
+        // No ID token, no login: an access token alone says nothing about who is there
+        // (OIDC-3.1.3.3, OIDC-16.11).
+        let id_token = tokens.id_token.as_ref().ok_or_else(|| refused("id_token.missing"))?;
+        let verified = self
+            .id_token(id_token.expose(), demands.nonce, tokens.access_token.expose(), demands)
+            .await?;
+        Ok((verified, scope))
+    }
+
+    fn check_binding(&self, tokens: &TokenResponse) -> Result<(), &'static str> {
+        token::check_certificate_binding(
+            tokens.access_token.expose(),
+            &self.registration.certificate_thumbprint,
+        )
+        .map_err(|rejected| rejected.reason())
+    }
+
+    /// Refreshes. `original` is the login's ID token, against which a new one is judged
+    /// (OIDC-12.2). Tokens that break a rule are given up.
+    pub async fn refresh(
+        &self,
+        refresh_token: &Token,
+        scope: &str,
+        original: &Continuity,
+    ) -> Result<TokenResponse, RedeemFailure> {
+        let answer = self
+            .post(
+                Endpoint::Token,
+                &[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())],
+            )
+            .await?;
+        let tokens = self.token_answer(&answer)?;
+        let refused = |reason| RedeemFailure::Tokens { reason };
+        let verdict = async {
+            token::granted_scope(scope, tokens.scope.as_deref())
+                .map_err(|rejected| refused(rejected.reason()))?;
+            self.check_binding(&tokens).map_err(refused)?;
+            if let Some(id_token) = &tokens.id_token {
+                let access_token = tokens.access_token.expose();
+                self.refreshed_id_token(id_token.expose(), access_token, original).await?;
+            }
+            Ok(())
+        };
+        match verdict.await {
+            Ok(()) => Ok(tokens),
+            Err(failure) => {
+                self.give_up(&tokens).await;
+                Err(failure)
+            }
+        }
+    }
+
+    fn token_answer(&self, answer: &Answer) -> Result<TokenResponse, AsFailure> {
+        token::token_response(
+            answer.status,
+            content_type(&answer.headers),
+            retry_after(&answer.headers),
+            &answer.body,
+        )
+        .map_err(|answer| AsFailure::from_answer(Endpoint::Token, answer))
+    }
+
+    /// The AS's claims about `subject`, by GET with the token in the header (OIDC-5.3.1), refused
+    /// whole if they are about somebody else (OIDC-5.3.2).
+    pub async fn userinfo(
+        &self,
+        access_token: &Token,
+        subject: &str,
+    ) -> Result<Map<String, Value>, UserinfoFailure> {
+        let url = self.endpoint(Endpoint::Userinfo).await?;
+        let mut headers = json();
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access_token.expose()))
+            .map_err(|_| AsFailure::not_made(Endpoint::Userinfo, "the token fits no header"))?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+        let send = self.http.send(Method::GET, &url, headers, None, ANSWER_LIMIT);
+        let answer = self.timed(Endpoint::Userinfo, send).await?;
+        if answer.status == 401 {
+            return Err(UserinfoFailure::TokenRejected);
+        }
+        userinfo::userinfo(
+            answer.status,
+            content_type(&answer.headers),
+            retry_after(&answer.headers),
+            &answer.body,
+            subject,
+        )
+        .map_err(|rejected| UserinfoFailure::from_rejection(rejected))
+    }
+
+    /// Gives tokens up at the AS, if it lets us: refresh token first, for it outlives the other
+    /// (REV-2.1). Failure is logged; nobody waits for it to be mended.
+    pub async fn give_up(&self, tokens: &TokenResponse) {
+        self.revoke(tokens.refresh_token.as_ref(), Some(&tokens.access_token)).await;
+    }
+
+    /// As [`Provider::give_up`], for tokens held one by one.
+    pub async fn revoke(&self, refresh_token: Option<&Token>, access_token: Option<&Token>) {
+        if self.endpoint(Endpoint::Revocation).await.is_err() {
+            return;
+        }
+        for (token, hint) in [(refresh_token, "refresh_token"), (access_token, "access_token")] {
+            let Some(token) = token else { continue };
+            let form = [("token", token.expose()), ("token_type_hint", hint)];
+            // 200 also for tokens the AS no longer knows (REV-2.2).
+            match self.post(Endpoint::Revocation, &form).await {
+                Ok(answer) if answer.status == 200 => {}
+                Ok(answer) => tracing::warn!(status = answer.status, hint, "revocation refused"),
+                Err(failure) => tracing::warn!(reason = failure.reason(), hint, "revocation failed"),
+            }
+        }
+    }
+
+    async fn endpoint(&self, endpoint: Endpoint) -> Result<Url, AsFailure> {
+        let metadata = self.metadata().await?;
+        let aliases = self.registration.use_mtls_endpoint_aliases;
+        metadata
+            .endpoint(endpoint, aliases, true)
+            .cloned()
+            .ok_or_else(|| AsFailure::not_made(endpoint, "the AS publishes no such endpoint"))
+    }
+
+    /// One authenticated POST: `client_id` and a fresh assertion whose audience is the issuer
+    /// (PKJ-9-jti, FAPI2-SP-5.3.3.1-5, MTLS-2), beside the form.
+    async fn post(&self, endpoint: Endpoint, form: &[(&str, &str)]) -> Result<Answer, AsFailure> {
+        let registration = &self.registration;
+        let url = self.endpoint(endpoint).await?;
+        let jti = self.token(endpoint)?;
+        let claims = client_assertion_claims(
+            &registration.client_id,
+            &registration.issuer,
+            self.ambient.now(),
+            &jti,
+        );
+        let typ = registration.client_assertion_typ.then_some(CLIENT_ASSERTION_TYP);
+        let assertion = self.sign(endpoint, &*self.assertion_key, typ, &claims)?;
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .append_pair("client_id", &registration.client_id)
+            .append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE)
+            .append_pair("client_assertion", &assertion)
+            .finish();
+        let mut headers = json();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        let body = Some(Bytes::from(body));
+        self.timed(endpoint, self.http.send(Method::POST, &url, headers, body, ANSWER_LIMIT)).await
+    }
+
+    fn sign(
+        &self,
+        endpoint: Endpoint,
+        key: &dyn Signer,
+        typ: Option<&str>,
+        claims: &Map<String, Value>,
+    ) -> Result<String, AsFailure> {
+        jose::sign(key, typ, claims)
+            .map_err(|_| AsFailure::not_made(endpoint, "signing failed"))
+    }
+
+    fn token(&self, endpoint: Endpoint) -> Result<String, AsFailure> {
+        self.ambient.token().map_err(|_| AsFailure::not_made(endpoint, "no randomness"))
+    }
+
+    /// Counts and times a call by endpoint and outcome.
+    pub(super) async fn timed(
+        &self,
+        endpoint: Endpoint,
+        call: impl Future<Output = Result<Answer, CallFailed>>,
+    ) -> Result<Answer, AsFailure> {
+        let start = self.ambient.clock.monotonic_millis();
+        let result = call.await.map_err(|failed| AsFailure::from_call(endpoint, failed));
+        let outcome = match &result {
+            Ok(answer) => match answer.status {
+                200..=299 => "ok",
+                429 | 500.. => "unavailable",
+                _ => "rejected",
+            },
+            Err(failure) => failure.reason(),
+        };
+        let millis = self.ambient.clock.monotonic_millis().saturating_sub(start);
+        let seconds = std::time::Duration::from_millis(millis).as_secs_f64();
+        let label = &self.registration.provider_label;
+        self.telemetry.metrics.as_call(label, endpoint.name(), outcome, seconds);
+        if let Err(failure) = &result {
+            tracing::warn!(provider = %label, endpoint = endpoint.name(), reason = failure.reason(), "{failure}");
+        }
+        result
+    }
+}
+
+/// Userinfo that could not be had.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UserinfoFailure {
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] AsFailure),
+    /// The AS did not take the access token.
+    #[error("the AS did not take the access token")]
+    TokenRejected,
+    /// The claims were refused; `userinfo.*`.
+    #[error("the claims were refused: {reason}")]
+    Refused {
+        /// The stable reason.
+        reason: &'static str,
+    },
+}
+
+impl UserinfoFailure {
+    fn from_rejection(rejected: userinfo::UserinfoRejected) -> Self {
+        match rejected {
+            userinfo::UserinfoRejected::Answer(answer) => {
+                Self::Call(AsFailure::from_answer(Endpoint::Userinfo, answer))
+            }
+            other => Self::Refused { reason: other.reason() },
+        }
+    }
+}
+
+impl RedeemFailure {
+    /// The stable reason for metrics and audit.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Call(failure) | Self::IdToken(TokenFailure::Keys(failure)) => failure.reason(),
+            Self::IdToken(TokenFailure::Rejected(rejected)) => rejected.reason(),
+            Self::Tokens { reason } => reason,
+        }
+    }
+}
+
+/// Delta seconds only; a date would need a clock we do not share with the AS.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}

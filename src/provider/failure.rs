@@ -1,0 +1,143 @@
+//! Owns the ways a call to the AS can fail, told apart because what follows differs.
+//! Must not know: what a browser is told about it.
+
+use crate::{
+    net::CallFailed,
+    protocol::{
+        answer::{AsAnswer, OAuthError},
+        metadata::Endpoint,
+    },
+};
+
+/// A call to the AS that did not bring what it was made for.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}: {}", endpoint.name(), kind)]
+pub struct AsFailure {
+    /// The endpoint that was called, or would have been.
+    pub endpoint: Endpoint,
+    /// What happened.
+    pub kind: AsFailureKind,
+}
+
+/// What happened to a call.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AsFailureKind {
+    /// We could not make the request: no key, no randomness, no such endpoint.
+    #[error("the request could not be made: {why}")]
+    NotMade {
+        /// What was missing.
+        why: &'static str,
+    },
+    /// Nothing reached the AS: name, network policy, connection or TLS.
+    #[error("the AS could not be reached: {why}")]
+    Unreachable {
+        /// Which of them.
+        why: String,
+    },
+    /// No complete answer in time. `sent` tells whether the request may have arrived.
+    #[error("the AS did not answer in time")]
+    TimedOut {
+        /// The request may have been acted upon.
+        sent: bool,
+    },
+    /// The connection broke before a complete answer. `sent` as above.
+    #[error("the connection to the AS broke")]
+    Broken {
+        /// The request may have been acted upon.
+        sent: bool,
+    },
+    /// The AS understood and said no.
+    #[error("the AS answered {status} {}", error.as_str())]
+    Rejected {
+        /// HTTP status.
+        status: u16,
+        /// Its OAuth error code, from the registered ones.
+        error: OAuthError,
+    },
+    /// The AS is there but cannot serve: 5xx or 429.
+    #[error("the AS answered {status}")]
+    Unavailable {
+        /// HTTP status.
+        status: u16,
+        /// Seconds it asked us to wait.
+        retry_after: Option<u64>,
+    },
+    /// The answer broke a rule of its format, size or transport.
+    #[error("the AS's answer is not acceptable: {why}")]
+    Malformed {
+        /// Which rule.
+        why: &'static str,
+    },
+    /// The AS's metadata document was refused, so no endpoint of it may be used.
+    #[error("the AS's metadata was refused: {reason}")]
+    MetadataRejected {
+        /// The stable reason, `metadata.*`.
+        reason: &'static str,
+    },
+}
+
+impl AsFailure {
+    pub(crate) const fn new(endpoint: Endpoint, kind: AsFailureKind) -> Self {
+        Self { endpoint, kind }
+    }
+
+    pub(crate) const fn not_made(endpoint: Endpoint, why: &'static str) -> Self {
+        Self::new(endpoint, AsFailureKind::NotMade { why })
+    }
+
+    pub(crate) fn from_answer(endpoint: Endpoint, answer: AsAnswer) -> Self {
+        let kind = match answer {
+            AsAnswer::Rejected { status, error } => AsFailureKind::Rejected { status, error },
+            AsAnswer::Unavailable { status, retry_after } => {
+                AsFailureKind::Unavailable { status, retry_after }
+            }
+            AsAnswer::Malformed { why } => AsFailureKind::Malformed { why },
+        };
+        Self::new(endpoint, kind)
+    }
+
+    pub(crate) fn from_call(endpoint: Endpoint, failed: CallFailed) -> Self {
+        let kind = match failed {
+            CallFailed::Refused(why) => AsFailureKind::Unreachable { why },
+            CallFailed::TimedOut { sent } => AsFailureKind::TimedOut { sent },
+            CallFailed::Broken { sent } => AsFailureKind::Broken { sent },
+            CallFailed::TooLarge => AsFailureKind::Malformed { why: "too large" },
+            CallFailed::Redirect(_) => AsFailureKind::Malformed { why: "redirect" },
+        };
+        Self::new(endpoint, kind)
+    }
+
+    /// The stable reason for metrics and audit.
+    pub const fn reason(&self) -> &'static str {
+        match self.kind {
+            AsFailureKind::NotMade { .. } => "as.not_made",
+            AsFailureKind::Unreachable { .. } => "as.unreachable",
+            AsFailureKind::TimedOut { .. } => "as.timed_out",
+            AsFailureKind::Broken { .. } => "as.broken",
+            AsFailureKind::Rejected { .. } => "as.rejected",
+            AsFailureKind::Unavailable { .. } => "as.unavailable",
+            AsFailureKind::Malformed { .. } => "as.malformed",
+            AsFailureKind::MetadataRejected { reason } => reason,
+        }
+    }
+
+    /// Whether waiting may help: the AS, or the way to it, is down.
+    pub const fn is_outage(&self) -> bool {
+        matches!(
+            self.kind,
+            AsFailureKind::Unreachable { .. }
+                | AsFailureKind::TimedOut { .. }
+                | AsFailureKind::Broken { .. }
+                | AsFailureKind::Unavailable { .. }
+        )
+    }
+
+    /// Seconds the AS asked us to wait, if it did.
+    pub const fn retry_after(&self) -> Option<u64> {
+        match self.kind {
+            AsFailureKind::Unavailable { retry_after, .. } => retry_after,
+            _ => None,
+        }
+    }
+}

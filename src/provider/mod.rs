@@ -1,0 +1,202 @@
+//! Owns one AS as seen by one client: its metadata and keys, and every call to it. Client
+//! authentication is a property of each call. Must not know: browsers, cookies, sessions.
+
+mod cache;
+mod calls;
+mod failure;
+mod keys;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use cache::{Remembered, Want};
+pub use calls::{Demands, Pushed, RedeemFailure, Redeemed, UserinfoFailure};
+pub use failure::{AsFailure, AsFailureKind};
+use http::{HeaderMap, HeaderValue, Method, header::ACCEPT};
+pub use keys::{ResponseFailure, TokenFailure};
+
+use crate::{
+    clock::Ambient,
+    jose::{JwsAlg, KeySet, PublicJwk, Signer},
+    net::OAuthHttp,
+    protocol::{
+        metadata::{Discovery, Endpoint, Metadata, Needs, well_known_url},
+        profile::Profile,
+    },
+    telemetry::Telemetry,
+};
+
+/// The most we read of a metadata document (META-3.2).
+const METADATA_LIMIT: usize = 256 * 1024;
+/// The most we read of a key set (JWK-FETCH).
+const JWKS_LIMIT: usize = 256 * 1024;
+
+/// One registration at one issuer: what an administrator agreed with the AS.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The client's name in the configuration; a metrics label.
+    pub label: String,
+    /// The provider's name in the configuration; a metrics label.
+    pub provider_label: String,
+    /// The issuer, compared byte for byte (FAPI2-SP-5.3.3.1-11).
+    pub issuer: String,
+    /// Which well-known form the issuer serves (META-3.1).
+    pub discovery: Discovery,
+    /// `client_id`.
+    pub client_id: String,
+    /// The rules.
+    pub profile: &'static Profile,
+    /// Scopes asked for at every login.
+    pub scopes: Vec<String>,
+    /// Client metadata `use_mtls_endpoint_aliases` (FAPI2-SP-5.2.2.1-3).
+    pub use_mtls_endpoint_aliases: bool,
+    /// `id_token_signed_response_alg`, or every algorithm of the profile.
+    pub id_token_algs: Vec<JwsAlg>,
+    /// `authorization_signed_response_alg`, or every algorithm of the profile.
+    pub authorization_response_algs: Vec<JwsAlg>,
+    /// Whether assertions carry `typ` `client-authentication+jwt` (PKJ-10070-4-typ).
+    pub client_assertion_typ: bool,
+    /// Seconds an `iat` or `nbf` may lie ahead (CLK-1).
+    pub future_tolerance: i64,
+    /// Seconds an `exp` may have passed (CLK-1).
+    pub exp_leeway: i64,
+    /// Seconds a request object lives (FAPI2-MS-5.3.2-3/4).
+    pub request_object_lifetime: i64,
+    /// `x5t#S256` of the client certificate that tokens are bound to (MTLS-3).
+    pub certificate_thumbprint: String,
+    /// Ages of what is remembered.
+    pub ages: Ages,
+}
+
+/// How long documents of the AS are used before they are asked for again.
+#[derive(Clone, Copy, Debug)]
+pub struct Ages {
+    /// Metadata.
+    pub metadata: Duration,
+    /// Keys.
+    pub jwks: Duration,
+    /// The least time between two fetches forced by an unknown key.
+    pub jwks_cooldown: Duration,
+}
+
+/// One AS as seen by one client.
+pub struct Provider {
+    registration: Registration,
+    http: OAuthHttp,
+    assertion_key: Arc<dyn Signer>,
+    request_object_key: Arc<dyn Signer>,
+    ambient: Ambient,
+    telemetry: Telemetry,
+    metadata: Remembered<Metadata, AsFailure>,
+    keys: Remembered<KeySet, AsFailure>,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider").field("registration", &self.registration).finish_non_exhaustive()
+    }
+}
+
+impl Provider {
+    /// A provider that has not talked to its AS yet. `http` presents the client certificate to
+    /// every host that asks for one.
+    pub fn new(
+        registration: Registration,
+        http: OAuthHttp,
+        assertion_key: Arc<dyn Signer>,
+        request_object_key: Arc<dyn Signer>,
+        ambient: Ambient,
+        telemetry: Telemetry,
+    ) -> Self {
+        let Ages { metadata, jwks, jwks_cooldown } = registration.ages;
+        let clock = || Arc::clone(&ambient.clock);
+        Self {
+            metadata: Remembered::new(clock(), metadata, jwks_cooldown),
+            keys: Remembered::new(clock(), jwks, jwks_cooldown),
+            registration,
+            http,
+            assertion_key,
+            request_object_key,
+            ambient,
+            telemetry,
+        }
+    }
+
+    /// What was agreed with the AS.
+    pub const fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    /// The client's public keys, as its `jwks_uri` publishes them (FAPI2-SP-5.4.2).
+    pub fn public_keys(&self) -> Vec<&PublicJwk> {
+        let assertion = self.assertion_key.public_jwk();
+        let request_object = self.request_object_key.public_jwk();
+        if self.assertion_key.kid() == self.request_object_key.kid() {
+            vec![assertion]
+        } else {
+            vec![assertion, request_object]
+        }
+    }
+
+    /// The AS's metadata: fetched from the well-known document only (FAPI2-SP-5.3.3.1-9), judged
+    /// against issuer and profile, then remembered.
+    pub async fn metadata(&self) -> Result<Arc<Metadata>, AsFailure> {
+        let (metadata, _) = self.metadata.get(Want::Fresh, || self.fetch_metadata()).await?;
+        Ok(metadata)
+    }
+
+    /// Whether a usable copy of the AS's metadata is at hand, without asking for it.
+    pub fn has_metadata(&self) -> bool {
+        self.metadata.peek().is_some()
+    }
+
+    async fn fetch_metadata(&self) -> Result<Metadata, AsFailure> {
+        let failure = |kind| AsFailure::new(Endpoint::Metadata, kind);
+        let registration = &self.registration;
+        let url = well_known_url(&registration.issuer, registration.discovery)
+            .map_err(|rejected| failure(AsFailureKind::MetadataRejected { reason: rejected.reason() }))?;
+        let answer = self
+            .timed(Endpoint::Metadata, self.http.send(Method::GET, &url, json(), None, METADATA_LIMIT))
+            .await?;
+        if answer.status >= 500 {
+            let kind = AsFailureKind::Unavailable { status: answer.status, retry_after: None };
+            return Err(failure(kind));
+        }
+        if answer.status != 200 || !is_json(&answer.headers) {
+            return Err(failure(AsFailureKind::Malformed { why: "not a JSON document with status 200" }));
+        }
+        let needs = Needs {
+            assertion_alg: self.assertion_key.alg(),
+            request_object_alg: self.request_object_key.alg(),
+            id_token_algs: &registration.id_token_algs,
+            authorization_response_algs: &registration.authorization_response_algs,
+        };
+        Metadata::accept(&answer.body, &registration.issuer, registration.profile, &needs).map_err(
+            |rejected| {
+                tracing::error!(
+                    provider = %registration.provider_label,
+                    reason = rejected.reason(),
+                    "the AS's metadata is refused: {rejected}"
+                );
+                failure(AsFailureKind::MetadataRejected { reason: rejected.reason() })
+            },
+        )
+    }
+}
+
+fn json() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers
+}
+
+/// Whether the media type is `application/json`, parameters aside.
+fn is_json(headers: &HeaderMap) -> bool {
+    content_type(headers).is_some_and(|value| {
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+    })
+}
+
+fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(http::header::CONTENT_TYPE)?.to_str().ok()
+}

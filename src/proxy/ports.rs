@@ -1,0 +1,129 @@
+//! Owns what forwarding needs from the rest of the house, as narrow traits the server fills in.
+//! Must not know: cookies, OAuth, TLS, metrics libraries.
+
+use std::{error::Error, fmt, future::Future};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::body::RequestBody;
+use crate::clock::UnixTime;
+
+/// An error of any kind.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What a route demands of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// A live session; its tokens do not matter, so trouble at the authorization server does not either.
+    Session,
+    /// A live session with an access token worth sending, refreshed if due.
+    AccessToken,
+}
+
+/// The guards and the session behind a request.
+pub trait Gate: Send + Sync {
+    /// A live session with its tokens.
+    type Session: Admitted;
+    /// Why a request is not let in; answered by whoever implements the gate.
+    type Refusal: Send;
+
+    /// Proof that the app's own page sent this request: `Origin`, `Sec-Fetch-Site`, custom header.
+    /// Costs nothing: no store, no cryptography.
+    fn guard(&self, headers: &HeaderMap) -> Result<(), Self::Refusal>;
+
+    /// The session named by the request's cookie. Counts as activity of the user.
+    fn admit(
+        &self,
+        headers: &HeaderMap,
+        need: Need,
+    ) -> impl Future<Output = Result<Self::Session, Self::Refusal>> + Send;
+
+    /// The same session after the upstream rejected its access token as invalid.
+    fn renew(
+        &self,
+        session: Self::Session,
+    ) -> impl Future<Output = Renewal<Self::Session, Self::Refusal>> + Send;
+}
+
+/// What became of an access token that an upstream rejected.
+#[derive(Debug)]
+pub enum Renewal<S, R> {
+    /// There is another access token now.
+    Renewed(S),
+    /// The session lives, but no other access token is to be had.
+    Unchanged,
+    /// The session has ended, or it cannot be told.
+    Refused(R),
+}
+
+/// What forwarding sees of a session.
+pub trait Admitted: Send {
+    /// The access token for this route's upstream.
+    fn access_token(&self) -> &str;
+    /// When the user last authenticated, if known (FAPI1-BASE-6.2.2-3).
+    fn auth_time(&self) -> Option<UnixTime>;
+    /// How long a response may stream. By default nobody ends it but its peers.
+    fn lifetime(&self) -> Lifetime {
+        Lifetime::default()
+    }
+}
+
+/// The end of a session as seen by its open streams (PXY-6).
+#[derive(Clone, Debug, Default)]
+pub struct Lifetime {
+    /// Cancelled when the session ends early.
+    pub ended: Option<CancellationToken>,
+    /// The session's absolute end.
+    pub deadline: Option<Instant>,
+}
+
+/// A connection pool to one upstream.
+pub trait Transport: Send + Sync {
+    /// A response body.
+    type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
+
+    /// Sends a request; resolves with the response head. Dropping the future abandons the request.
+    fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Unsent>> + Send;
+}
+
+/// A request that got no response head.
+#[derive(Debug)]
+pub struct Unsent {
+    /// No connection was made, so the upstream saw nothing of the request.
+    pub unconnected: bool,
+    /// The cause, for the log.
+    pub cause: BoxError,
+}
+
+impl<C> Transport for hyper_util::client::legacy::Client<C, RequestBody>
+where
+    C: hyper_util::client::legacy::connect::Connect + Clone + Send + Sync + 'static,
+{
+    type Body = hyper::body::Incoming;
+
+    async fn send(&self, request: Request<RequestBody>) -> Result<Response<Self::Body>, Unsent> {
+        self.request(request)
+            .await
+            .map_err(|error| Unsent { unconnected: error.is_connect(), cause: error.into() })
+    }
+}
+
+/// Where measurements go. `route` is a configured prefix, never a raw path.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// A response head came, or will not: `class` is `2xx`..`5xx`, `unreachable`, `timeout` or `aborted`.
+    fn upstream(&self, route: &str, class: &'static str, seconds: f64);
+    /// A response body began to flow.
+    fn stream_opened(&self);
+    /// A response body ended, well or not.
+    fn stream_closed(&self);
+    /// An upstream tried to set a cookie (PXY-3).
+    fn set_cookie_dropped(&self, route: &str);
+    /// An upstream answered with another interaction id than ours (FAPI1-BASE-6.2.2-5).
+    fn interaction_mismatch(&self, route: &str);
+}

@@ -1,0 +1,440 @@
+//! Owns the putting together: from settings to clients, apps and their faces.
+//! Must not know: how any of them works inside.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use ipnet::IpNet;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    SWEEP_INTERVAL, WARM_UP_PAUSE,
+    front::{self, Front},
+    ports::{AppGate, AppObserver, ProviderRefresher, SessionObserver},
+    readiness::HouseReadiness,
+};
+use crate::{
+    admin::Readiness,
+    admission::Admission,
+    clock::Ambient,
+    config::{self, Settings, TlsFiles, TokenPolicy},
+    jose::{JwsAlg, Signer, SoftwareSigner},
+    login::{Login, LoginPolicy},
+    net::{OAuthHttp, Resolver, proxy_http},
+    protocol::{
+        metadata::Discovery,
+        profile::{Profile, ProfileName},
+    },
+    provider::{Ages, Provider, Registration},
+    proxy::{Access, Edge, Proxy, RouteSpec, RouteTable},
+    seal::ServerKey,
+    session::{Policy, Refresher, Sessions, Store},
+    spa::{self, Spa},
+    telemetry::{Pseudonymiser, Telemetry},
+    tls::{self, Identity, Roots, TlsFault},
+    web::{CookieNames, Guard},
+};
+
+/// Connections kept idle towards one upstream.
+const IDLE_PER_UPSTREAM: usize = 64;
+
+/// A part of the configuration that only shows its fault when it is put together.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct AssemblyFault {
+    /// The setting.
+    pub path: String,
+    /// What is wrong with it, and what to do.
+    pub message: String,
+}
+
+impl AssemblyFault {
+    fn new(path: impl Into<String>, message: impl ToString) -> Self {
+        Self { path: path.into(), message: message.to_string() }
+    }
+
+    pub(super) fn tls(path: impl Into<String>, fault: &TlsFault) -> Self {
+        Self::new(path, fault)
+    }
+}
+
+/// Everything, ready to serve.
+pub(super) struct House {
+    apps: Vec<Front>,
+    providers: Vec<Arc<Provider>>,
+    sessions: Arc<Sessions>,
+    certificates: Vec<(String, crate::clock::UnixTime)>,
+    ambient: Ambient,
+    telemetry: Telemetry,
+}
+
+/// One client, with what its apps need of it.
+struct ClientParts {
+    provider: Arc<Provider>,
+    identity: Identity,
+}
+
+impl House {
+    pub(super) fn build(
+        settings: &Settings,
+        store: Arc<dyn Store>,
+        server_key: ServerKey,
+        ambient: Ambient,
+        telemetry: Telemetry,
+    ) -> Result<Self, AssemblyFault> {
+        let observer = Arc::new(SessionObserver::new(telemetry.clone()));
+        let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
+        let sessions =
+            Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
+        let mut house = Self {
+            apps: Vec::new(),
+            providers: Vec::new(),
+            sessions,
+            certificates: Vec::new(),
+            ambient,
+            telemetry,
+        };
+        let mut clients = BTreeMap::new();
+        for (name, client) in &settings.clients {
+            let parts = house.client(name, client, settings)?;
+            house.providers.push(Arc::clone(&parts.provider));
+            clients.insert(name.as_str(), parts);
+        }
+        for (name, app) in &settings.apps {
+            let client = clients.get(app.client.as_str()).ok_or_else(|| {
+                AssemblyFault::new(format!("apps.{name}.client"), "names no configured client")
+            })?;
+            let front = house.app(name, app, client, &server_key)?;
+            house.apps.push(front);
+        }
+        Ok(house)
+    }
+
+    fn client(
+        &mut self,
+        name: &str,
+        client: &config::Client,
+        settings: &Settings,
+    ) -> Result<ClientParts, AssemblyFault> {
+        let at = |setting: &str| format!("clients.{name}.{setting}");
+        let provider = settings.providers.get(&client.provider).ok_or_else(|| {
+            AssemblyFault::new(at("provider"), "names no configured provider")
+        })?;
+        let profile = profile(client, &at("profile"))?;
+        let identity = self.identity("client_tls", name, &client.tls_identity, &at("tls_identity"))?;
+        let roots = roots(provider.system_roots, &provider.trust_roots)
+            .map_err(|fault| AssemblyFault::tls(format!("providers.{}.trust_roots", client.provider), &fault))?;
+        let tls = tls::client_config(&roots, Some(&identity), &[b"h2", b"http/1.1"])
+            .map_err(|fault| AssemblyFault::tls(at("tls_identity"), &fault))?;
+        let http = OAuthHttp::new(
+            tls,
+            Resolver::new(&provider.networks),
+            provider.connect_timeout,
+            provider.request_timeout,
+        )
+        .map_err(|fault| AssemblyFault::new(at("tls_identity"), fault))?;
+        let assertion = signer(&client.client_assertion_key, profile, &at("client_assertion_key"))?;
+        let request_object = match &client.request_object_key {
+            Some(key) => signer(key, profile, &at("request_object_key"))?,
+            None if profile.signed_request_object => {
+                return Err(AssemblyFault::new(
+                    at("request_object_key"),
+                    "is required: the profile sends signed request objects (FAPI2-MS-5.3.2-1)",
+                ));
+            }
+            None => Arc::clone(&assertion),
+        };
+        let registration = Registration {
+            label: name.to_owned(),
+            provider_label: client.provider.clone(),
+            issuer: provider.issuer.clone(),
+            discovery: match provider.discovery {
+                config::Discovery::OpenId => Discovery::OpenId,
+                config::Discovery::OAuth => Discovery::OAuth,
+            },
+            client_id: client.client_id.clone(),
+            profile,
+            scopes: client.scopes.clone(),
+            use_mtls_endpoint_aliases: client.use_mtls_endpoint_aliases,
+            id_token_algs: algs(
+                client.id_token_signed_response_alg.as_deref(),
+                profile,
+                &at("id_token_signed_response_alg"),
+            )?,
+            authorization_response_algs: algs(
+                client.authorization_signed_response_alg.as_deref(),
+                profile,
+                &at("authorization_signed_response_alg"),
+            )?,
+            client_assertion_typ: client.client_assertion_typ,
+            future_tolerance: client.future_tolerance,
+            exp_leeway: client.exp_leeway,
+            request_object_lifetime: client.request_object_lifetime,
+            certificate_thumbprint: identity.sha256_thumbprint(),
+            ages: Ages {
+                metadata: provider.metadata_max_age,
+                jwks: provider.jwks_max_age,
+                jwks_cooldown: provider.jwks_cooldown,
+            },
+        };
+        let provider = Arc::new(Provider::new(
+            registration,
+            http,
+            assertion,
+            request_object,
+            self.ambient.clone(),
+            self.telemetry.clone(),
+        ));
+        Ok(ClientParts { provider, identity })
+    }
+
+    fn app(
+        &self,
+        name: &str,
+        app: &config::App,
+        client: &ClientParts,
+        server_key: &ServerKey,
+    ) -> Result<Front, AssemblyFault> {
+        let refresher: Arc<dyn Refresher> =
+            Arc::new(ProviderRefresher::new(Arc::clone(&client.provider), self.ambient.clone()));
+        let policy = Policy {
+            idle: seconds(app.session.idle),
+            absolute: seconds(app.session.absolute),
+            refresh_ahead: seconds(app.session.refresh_ahead),
+        };
+        let [spa_redirect_uri, navigation_redirect_uri] = app.redirect_uris();
+        let login_policy = LoginPolicy {
+            spa_redirect_uri,
+            navigation_redirect_uri,
+            post_logout_redirect_uri: app.post_logout_redirect_uri(),
+            allowed_parameters: app.login.allowed_parameters.clone(),
+            acr_values: app.login.acr_values.clone(),
+            require_acr: app.login.require_acr,
+            max_age: app.login.max_age,
+            transaction_lifetime: seconds(app.login.transaction_lifetime),
+            max_transactions: app.login.max_transactions,
+            claims: app.session.claims.clone(),
+            revoke_on_logout: app.session.revoke_on_logout,
+        };
+        let login = Arc::new(Login::new(
+            name.to_owned(),
+            login_policy,
+            policy.clone(),
+            Arc::clone(&client.provider),
+            Arc::clone(&self.sessions),
+            server_key,
+            self.ambient.clone(),
+            self.telemetry.clone(),
+        ));
+        let admission = Arc::new(Admission {
+            app: name.to_owned(),
+            cookies: CookieNames::for_app(name),
+            sessions: Arc::clone(&self.sessions),
+            policy,
+            refresher,
+        });
+        let guard = Guard::new(app.origin.clone(), app.csrf_headers.clone());
+        let spa = Arc::new(Spa {
+            app: name.to_owned(),
+            client: app.client.clone(),
+            origin: app.origin.clone(),
+            prefix: app.prefix.clone(),
+            guard: guard.clone(),
+            admission: Arc::clone(&admission),
+            login,
+            provider: Arc::clone(&client.provider),
+            default_return_to: app.login.default_return_to.clone(),
+            post_logout_path: app.login.post_logout_path.clone(),
+            ambient: self.ambient.clone(),
+            telemetry: self.telemetry.clone(),
+        });
+        let authority = app.origin.strip_prefix("https://").unwrap_or_default().to_owned();
+        let gate = AppGate::new(guard, admission, app.client.clone(), self.telemetry.clone());
+        let edge = Edge {
+            host: HeaderValue::from_str(&authority)
+                .map_err(|_| AssemblyFault::new(format!("apps.{name}.origin"), "fits no header"))?,
+            proto: HeaderValue::from_static("https"),
+            headers: app.csrf_headers.clone(),
+        };
+        let proxy = Proxy::new(
+            gate,
+            self.routes(name, app, client)?,
+            edge,
+            self.ambient.clone(),
+            Arc::new(AppObserver::new(name.to_owned(), self.telemetry.clone())),
+        );
+        Ok(Front::new(authority, app.prefix.clone(), spa::router(spa), proxy))
+    }
+
+    fn routes(
+        &self,
+        name: &str,
+        app: &config::App,
+        client: &ClientParts,
+    ) -> Result<RouteTable<front::Upstream>, AssemblyFault> {
+        let mut table = RouteTable::new();
+        for (index, route) in app.routes.iter().enumerate() {
+            let at = |setting: &str| format!("apps.{name}.routes[{index}].{setting}");
+            let roots = roots(route.system_roots, &route.trust_roots)
+                .map_err(|fault| AssemblyFault::tls(at("trust_roots"), &fault))?;
+            let identity = route.present_client_certificate.then_some(&client.identity);
+            let tls = tls::client_config(&roots, identity, &[b"http/1.1"])
+                .map_err(|fault| AssemblyFault::tls(at("present_client_certificate"), &fault))?;
+            let http = proxy_http(
+                tls,
+                Resolver::new(&route.networks),
+                route.connect_timeout,
+                IDLE_PER_UPSTREAM,
+            );
+            let spec = RouteSpec {
+                path: route.path.clone(),
+                upstream: route.upstream.clone(),
+                methods: route.methods.clone(),
+                access: match route.access {
+                    config::Access::Public => Access::Public,
+                    config::Access::Session { token: TokenPolicy::User } => Access::UserToken,
+                    config::Access::Session { token: TokenPolicy::None } => Access::SessionOnly,
+                },
+                first_byte_timeout: route.first_byte_timeout,
+                idle_timeout: route.idle_timeout,
+                request_body_limit: route.request_body_limit,
+            };
+            table.add(spec, http).map_err(|fault| AssemblyFault::new(at("path"), fault))?;
+        }
+        Ok(table)
+    }
+
+    pub(super) fn server_identity(&mut self, files: &TlsFiles) -> Result<Identity, AssemblyFault> {
+        self.identity("server_tls", "public", files, "server.tls")
+    }
+
+    fn identity(
+        &mut self,
+        purpose: &'static str,
+        name: &str,
+        files: &TlsFiles,
+        at: &str,
+    ) -> Result<Identity, AssemblyFault> {
+        let identity =
+            Identity::from_pem(&files.certificate_pem, files.private_key_pem.expose())
+                .map_err(|fault| AssemblyFault::tls(at, &fault))?;
+        let not_after = identity.not_after();
+        self.telemetry.metrics.set_not_after(purpose, name, not_after.as_i64());
+        self.certificates.push((format!("{purpose} {name}"), not_after));
+        Ok(identity)
+    }
+
+    pub(super) fn router(&self, trusted_proxies: &[IpNet]) -> axum::Router {
+        front::router(&self.apps, trusted_proxies, &self.ambient, &self.telemetry)
+    }
+
+    pub(super) fn readiness(&self) -> Arc<dyn Readiness> {
+        Arc::new(HouseReadiness::new(
+            Arc::clone(&self.sessions),
+            self.providers.clone(),
+            self.certificates.clone(),
+            self.ambient.clone(),
+        ))
+    }
+
+    /// What goes on unasked: clearing away what has ended, and getting to know an AS that was down
+    /// at the start. Nothing else; an AS is otherwise only called when a user needs it.
+    pub(super) fn background(&self, stop: &CancellationToken) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let (sessions, metrics) = (Arc::clone(&self.sessions), Arc::clone(&self.telemetry.metrics));
+        let stopped = stop.clone();
+        tasks.spawn(stopped.run_until_cancelled_owned(async move {
+            let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                tick.tick().await;
+                if let Err(error) = sessions.sweep().await {
+                    tracing::warn!(%error, "ended sessions could not be cleared away");
+                }
+                if let Ok(active) = sessions.count().await {
+                    metrics.set_sessions_active(active);
+                }
+            }
+        }).map_drop());
+        for provider in &self.providers {
+            let provider = Arc::clone(provider);
+            tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
+                let mut pause = Duration::from_secs(1);
+                while let Err(failure) = provider.metadata().await {
+                    let label = &provider.registration().provider_label;
+                    tracing::warn!(provider = %label, reason = failure.reason(), retry_in = pause.as_secs(), "the AS cannot be used yet: {failure}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(WARM_UP_PAUSE);
+                }
+            }).map_drop());
+        }
+        tasks
+    }
+}
+
+/// A task's result nobody reads.
+trait MapDrop: Future + Sized {
+    async fn map_drop(self) {
+        let _ = self.await;
+    }
+}
+
+impl<F: Future> MapDrop for F {}
+
+fn profile(client: &config::Client, at: &str) -> Result<&'static Profile, AssemblyFault> {
+    let name: ProfileName = client
+        .profile
+        .as_str()
+        .parse()
+        .map_err(|_| AssemblyFault::new(at, "is not a profile"))?;
+    let profile = name.profile();
+    if profile.supported {
+        Ok(profile)
+    } else {
+        Err(AssemblyFault::new(at, "is not complete in this release; use fapi2-message-signing"))
+    }
+}
+
+fn signer(
+    key: &config::KeyFile,
+    profile: &Profile,
+    at: &str,
+) -> Result<Arc<dyn Signer>, AssemblyFault> {
+    let alg = match &key.alg {
+        Some(name) => Some(
+            JwsAlg::from_name(name)
+                .ok_or_else(|| AssemblyFault::new(format!("{at}.alg"), "is not a JWS algorithm we know"))?,
+        ),
+        None => None,
+    };
+    let signer = SoftwareSigner::from_file_bytes(key.bytes.expose(), alg)
+        .map_err(|fault| AssemblyFault::new(at, format!("{}: {fault}", key.path.display())))?;
+    if profile.jws_algs.contains(&signer.alg()) {
+        Ok(Arc::new(signer))
+    } else {
+        Err(AssemblyFault::new(
+            at,
+            format!("{} is not an algorithm of this profile (FAPI2-SP-5.4.1-1.2)", signer.alg().name()),
+        ))
+    }
+}
+
+/// The pinned algorithm, or all of the profile.
+fn algs(pin: Option<&str>, profile: &Profile, at: &str) -> Result<Vec<JwsAlg>, AssemblyFault> {
+    let Some(name) = pin else { return Ok(profile.jws_algs.to_vec()) };
+    match JwsAlg::from_name(name).filter(|alg| profile.jws_algs.contains(alg)) {
+        Some(alg) => Ok(vec![alg]),
+        None => Err(AssemblyFault::new(
+            at,
+            format!("{name} is not an algorithm of this profile (FAPI2-SP-5.4.1-1.2)"),
+        )),
+    }
+}
+
+fn roots(system: bool, extra: &[config::PemFile]) -> Result<Roots, TlsFault> {
+    Roots::new(system, extra.iter().map(|file| file.pem.as_slice()))
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,185 @@
+//! Owns what happens to every request before and after its app: request id, client address, which
+//! app, access log, panics. Must not know: what any call does.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::Request, response::Response};
+use http::{HeaderName, StatusCode, header::HOST};
+use ipnet::IpNet;
+use tower::ServiceExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{listener::PeerAddr, ports::AppGate};
+use crate::{
+    clock::Ambient,
+    net::ProxyHttp,
+    proxy::{self, Proxy, RequestBody},
+    telemetry::Telemetry,
+    web::{Body, ClientAddress, ErrorAnswer, ErrorCode, RequestId, Surface, harden},
+};
+
+/// The connection pool kept with a route.
+pub(super) type Upstream = ProxyHttp<RequestBody>;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// One app behind the front door.
+#[derive(Clone)]
+pub(super) struct Front {
+    authority: String,
+    prefix: String,
+    spa: Router,
+    proxy: Arc<Proxy<AppGate, Upstream>>,
+}
+
+impl Front {
+    /// An app of the origin `https://{authority}` whose own calls live under `prefix`.
+    pub(super) fn new(
+        authority: String,
+        prefix: String,
+        spa: Router,
+        proxy: Proxy<AppGate, Upstream>,
+    ) -> Self {
+        Self { authority, prefix, spa, proxy: Arc::new(proxy) }
+    }
+
+    async fn serve(&self, request: Request, id: &RequestId, client: IpAddr) -> Response<Body> {
+        let path = request.uri().path();
+        let own = path.strip_prefix(&self.prefix).is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with('/')
+        });
+        if own {
+            // The router's only error is impossible.
+            return match self.spa.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(impossible) => match impossible {},
+            };
+        }
+        match self.proxy.handle(request, client).await {
+            Ok(mut response) => {
+                let surface = response.extensions_mut().remove::<Surface>().unwrap_or(Surface::Api);
+                harden(response.headers_mut(), surface);
+                response
+            }
+            Err(failure) => {
+                let mut response = refused(failure, id);
+                harden(response.headers_mut(), Surface::Api);
+                response
+            }
+        }
+    }
+}
+
+fn refused(failure: proxy::Failure<crate::web::Refusal>, id: &RequestId) -> Response<Body> {
+    match failure {
+        proxy::Failure::Refused(refusal) => refusal.into_response(id),
+        proxy::Failure::Fault(fault) => {
+            tracing::info!(request_id = %id, reason = fault.reason(), "not forwarded");
+            let mut response = ErrorAnswer::new(fault.error_code()).into_response(id);
+            if let proxy::Fault::MethodNotAllowed { allow } = fault {
+                response.headers_mut().insert(http::header::ALLOW, allow);
+            }
+            response
+        }
+    }
+}
+
+/// The front door of all apps: by `Host` to an origin, by longest prefix to its app.
+pub(super) fn router(
+    apps: &[Front],
+    trusted_proxies: &[IpNet],
+    ambient: &Ambient,
+    telemetry: &Telemetry,
+) -> Router {
+    let mut by_authority: BTreeMap<String, Vec<Front>> = BTreeMap::new();
+    for app in apps {
+        by_authority.entry(app.authority.clone()).or_default().push(app.clone());
+    }
+    for apps in by_authority.values_mut() {
+        apps.sort_by_key(|app| std::cmp::Reverse(app.prefix.len()));
+    }
+    let door = Arc::new(Door {
+        apps: by_authority,
+        trusted_proxies: trusted_proxies.to_vec(),
+        ambient: ambient.clone(),
+        telemetry: telemetry.clone(),
+    });
+    Router::new().fallback(move |request: Request| {
+        let door = Arc::clone(&door);
+        async move { door.open(request).await }
+    })
+    // A panic is our fault, not a reason to leave a browser without an answer.
+    .layer(CatchPanicLayer::custom(|_| {
+        tracing::error!("a request handler panicked");
+        let mut response = Response::new(Body::from("{\"error_code\":\"server_error\"}"));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        harden(response.headers_mut(), Surface::Api);
+        response
+    }))
+}
+
+struct Door {
+    apps: BTreeMap<String, Vec<Front>>,
+    trusted_proxies: Vec<IpNet>,
+    ambient: Ambient,
+    telemetry: Telemetry,
+}
+
+impl Door {
+    async fn open(&self, mut request: Request) -> Response<Body> {
+        let started = self.ambient.clock.monotonic_millis();
+        let Ok(id) = RequestId::new(&self.ambient) else {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return response;
+        };
+        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
+        let client = peer.map(|peer| {
+            ClientAddress::resolve(peer, request.headers(), &self.trusted_proxies)
+        });
+        request.extensions_mut().insert(id.clone());
+        // The path only: a query may hold a response or a state (FAPI2-SP-6.5).
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut response = match (self.app(&request), client) {
+            (Some(app), Some(client)) => app.serve(request, &id, client.0).await,
+            // A `Host` that is no app's: a misconfigured proxy, or DNS rebinding.
+            _ => {
+                self.telemetry.metrics.guard_rejected("none", "guard.unknown_host");
+                let mut response = ErrorAnswer::new(ErrorCode::NotFound).into_response(&id);
+                *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+                harden(response.headers_mut(), Surface::Api);
+                response
+            }
+        };
+        response.headers_mut().insert(REQUEST_ID, id.header());
+        let millis = self.ambient.clock.monotonic_millis().saturating_sub(started);
+        let code = response.extensions().get::<ErrorCode>().map_or("none", |code| code.as_str());
+        tracing::info!(
+            request_id = %id,
+            %method,
+            path = %path.chars().take(256).collect::<String>(),
+            status = response.status().as_u16(),
+            error_code = code,
+            seconds = Duration::from_millis(millis).as_secs_f64(),
+            "request"
+        );
+        response
+    }
+
+    fn app(&self, request: &Request) -> Option<&Front> {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = match (request.uri().authority(), hosts.next(), hosts.next()) {
+            (Some(authority), None, _) => authority.as_str(),
+            (None, Some(host), None) => host.to_str().ok()?,
+            (Some(authority), Some(host), None) if authority.as_str() == host => authority.as_str(),
+            _ => return None,
+        };
+        let host = host.strip_suffix(":443").unwrap_or(host);
+        let apps = self.apps.get(&host.to_ascii_lowercase())?;
+        let path = request.uri().path();
+        let own = |app: &&Front| {
+            path.strip_prefix(&app.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        apps.iter().find(own).or_else(|| apps.first())
+    }
+}

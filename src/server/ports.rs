@@ -1,0 +1,224 @@
+//! Owns the adapters by which floors that must not know each other meet: forwarding gets its gate,
+//! sessions get their refresher, both get their observers. Must not know: rules of either side.
+
+use std::{fmt, sync::Arc};
+
+use http::HeaderMap;
+
+use crate::{
+    admission::Admission,
+    clock::{Ambient, UnixTime},
+    provider::{AsFailureKind, Provider, RedeemFailure, TokenFailure},
+    proxy::{Admitted, Gate, Need, Observer, Renewal},
+    session::{
+        self, Activity, BoxFuture, Cause, Handle, RefreshFailure, RefreshGrant, RefreshedTokens,
+        Refresher, Session, TokenTrouble,
+    },
+    telemetry::{Action, AuditEvent, Outcome, Telemetry},
+    web::{ErrorAnswer, ErrorCode, Guard, Refusal},
+};
+
+/// Renews tokens at the AS.
+pub(super) struct ProviderRefresher {
+    provider: Arc<Provider>,
+    ambient: Ambient,
+}
+
+impl ProviderRefresher {
+    pub(super) const fn new(provider: Arc<Provider>, ambient: Ambient) -> Self {
+        Self { provider, ambient }
+    }
+}
+
+impl fmt::Debug for ProviderRefresher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderRefresher").finish_non_exhaustive()
+    }
+}
+
+impl Refresher for ProviderRefresher {
+    fn refresh<'a>(
+        &'a self,
+        grant: RefreshGrant<'a>,
+    ) -> BoxFuture<'a, Result<RefreshedTokens, RefreshFailure>> {
+        Box::pin(async move {
+            let tokens = self
+                .provider
+                .refresh(grant.refresh_token, grant.scope, grant.continuity)
+                .await
+                .map_err(|failure| classify(&failure))?;
+            let now = self.ambient.now();
+            Ok(RefreshedTokens {
+                access_expires: tokens
+                    .expires_in
+                    .map(|seconds| now.plus(i64::try_from(seconds).unwrap_or(i64::MAX))),
+                scope: tokens.scope.clone().unwrap_or_else(|| grant.scope.to_owned()),
+                access_token: tokens.access_token.clone(),
+                refresh_token: tokens.refresh_token.clone(),
+                id_token: tokens.id_token.clone(),
+            })
+        })
+    }
+
+    fn discard<'a>(&'a self, tokens: RefreshedTokens) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.provider.revoke(tokens.refresh_token.as_ref(), Some(&tokens.access_token)).await;
+        })
+    }
+}
+
+/// What a failed token request says about the grant. Only `invalid_grant` says it is dead; whatever
+/// may have reached the AS without a believable answer leaves it unknown.
+fn classify(failure: &RedeemFailure) -> RefreshFailure {
+    let reason = failure.reason();
+    match failure {
+        RedeemFailure::Call(call) => match &call.kind {
+            AsFailureKind::Rejected { error, .. } if error.as_str() == "invalid_grant" => {
+                RefreshFailure::GrantDead
+            }
+            AsFailureKind::TimedOut { sent: true }
+            | AsFailureKind::Broken { sent: true }
+            | AsFailureKind::Malformed { .. } => RefreshFailure::Unknown { reason },
+            _ => RefreshFailure::AsTrouble { reason },
+        },
+        // The tokens came, but their ID token could not be judged for want of keys.
+        RedeemFailure::IdToken(TokenFailure::Keys(_)) => RefreshFailure::Unknown { reason },
+        _ => RefreshFailure::Rejected { reason },
+    }
+}
+
+/// Lets requests through to an app's APIs.
+pub(super) struct AppGate {
+    guard: Guard,
+    admission: Arc<Admission>,
+    client: String,
+    telemetry: Telemetry,
+}
+
+impl AppGate {
+    pub(super) const fn new(
+        guard: Guard,
+        admission: Arc<Admission>,
+        client: String,
+        telemetry: Telemetry,
+    ) -> Self {
+        Self { guard, admission, client, telemetry }
+    }
+}
+
+impl fmt::Debug for AppGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppGate").field("app", &self.admission.app).finish_non_exhaustive()
+    }
+}
+
+/// A session let in.
+pub(super) struct Guest {
+    handle: Handle,
+    session: Session,
+}
+
+impl Admitted for Guest {
+    fn access_token(&self) -> &str {
+        self.session.access_token().expose()
+    }
+
+    fn auth_time(&self) -> Option<UnixTime> {
+        self.session.identity().auth_time
+    }
+}
+
+impl Gate for AppGate {
+    type Session = Guest;
+    type Refusal = Refusal;
+
+    fn guard(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        self.guard.api(headers).map_err(|rejection| {
+            let app = &self.admission.app;
+            self.telemetry.metrics.guard_rejected(app, rejection.reason());
+            self.telemetry.audit.record(&AuditEvent {
+                action: Action::GuardReject,
+                outcome: Outcome::Rejected,
+                reason: rejection.reason(),
+                app,
+                client: &self.client,
+                subject: None,
+                session: None,
+                acr: None,
+                request_id: "none",
+                transaction: None,
+            });
+            ErrorAnswer::new(ErrorCode::CsrfRejected).into()
+        })
+    }
+
+    async fn admit(&self, headers: &HeaderMap, need: Need) -> Result<Guest, Refusal> {
+        let (handle, session) = self.admission.session(headers, Activity::Counts).await?;
+        let session = match need {
+            Need::Session => session,
+            Need::AccessToken => self.admission.with_token(&handle, session).await?,
+        };
+        Ok(Guest { handle, session })
+    }
+
+    async fn renew(&self, guest: Guest) -> Renewal<Guest, Refusal> {
+        let Guest { handle, session } = guest;
+        let cause = Cause::UpstreamRejected { used_version: session.version() };
+        match self.admission.renew(&handle, cause).await.into_result() {
+            Ok(session) => Renewal::Renewed(Guest { handle, session }),
+            Err(
+                trouble @ (TokenTrouble::GrantDead
+                | TokenTrouble::Ended(_)
+                | TokenTrouble::StoreUnavailable),
+            ) => Renewal::Refused(self.admission.trouble(trouble)),
+            Err(_) => Renewal::Unchanged,
+        }
+    }
+}
+
+/// Where forwarding reports to.
+#[derive(Debug)]
+pub(super) struct AppObserver {
+    app: String,
+    telemetry: Telemetry,
+}
+
+impl AppObserver {
+    pub(super) const fn new(app: String, telemetry: Telemetry) -> Self {
+        Self { app, telemetry }
+    }
+}
+
+impl Observer for AppObserver {
+    fn upstream(&self, route: &str, class: &'static str, seconds: f64) {
+        self.telemetry.metrics.upstream(&self.app, route, class, seconds);
+    }
+
+    fn stream_opened(&self) {
+        self.telemetry.metrics.upstream_stream_opened(&self.app);
+    }
+
+    fn stream_closed(&self) {
+        self.telemetry.metrics.upstream_stream_closed(&self.app);
+    }
+
+    fn set_cookie_dropped(&self, route: &str) {
+        tracing::warn!(app = %self.app, route, "an upstream's Set-Cookie was dropped");
+    }
+
+    fn interaction_mismatch(&self, route: &str) {
+        tracing::warn!(app = %self.app, route, "an upstream answered with another x-fapi-interaction-id");
+    }
+}
+
+/// Where sessions report to.
+#[derive(Debug)]
+pub(super) struct SessionObserver {
+    telemetry: Telemetry,
+}
+
+impl SessionObserver {
+    pub(super) const fn new(telemetry: Telemetry) -> Self {
+        Self { telemetry }
+    }
+}

@@ -1,0 +1,60 @@
+//! Owns the answer to "may traffic come": store, AS metadata, certificates.
+//! Must not know: how the answer is served.
+
+use std::sync::Arc;
+
+use crate::{
+    admin::{Check, Readiness},
+    clock::{Ambient, UnixTime},
+    provider::Provider,
+    session::{BoxFuture, Sessions},
+};
+
+/// Readiness of everything a request may need.
+pub(super) struct HouseReadiness {
+    sessions: Arc<Sessions>,
+    providers: Vec<Arc<Provider>>,
+    certificates: Vec<(String, UnixTime)>,
+    ambient: Ambient,
+}
+
+impl HouseReadiness {
+    pub(super) const fn new(
+        sessions: Arc<Sessions>,
+        providers: Vec<Arc<Provider>>,
+        certificates: Vec<(String, UnixTime)>,
+        ambient: Ambient,
+    ) -> Self {
+        Self { sessions, providers, certificates, ambient }
+    }
+}
+
+impl Readiness for HouseReadiness {
+    fn report(&self) -> BoxFuture<'_, Vec<Check>> {
+        Box::pin(async move {
+            let store = self.sessions.ping().await.is_ok();
+            let mut checks = vec![Check {
+                name: "session_store".to_owned(),
+                ok: store,
+                detail: if store { "answers" } else { "unavailable" }.to_owned(),
+            }];
+            // Whether it is known, not whether it answers now: probes must not become AS traffic.
+            checks.extend(self.providers.iter().map(|provider| {
+                let known = provider.has_metadata();
+                Check {
+                    name: format!("metadata {}", provider.registration().provider_label),
+                    ok: known,
+                    detail: if known { "known" } else { "the AS has not answered yet" }.to_owned(),
+                }
+            }));
+            let now = self.ambient.now();
+            // TLS-PRJ-CERT: an expired certificate means every call to come will fail.
+            checks.extend(self.certificates.iter().map(|(name, not_after)| Check {
+                name: format!("certificate {name}"),
+                ok: *not_after > now,
+                detail: format!("ends {}", not_after.rfc3339()),
+            }));
+            checks
+        })
+    }
+}

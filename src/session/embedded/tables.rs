@@ -1,0 +1,413 @@
+//! Owns the layout of the embedded store's file and what each operation does to it inside one transaction.
+//! Must not know threads, channels or when a transaction is committed.
+
+use std::ops::Bound;
+
+use redb::{
+    Database, MultimapTable, MultimapTableDefinition, ReadableDatabase as _, ReadableTable as _,
+    Table, TableDefinition, WriteTransaction,
+};
+
+use super::StoreFault;
+use crate::{
+    clock::UnixTime,
+    session::store::{
+        Creation, Expiry, RemoveIf, Removed, Replaced, StoreKey, StoredRecord, Version,
+    },
+};
+
+type Bytes32<'a> = &'a [u8; 32];
+
+/// Version, app, index keys end to end, sealed record.
+const SESSIONS: TableDefinition<'_, Bytes32<'_>, (u64, &str, &[u8], &[u8])> =
+    TableDefinition::new("sessions");
+/// Absolute expiry, idle limit, last activity. Apart from the record, so that noting activity rewrites
+/// 56 bytes and a sweep reads no sealed record.
+const ACTIVITY: TableDefinition<'_, Bytes32<'_>, (i64, i64, i64)> =
+    TableDefinition::new("activity");
+const INDEX: MultimapTableDefinition<'_, Bytes32<'_>, Bytes32<'_>> =
+    MultimapTableDefinition::new("index");
+/// Expiry of each consumed key.
+const CONSUMED: TableDefinition<'_, Bytes32<'_>, i64> = TableDefinition::new("consumed");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+const SCHEMA: u64 = 1;
+
+/// Creates the tables of a new file, or refuses a file written under another schema.
+pub(super) fn prepare(database: &Database) -> Result<(), StoreFault> {
+    let transaction = database.begin_write().map_err(redb::Error::from)?;
+    {
+        let mut meta = transaction.open_table(META).map_err(redb::Error::from)?;
+        let found = meta.get("schema").map_err(redb::Error::from)?.map(|schema| schema.value());
+        match found {
+            Some(SCHEMA) => {}
+            Some(found) => return Err(StoreFault::Schema { found, known: SCHEMA }),
+            None => {
+                meta.insert("schema", SCHEMA).map_err(redb::Error::from)?;
+            }
+        }
+    }
+    drop(Tables::open(&transaction)?);
+    transaction.commit().map_err(redb::Error::from)?;
+    Ok(())
+}
+
+/// All tables, opened for writing in one transaction.
+pub(super) struct Tables<'t> {
+    sessions: Table<'t, Bytes32<'static>, (u64, &'static str, &'static [u8], &'static [u8])>,
+    activity: Table<'t, Bytes32<'static>, (i64, i64, i64)>,
+    index: MultimapTable<'t, Bytes32<'static>, Bytes32<'static>>,
+    consumed: Table<'t, Bytes32<'static>, i64>,
+    meta: Table<'t, &'static str, u64>,
+    /// Something changed, so there is something to commit.
+    pub(super) dirty: bool,
+    /// Something changed that must survive a crash.
+    pub(super) durable: bool,
+}
+
+impl<'t> Tables<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        Ok(Self {
+            sessions: transaction.open_table(SESSIONS)?,
+            activity: transaction.open_table(ACTIVITY)?,
+            index: transaction.open_multimap_table(INDEX)?,
+            consumed: transaction.open_table(CONSUMED)?,
+            meta: transaction.open_table(META)?,
+            dirty: false,
+            durable: false,
+        })
+    }
+
+    fn changed(&mut self) {
+        self.dirty = true;
+        self.durable = true;
+    }
+
+    pub(super) fn create(
+        &mut self,
+        key: &StoreKey,
+        record: &StoredRecord,
+    ) -> Result<Creation, redb::Error> {
+        let key = key.as_bytes();
+        if self.activity.get(key)?.is_some() {
+            return Ok(Creation::AlreadyThere);
+        }
+        let indexes: Vec<u8> = record.indexes.iter().flat_map(|index| *index.as_bytes()).collect();
+        self.sessions.insert(
+            key,
+            (
+                record.version.as_u64(),
+                record.app.as_str(),
+                indexes.as_slice(),
+                record.sealed.as_slice(),
+            ),
+        )?;
+        self.activity
+            .insert(key, (record.expires.as_i64(), record.idle, record.last_seen.as_i64()))?;
+        for index in &record.indexes {
+            self.index.insert(index.as_bytes(), key)?;
+        }
+        self.changed();
+        Ok(Creation::Created)
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        key: &StoreKey,
+        expected: Version,
+        sealed: &[u8],
+        expires: UnixTime,
+    ) -> Result<Replaced, redb::Error> {
+        let key = key.as_bytes();
+        let (app, indexes) = {
+            let Some(row) = self.sessions.get(key)? else { return Ok(Replaced::Gone) };
+            let (version, app, indexes, _) = row.value();
+            if version != expected.as_u64() {
+                return Ok(Replaced::Conflict);
+            }
+            (app.to_owned(), indexes.to_vec())
+        };
+        let version = expected.next();
+        self.sessions.insert(key, (version.as_u64(), app.as_str(), indexes.as_slice(), sealed))?;
+        let activity = self.activity.get(key)?.map(|row| row.value());
+        if let Some((_, idle, last_seen)) = activity {
+            self.activity.insert(key, (expires.as_i64(), idle, last_seen))?;
+        }
+        self.changed();
+        Ok(Replaced::Done(version))
+    }
+
+    /// Never creates, never moves back; need not survive a crash.
+    pub(super) fn touch(&mut self, key: &StoreKey, seen: UnixTime) -> Result<(), redb::Error> {
+        let key = key.as_bytes();
+        let activity = self.activity.get(key)?.map(|row| row.value());
+        if let Some((expires, idle, last_seen)) = activity
+            && last_seen < seen.as_i64()
+        {
+            self.activity.insert(key, (expires, idle, seen.as_i64()))?;
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        key: &StoreKey,
+        condition: RemoveIf,
+    ) -> Result<Removed, redb::Error> {
+        let activity = self.activity.get(key.as_bytes())?.map(|row| row.value());
+        let version = self.sessions.get(key.as_bytes())?.map(|row| row.value().0);
+        let (Some(activity), Some(version)) = (activity, version) else {
+            return Ok(Removed::Absent);
+        };
+        let holds = match condition {
+            RemoveIf::Present => true,
+            RemoveIf::Version(expected) => version == expected.as_u64(),
+            RemoveIf::NotSeenSince(seen) => activity.2 <= seen.as_i64(),
+        };
+        if !holds {
+            return Ok(Removed::Changed);
+        }
+        Ok(self.take(key)?.map_or(Removed::Absent, |record| Removed::Done(Box::new(record))))
+    }
+
+    fn take(&mut self, key: &StoreKey) -> Result<Option<StoredRecord>, redb::Error> {
+        let key = key.as_bytes();
+        let activity = self.activity.remove(key)?.map(|row| row.value());
+        let record = match (self.sessions.remove(key)?, activity) {
+            (Some(row), Some(activity)) => record(row.value(), activity),
+            _ => return Ok(None),
+        };
+        for index in &record.indexes {
+            self.index.remove(index.as_bytes(), key)?;
+        }
+        self.changed();
+        Ok(Some(record))
+    }
+
+    pub(super) fn consume_once(
+        &mut self,
+        key: &StoreKey,
+        expires: UnixTime,
+    ) -> Result<bool, redb::Error> {
+        if self.consumed.get(key.as_bytes())?.is_some() {
+            return Ok(false);
+        }
+        self.consumed.insert(key.as_bytes(), expires.as_i64())?;
+        self.changed();
+        Ok(true)
+    }
+
+    /// Removes those of `candidates` that are past a limit, judged anew inside the transaction.
+    pub(super) fn expire(
+        &mut self,
+        candidates: &[StoreKey],
+        now: UnixTime,
+    ) -> Result<Vec<(String, Expiry)>, redb::Error> {
+        let mut ended = Vec::new();
+        for key in candidates {
+            let activity = self.activity.get(key.as_bytes())?.map(|row| row.value());
+            let Some(limit) = activity.and_then(|activity| expiry(activity, now)) else { continue };
+            if let Some(record) = self.take(key)? {
+                ended.push((record.app, limit));
+            }
+        }
+        Ok(ended)
+    }
+
+    pub(super) fn forget_consumed(
+        &mut self,
+        candidates: &[StoreKey],
+        now: UnixTime,
+    ) -> Result<u64, redb::Error> {
+        let mut forgotten = 0;
+        for key in candidates {
+            let past =
+                self.consumed.get(key.as_bytes())?.is_some_and(|row| row.value() <= now.as_i64());
+            if past {
+                self.consumed.remove(key.as_bytes())?;
+                self.changed();
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
+    pub(super) fn drop_dangling(
+        &mut self,
+        candidates: &[(StoreKey, StoreKey)],
+    ) -> Result<u64, redb::Error> {
+        let mut dropped = 0;
+        for (index, key) in candidates {
+            if self.activity.get(key.as_bytes())?.is_none()
+                && self.index.remove(index.as_bytes(), key.as_bytes())?
+            {
+                self.changed();
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// A write that changes nothing anybody reads, to prove that writing works.
+    pub(super) fn ping(&mut self) -> Result<(), redb::Error> {
+        let count = self.meta.get("pings")?.map_or(0, |row| row.value());
+        self.meta.insert("pings", count.wrapping_add(1))?;
+        self.changed();
+        Ok(())
+    }
+}
+
+fn record(row: (u64, &str, &[u8], &[u8]), activity: (i64, i64, i64)) -> StoredRecord {
+    let (version, app, indexes, sealed) = row;
+    let (expires, idle, last_seen) = activity;
+    let (indexes, _) = indexes.as_chunks::<32>();
+    StoredRecord {
+        version: Version::new(version),
+        app: app.to_owned(),
+        sealed: sealed.to_vec(),
+        expires: UnixTime::new(expires),
+        idle,
+        last_seen: UnixTime::new(last_seen),
+        indexes: indexes.iter().map(|index| StoreKey::new(*index)).collect(),
+    }
+}
+
+fn expiry((expires, idle, last_seen): (i64, i64, i64), now: UnixTime) -> Option<Expiry> {
+    Expiry::of(now, UnixTime::new(last_seen), idle, UnixTime::new(expires))
+}
+
+pub(super) fn load(
+    database: &Database,
+    key: &StoreKey,
+) -> Result<Option<StoredRecord>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let Some(activity) = transaction.open_table(ACTIVITY)?.get(key.as_bytes())? else {
+        return Ok(None);
+    };
+    let row = transaction.open_table(SESSIONS)?.get(key.as_bytes())?;
+    Ok(row.map(|row| record(row.value(), activity.value())))
+}
+
+pub(super) fn find(database: &Database, index: &StoreKey) -> Result<Vec<StoreKey>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_multimap_table(INDEX)?;
+    let mut keys = Vec::new();
+    for key in table.get(index.as_bytes())? {
+        keys.push(StoreKey::new(*key?.value()));
+    }
+    Ok(keys)
+}
+
+pub(super) fn count(database: &Database) -> Result<u64, redb::Error> {
+    use redb::ReadableTableMetadata as _;
+    Ok(database.begin_read()?.open_table(ACTIVITY)?.len()?)
+}
+
+/// A stretch of a table that a sweep looked at.
+pub(super) struct Stretch<T> {
+    pub(super) candidates: Vec<T>,
+    /// Where to go on; none at the end of the table.
+    pub(super) last: Option<StoreKey>,
+}
+
+/// How many rows a sweep looks at before it lets go of the file.
+const STRETCH: usize = 2048;
+
+fn after(last: Option<&StoreKey>) -> (Bound<Bytes32<'_>>, Bound<Bytes32<'_>>) {
+    (last.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_bytes())), Bound::Unbounded)
+}
+
+/// The sessions after `last` that are past a limit.
+pub(super) fn expired(
+    database: &Database,
+    last: Option<&StoreKey>,
+    now: UnixTime,
+) -> Result<Stretch<StoreKey>, redb::Error> {
+    let table = database.begin_read()?.open_table(ACTIVITY)?;
+    let mut stretch = Stretch { candidates: Vec::new(), last: None };
+    for (seen, row) in table.range::<Bytes32<'_>>(after(last))?.enumerate() {
+        let (key, activity) = row?;
+        let key = StoreKey::new(*key.value());
+        if expiry(activity.value(), now).is_some() {
+            stretch.candidates.push(key);
+        }
+        if seen + 1 == STRETCH {
+            stretch.last = Some(key);
+            break;
+        }
+    }
+    Ok(stretch)
+}
+
+/// The consumed keys after `last` that are past their expiry.
+pub(super) fn forgettable(
+    database: &Database,
+    last: Option<&StoreKey>,
+    now: UnixTime,
+) -> Result<Stretch<StoreKey>, redb::Error> {
+    let table = database.begin_read()?.open_table(CONSUMED)?;
+    let mut stretch = Stretch { candidates: Vec::new(), last: None };
+    for (seen, row) in table.range::<Bytes32<'_>>(after(last))?.enumerate() {
+        let (key, expires) = row?;
+        let key = StoreKey::new(*key.value());
+        if expires.value() <= now.as_i64() {
+            stretch.candidates.push(key);
+        }
+        if seen + 1 == STRETCH {
+            stretch.last = Some(key);
+            break;
+        }
+    }
+    Ok(stretch)
+}
+
+/// The index entries after `last` that point at no session.
+pub(super) fn dangling(
+    database: &Database,
+    last: Option<&StoreKey>,
+) -> Result<Stretch<(StoreKey, StoreKey)>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let activity = transaction.open_table(ACTIVITY)?;
+    let table = transaction.open_multimap_table(INDEX)?;
+    let mut stretch = Stretch { candidates: Vec::new(), last: None };
+    let mut seen = 0;
+    for row in table.range::<Bytes32<'_>>(after(last))? {
+        let (index, keys) = row?;
+        let index = StoreKey::new(*index.value());
+        for key in keys {
+            let key = StoreKey::new(*key?.value());
+            if activity.get(key.as_bytes())?.is_none() {
+                stretch.candidates.push((index, key));
+            }
+            seen += 1;
+        }
+        if seen >= STRETCH {
+            stretch.last = Some(index);
+            break;
+        }
+    }
+    Ok(stretch)
+}
+
+/// Puts an index entry that points at nothing, as a fault might.
+#[cfg(test)]
+pub(super) fn plant_dangling(
+    database: &Database,
+    index: &StoreKey,
+    key: &StoreKey,
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_multimap_table(INDEX)?.insert(index.as_bytes(), key.as_bytes())?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Pretends that another schema wrote the file.
+#[cfg(test)]
+pub(super) fn plant_schema(database: &Database, schema: u64) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert("schema", schema)?;
+    transaction.commit()?;
+    Ok(())
+}

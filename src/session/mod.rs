@@ -1,0 +1,331 @@
+//! Owns a session's life: beginning, use, refresh and end. The browser holds a handle; the store holds a
+//! sealed record under a hash of it; opening it takes the handle and the server key.
+//! Must not know HTTP, cookies, or how the authorization server is asked.
+//!
+//! A session ends by logout, expiry, revocation or a dead grant, and by nothing else: no trouble of the
+//! store or of the authorization server removes one. "No session" and "store unavailable" are different
+//! types all the way up.
+
+mod embedded;
+mod handle;
+mod outcome;
+mod record;
+mod refresh;
+pub mod store;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+pub use self::{
+    embedded::{EmbeddedStore, StoreFault},
+    handle::Handle,
+    outcome::{
+        Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
+        RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,
+    },
+    record::{Identity, NewSession, Policy, Session, Tokens},
+    refresh::Refresher,
+    store::{BoxFuture, Store, StoreUnavailable, Version},
+    token::Token,
+};
+use self::{
+    handle::Keys,
+    record::{Contents, pseudonym},
+    refresh::Flights,
+    store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
+};
+use crate::{
+    clock::{Ambient, UnixTime},
+    seal::ServerKey,
+};
+
+/// Learns what happens, for metrics. Names come from closed sets and from configuration.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// A refresh ended with [`RefreshOutcome::name`] after `seconds`.
+    fn refresh(&self, app: &str, outcome: &'static str, seconds: f64);
+    /// A session began.
+    fn session_started(&self, app: &str);
+    /// `count` sessions ended, for an [`EndReason::reason`].
+    fn session_ended(&self, app: &str, reason: &'static str, count: u64);
+    /// The store did (`done`) or could not do (`unavailable`) an operation.
+    fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64);
+    /// A record did not open under the handle that found it: damaged or tampered with.
+    fn unreadable(&self, app: &str);
+}
+
+/// By which name of the authorization server sessions are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose<'a> {
+    /// One session at the authorization server: `sid`.
+    Sid {
+        /// `iss`
+        issuer: &'a str,
+        /// `sid`
+        sid: &'a str,
+    },
+    /// All sessions of a subject: `sub`.
+    Subject {
+        /// `iss`
+        issuer: &'a str,
+        /// `sub`
+        subject: &'a str,
+    },
+}
+
+/// A session ended without its handle; its tokens cannot be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Name of the app.
+    pub app: String,
+    /// [`Session::pseudonym`] of the session.
+    pub pseudonym: String,
+}
+
+/// All sessions of this installation.
+#[derive(Debug)]
+pub struct Sessions {
+    store: Arc<dyn Store>,
+    keys: Keys,
+    ambient: Ambient,
+    observer: Arc<dyn Observer>,
+    flights: Flights,
+}
+
+impl Sessions {
+    /// Sessions kept in `store` and sealed under `key`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        key: ServerKey,
+        ambient: Ambient,
+        observer: Arc<dyn Observer>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            keys: Keys::new(key),
+            ambient,
+            observer,
+            flights: Flights::default(),
+        })
+    }
+
+    /// Begins a session under a new handle (SES-7.2.4). Ending the one it replaces is the caller's part.
+    pub async fn create(
+        &self,
+        policy: &Policy,
+        new: NewSession,
+    ) -> Result<(Handle, Session), CreateError> {
+        let handle = Handle::generate(&self.ambient)?;
+        let key = self.keys.record(&handle);
+        let now = self.ambient.now();
+        let contents = Contents {
+            app: new.app,
+            client: new.client,
+            created: now,
+            absolute_expires: now.plus(policy.absolute),
+            idle: policy.idle,
+            identity: new.identity,
+            tokens: new.tokens,
+            tokens_since: now,
+        };
+        let record = StoredRecord {
+            version: Version::FIRST,
+            app: contents.app.clone(),
+            sealed: contents
+                .seal(&self.keys, &handle, Version::FIRST)
+                .map_err(|_| CreateError::Seal)?,
+            expires: contents.absolute_expires,
+            idle: contents.idle,
+            last_seen: now,
+            indexes: contents.indexes(&self.keys),
+        };
+        match self.observed("create", self.store.create(&key, record)).await? {
+            Creation::Created => {}
+            Creation::AlreadyThere => return Err(CreateError::NotUnique),
+        }
+        self.observer.session_started(&contents.app);
+        Ok((handle, Session::new(key, Version::FIRST, contents, now, None)))
+    }
+
+    /// The living session of `handle` in `app`. One past a limit is removed on sight, so that a clock set
+    /// back does not bring it to life again (SES-7.3).
+    pub async fn find(
+        &self,
+        app: &str,
+        handle: &Handle,
+        policy: &Policy,
+        activity: Activity,
+    ) -> Result<Session, FindError> {
+        let mut session = self.open(app, handle, policy).await?;
+        let now = self.ambient.now();
+        if activity == Activity::Counts
+            && now.since(session.last_seen) >= (session.idle / 20).max(1)
+        {
+            self.observed("touch", self.store.touch(&session.key, now)).await?;
+            session.last_seen = now;
+        }
+        Ok(session)
+    }
+
+    /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
+    ///
+    /// A caller who gives up waiting may have ended it nevertheless: run this where nothing cancels it.
+    pub async fn end(
+        &self,
+        app: &str,
+        handle: &Handle,
+        reason: EndReason,
+    ) -> Result<Option<Session>, StoreUnavailable> {
+        let key = self.keys.record(handle);
+        match self.observed("load", self.store.load(&key)).await? {
+            Some(record) if record.app == app => {}
+            _ => return Ok(None),
+        }
+        let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record() else {
+            return Ok(None);
+        };
+        let unsaved = self.flights.take_unsaved(&key, record.version);
+        let Some(mut session) = self.opened(&key, handle, &record, None) else { return Ok(None) };
+        if let Some(tokens) = unsaved {
+            // The newest tokens are those to revoke.
+            Arc::make_mut(&mut session.contents).renew(&tokens, self.ambient.now());
+        }
+        Ok(Some(session))
+    }
+
+    /// Ends the sessions the authorization server means, in the apps that `in_app` picks (SES-7.4).
+    pub async fn end_all(
+        &self,
+        whose: Whose<'_>,
+        in_app: impl Fn(&str) -> bool + Send,
+        reason: EndReason,
+    ) -> Result<Vec<Ended>, StoreUnavailable> {
+        let index = match whose {
+            Whose::Sid { issuer, sid } => self.keys.sid(issuer, sid),
+            Whose::Subject { issuer, subject } => self.keys.subject(issuer, subject),
+        };
+        let mut ended = Vec::new();
+        for key in self.observed("find", self.store.find(&index)).await? {
+            match self.observed("load", self.store.load(&key)).await? {
+                Some(record) if in_app(&record.app) => {}
+                _ => continue,
+            }
+            if let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record()
+            {
+                drop(self.flights.take_unsaved(&key, record.version));
+                ended.push(Ended { app: record.app, pseudonym: pseudonym(&key) });
+            }
+        }
+        Ok(ended)
+    }
+
+    /// True exactly once for `what` until after `expires`; for transactions and token identifiers.
+    pub async fn consume_once(
+        &self,
+        what: &[&[u8]],
+        expires: UnixTime,
+    ) -> Result<bool, StoreUnavailable> {
+        let key = self.keys.consumed(what);
+        self.observed("consume_once", self.store.consume_once(&key, expires)).await
+    }
+
+    /// Removes what is past its time and reports the ended sessions to the observer.
+    pub async fn sweep(&self) -> Result<Swept, StoreUnavailable> {
+        let now = self.ambient.now();
+        self.flights.forget_past(now, self.ambient.clock.monotonic_millis());
+        let swept = self.observed("sweep", self.store.sweep(now)).await?;
+        for ((app, limit), count) in &swept.ended {
+            self.observer.session_ended(app, EndReason::from(*limit).reason(), *count);
+        }
+        Ok(swept)
+    }
+
+    /// Number of sessions, those included that are past a limit and not yet swept.
+    pub async fn count(&self) -> Result<u64, StoreUnavailable> {
+        self.observed("count", self.store.count()).await
+    }
+
+    /// Whether the store takes writes now.
+    pub async fn ping(&self) -> Result<(), StoreUnavailable> {
+        self.observed("ping", self.store.ping()).await
+    }
+
+    /// The session as it is now, expiry enforced.
+    async fn open(
+        &self,
+        app: &str,
+        handle: &Handle,
+        policy: &Policy,
+    ) -> Result<Session, FindError> {
+        let key = self.keys.record(handle);
+        loop {
+            let record = self.observed("load", self.store.load(&key)).await?;
+            let Some(record) = record.filter(|record| record.app == app) else {
+                return Err(NoSession::Unknown.into());
+            };
+            let session =
+                self.opened(&key, handle, &record, Some(policy)).ok_or(NoSession::Unknown)?;
+            let Some(limit) = session.expiry(self.ambient.now()) else { return Ok(session) };
+            let condition = match limit {
+                Expiry::Idle => RemoveIf::NotSeenSince(session.last_seen),
+                Expiry::Absolute => RemoveIf::Present,
+            };
+            match self.remove(&key, condition, limit.into()).await? {
+                Removed::Done(_) | Removed::Absent => return Err(NoSession::from(limit).into()),
+                // Used by another call in this very second: judge again.
+                Removed::Changed => {}
+            }
+        }
+    }
+
+    fn opened(
+        &self,
+        key: &StoreKey,
+        handle: &Handle,
+        record: &StoredRecord,
+        policy: Option<&Policy>,
+    ) -> Option<Session> {
+        match Contents::open(&self.keys, handle, record) {
+            Ok(contents) => {
+                Some(Session::new(*key, record.version, contents, record.last_seen, policy))
+            }
+            Err(_) => {
+                self.observer.unreadable(&record.app);
+                None
+            }
+        }
+    }
+
+    /// Removes a record and counts the end, once.
+    async fn remove(
+        &self,
+        key: &StoreKey,
+        condition: RemoveIf,
+        reason: EndReason,
+    ) -> Result<Removed, StoreUnavailable> {
+        let removed = self.observed("remove", self.store.remove(key, condition)).await?;
+        if let Removed::Done(record) = &removed {
+            self.observer.session_ended(&record.app, reason.reason(), 1);
+        }
+        Ok(removed)
+    }
+
+    async fn observed<T>(
+        &self,
+        operation: &'static str,
+        answer: BoxFuture<'_, Result<T, StoreUnavailable>>,
+    ) -> Result<T, StoreUnavailable> {
+        let start = self.ambient.clock.monotonic_millis();
+        let answer = answer.await;
+        let outcome = if answer.is_ok() { "done" } else { "unavailable" };
+        self.observer.store_operation(operation, outcome, self.seconds_since(start));
+        answer
+    }
+
+    fn seconds_since(&self, start_millis: u64) -> f64 {
+        let millis = self.ambient.clock.monotonic_millis().saturating_sub(start_millis);
+        f64::from(u32::try_from(millis).unwrap_or(u32::MAX)) / 1000.0
+    }
+}

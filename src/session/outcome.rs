@@ -1,0 +1,319 @@
+//! Owns the words for how sessions end, are not found, and fare at a refresh: each with a stable reason.
+//! Must not know how any of it comes about.
+
+use super::{
+    record::{Identity, Session},
+    store::{Expiry, StoreUnavailable, Version},
+    token::Token,
+};
+use crate::clock::{EntropyUnavailable, UnixTime};
+
+/// Whether a call is the user's doing (SES-7.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activity {
+    /// It is, and puts off the idle limit.
+    Counts,
+    /// It is a script asking whether the session still stands, and puts off nothing.
+    Polls,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum EndReason {
+    /// The user logged out here.
+    Logout,
+    /// The idle limit.
+    IdleExpired,
+    /// The absolute limit.
+    AbsoluteExpired,
+    /// The authorization server answered `invalid_grant` to a refresh (BFF-6.1.2.2-2).
+    GrantDead,
+    /// A new login or a step-up put a new session in its place (SES-7.2.4).
+    Replaced,
+    /// An operator ended it (SES-7.4).
+    Administrator,
+    /// The authorization server said so on the back channel.
+    BackChannelLogout,
+    /// The authorization server said so on the front channel.
+    FrontChannelLogout,
+}
+
+impl EndReason {
+    /// Stable machine reason.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::IdleExpired => "idle_expired",
+            Self::AbsoluteExpired => "absolute_expired",
+            Self::GrantDead => "grant_dead",
+            Self::Replaced => "replaced",
+            Self::Administrator => "administrator",
+            Self::BackChannelLogout => "backchannel_logout",
+            Self::FrontChannelLogout => "frontchannel_logout",
+        }
+    }
+}
+
+impl From<Expiry> for EndReason {
+    fn from(expiry: Expiry) -> Self {
+        match expiry {
+            Expiry::Idle => Self::IdleExpired,
+            Expiry::Absolute => Self::AbsoluteExpired,
+        }
+    }
+}
+
+/// There is no session, for certain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", self.reason())]
+pub enum NoSession {
+    /// Never was, has ended, is another app's, or does not open.
+    Unknown,
+    /// Ended by the idle limit just now.
+    IdleExpired,
+    /// Ended by the absolute limit just now.
+    AbsoluteExpired,
+}
+
+impl NoSession {
+    /// Stable machine reason.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Unknown => "session.unknown",
+            Self::IdleExpired => "session.idle_expired",
+            Self::AbsoluteExpired => "session.absolute_expired",
+        }
+    }
+}
+
+impl From<Expiry> for NoSession {
+    fn from(expiry: Expiry) -> Self {
+        match expiry {
+            Expiry::Idle => Self::IdleExpired,
+            Expiry::Absolute => Self::AbsoluteExpired,
+        }
+    }
+}
+
+/// Why no session is at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FindError {
+    /// There is none.
+    #[error(transparent)]
+    NoSession(#[from] NoSession),
+    /// Nobody knows; the cookie must stay.
+    #[error(transparent)]
+    StoreUnavailable(#[from] StoreUnavailable),
+}
+
+impl FindError {
+    /// Stable machine reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NoSession(no_session) => no_session.reason(),
+            Self::StoreUnavailable(unavailable) => unavailable.reason(),
+        }
+    }
+}
+
+/// Why no session was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CreateError {
+    /// No randomness for a handle.
+    #[error(transparent)]
+    Entropy(#[from] EntropyUnavailable),
+    /// The record could not be sealed.
+    #[error("the session could not be sealed")]
+    Seal,
+    /// A new handle was taken already: the random source repeats itself.
+    #[error("a new session handle was not unique")]
+    NotUnique,
+    /// The store does not answer.
+    #[error(transparent)]
+    StoreUnavailable(#[from] StoreUnavailable),
+}
+
+impl CreateError {
+    /// Stable machine reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Entropy(_) => "session.no_randomness",
+            Self::Seal => "session.not_sealed",
+            Self::NotUnique => "session.not_unique",
+            Self::StoreUnavailable(unavailable) => unavailable.reason(),
+        }
+    }
+}
+
+/// What a refresh asks with.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshGrant<'a> {
+    /// Name of the client whose grant it is.
+    pub client: &'a str,
+    /// To be sent.
+    pub refresh_token: &'a Token,
+    /// Scope granted so far.
+    pub scope: &'a str,
+    /// What a new ID token must agree with (OIDC-12.2).
+    pub identity: &'a Identity,
+}
+
+/// What a refresh brought; what is missing stays as it was.
+#[derive(Clone, Debug)]
+pub struct RefreshedTokens {
+    /// The new access token.
+    pub access_token: Token,
+    /// When it ends, if known.
+    pub access_expires: Option<UnixTime>,
+    /// The successor, if the authorization server rotates.
+    pub refresh_token: Option<Token>,
+    /// A new ID token, verified against the first (OIDC-12.2).
+    pub id_token: Option<Token>,
+    /// The scope, if it changed.
+    pub scope: Option<String>,
+}
+
+/// How a refresh failed, as far as the authorization server is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RefreshFailure {
+    /// `invalid_grant`
+    #[error("the grant is dead")]
+    GrantDead,
+    /// Nothing happened: not sent, 5xx, 429, `invalid_client`, an unreadable error.
+    #[error("authorization server trouble: {reason}")]
+    AsTrouble {
+        /// Stable machine reason.
+        reason: &'static str,
+        /// Seconds the authorization server asked to wait.
+        retry_after: Option<u64>,
+    },
+    /// The request left and no believable answer came: the refresh token may or may not be used up.
+    #[error("outcome unknown: {reason}")]
+    Unknown {
+        /// Stable machine reason.
+        reason: &'static str,
+    },
+    /// An answer came but broke a rule, such as another `sub`.
+    #[error("answer rejected: {reason}")]
+    Rejected {
+        /// Stable machine reason.
+        reason: &'static str,
+    },
+}
+
+/// Why a refresh is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// The access token ends soon.
+    Due,
+    /// The front end asked.
+    Demanded,
+    /// An upstream refused the token of this version.
+    UpstreamRejected {
+        /// Version of the session whose token was refused.
+        used_version: Version,
+    },
+}
+
+/// How a refresh ended. Every variant that carries a session carries a living one.
+#[derive(Clone, Debug)]
+pub enum RefreshOutcome {
+    /// This call's request brought new tokens, and they are durable.
+    Refreshed(Session),
+    /// Somebody else's did, or none was needed.
+    Joined(Session),
+    /// The session ended because its grant is dead.
+    GrantDead,
+    /// Nothing changed.
+    AsTrouble {
+        /// The session as it is.
+        session: Session,
+        /// Stable machine reason.
+        reason: &'static str,
+        /// Seconds after which a new attempt makes sense.
+        retry_after: u64,
+    },
+    /// Nothing changed here; the authorization server may have rotated the refresh token.
+    Unknown {
+        /// The session as it is.
+        session: Session,
+        /// Stable machine reason.
+        reason: &'static str,
+    },
+    /// Nothing changed; the answer was not believed.
+    Rejected {
+        /// The session as it is.
+        session: Session,
+        /// Stable machine reason.
+        reason: &'static str,
+    },
+    /// There is nothing to refresh with.
+    NoRefreshToken(Session),
+    /// The session ended meanwhile.
+    Ended(NoSession),
+    /// Nobody knows; the cookie must stay.
+    StoreUnavailable(StoreUnavailable),
+}
+
+impl RefreshOutcome {
+    /// Stable name for metrics and audit.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Refreshed(_) => "refreshed",
+            Self::Joined(_) => "joined",
+            Self::GrantDead => "grant_dead",
+            Self::AsTrouble { .. } => "as_trouble",
+            Self::Unknown { .. } => "unknown",
+            Self::Rejected { .. } => "rejected",
+            Self::NoRefreshToken(_) => "no_refresh_token",
+            Self::Ended(_) => "ended",
+            Self::StoreUnavailable(_) => "store_unavailable",
+        }
+    }
+}
+
+/// Why there is no usable access token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", self.reason())]
+pub enum TokenTrouble {
+    /// The session ended because its grant is dead: log in again.
+    GrantDead,
+    /// The access token ended and there is no refresh token: log in again.
+    Expired,
+    /// The access token ended and the authorization server is in trouble: try later.
+    AsTrouble {
+        /// Stable machine reason.
+        reason: &'static str,
+        /// Seconds after which a new attempt makes sense.
+        retry_after: u64,
+    },
+    /// The access token ended and nobody knows what became of the refresh: try later.
+    Unknown {
+        /// Stable machine reason.
+        reason: &'static str,
+    },
+    /// The access token ended and the authorization server's answer was not believed.
+    Rejected {
+        /// Stable machine reason.
+        reason: &'static str,
+    },
+    /// The session ended.
+    Ended(NoSession),
+    /// Nobody knows; the cookie must stay.
+    StoreUnavailable(StoreUnavailable),
+}
+
+impl TokenTrouble {
+    /// Stable machine reason.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::GrantDead => "session.grant_dead",
+            Self::Expired => "session.access_token_expired",
+            Self::AsTrouble { reason, .. }
+            | Self::Unknown { reason }
+            | Self::Rejected { reason } => reason,
+            Self::Ended(no_session) => no_session.reason(),
+            Self::StoreUnavailable(unavailable) => unavailable.reason(),
+        }
+    }
+}

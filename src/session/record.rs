@@ -1,0 +1,274 @@
+//! Owns what a session contains, how it is sealed into a stored record, and what an opened one tells.
+//! Must not know where records are kept nor when tokens are refreshed.
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::digest;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::{
+    handle::{Handle, Keys},
+    store::{Expiry, StoreKey, StoredRecord, Version},
+    token::Token,
+};
+use crate::{
+    clock::UnixTime,
+    seal::{SealFailed, Unsealable},
+};
+
+/// The tokens of a session. They never leave the server but to the authorization server and upstreams.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct Tokens {
+    /// For upstreams.
+    pub access_token: Token,
+    /// When the access token ends, if the authorization server said so.
+    pub access_expires: Option<UnixTime>,
+    /// For refreshing, if the authorization server gave one.
+    pub refresh_token: Option<Token>,
+    /// As received; goes back as `id_token_hint`.
+    pub id_token: Token,
+    /// Granted scope.
+    pub scope: String,
+}
+
+/// Who is logged in, from the verified ID token.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// `iss`, byte for byte.
+    pub issuer: String,
+    /// `sub`
+    pub subject: String,
+    /// `aud`; with `azp`, `nonce` and `auth_time` what an ID token from a refresh is held against
+    /// (OIDC-12.2).
+    pub audience: Vec<String>,
+    /// `azp`
+    pub azp: Option<String>,
+    /// `nonce`
+    pub nonce: Option<String>,
+    /// `sid`
+    pub sid: Option<String>,
+    /// `acr`
+    pub acr: Option<String>,
+    /// `auth_time`
+    pub auth_time: Option<UnixTime>,
+    /// The claims the front end may see.
+    pub claims: Map<String, Value>,
+}
+
+impl fmt::Debug for Identity {
+    /// Claim values are personal data and never printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// What a login hands over.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Name of the app the session is for; it opens for no other.
+    pub app: String,
+    /// Name of the client that obtained the tokens.
+    pub client: String,
+    /// Who logged in.
+    pub identity: Identity,
+    /// The tokens obtained.
+    pub tokens: Tokens,
+}
+
+/// How long sessions live, in seconds (SES-7.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Without activity.
+    pub idle: i64,
+    /// At the longest.
+    pub absolute: i64,
+    /// How long before its end an access token is refreshed; at most half of its life.
+    pub refresh_ahead: i64,
+}
+
+/// The sealed part of a record.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Contents {
+    pub(super) app: String,
+    pub(super) client: String,
+    pub(super) created: UnixTime,
+    pub(super) absolute_expires: UnixTime,
+    pub(super) idle: i64,
+    pub(super) identity: Identity,
+    pub(super) tokens: Tokens,
+    /// When these tokens were obtained.
+    pub(super) tokens_since: UnixTime,
+}
+
+impl Contents {
+    /// Sealed for one place in the store, one version and one app: moved anywhere else, or put back
+    /// after a newer one, it does not open.
+    pub(super) fn seal(
+        &self,
+        keys: &Keys,
+        handle: &Handle,
+        version: Version,
+    ) -> Result<Vec<u8>, SealFailed> {
+        // Room enough at once: a growing buffer would leave tokens behind in freed memory.
+        let room = 4096
+            + self.tokens.access_token.expose().len()
+            + self.tokens.id_token.expose().len()
+            + self.tokens.refresh_token.as_ref().map_or(0, |token| token.expose().len());
+        let mut text = Zeroizing::new(Vec::with_capacity(room));
+        serde_json::to_writer(&mut *text, self).map_err(|_| SealFailed)?;
+        keys.sealing(handle).seal(&associated(&keys.record(handle), version, &self.app), &text)
+    }
+
+    pub(super) fn open(
+        keys: &Keys,
+        handle: &Handle,
+        record: &StoredRecord,
+    ) -> Result<Self, Unsealable> {
+        let associated = associated(&keys.record(handle), record.version, &record.app);
+        let text = keys.sealing(handle).open(&associated, &record.sealed)?;
+        serde_json::from_slice(&text).map_err(|_| Unsealable)
+    }
+
+    pub(super) fn indexes(&self, keys: &Keys) -> Vec<StoreKey> {
+        let Identity { issuer, subject, sid, .. } = &self.identity;
+        let sid = sid.as_ref().map(|sid| keys.sid(issuer, sid));
+        sid.into_iter().chain([keys.subject(issuer, subject)]).collect()
+    }
+}
+
+fn associated(key: &StoreKey, version: Version, app: &str) -> Vec<u8> {
+    [key.as_bytes(), version.as_u64().to_be_bytes().as_slice(), app.as_bytes()].concat()
+}
+
+/// An opened session. Cheap to clone; what it says was true when it was read.
+#[derive(Clone)]
+pub struct Session {
+    pub(super) key: StoreKey,
+    pub(super) version: Version,
+    pub(super) contents: Arc<Contents>,
+    pub(super) last_seen: UnixTime,
+    /// Limits in force: those of its creation or today's policy, whichever is tighter.
+    pub(super) idle: i64,
+    pub(super) absolute_expires: UnixTime,
+}
+
+impl Session {
+    pub(super) fn new(
+        key: StoreKey,
+        version: Version,
+        contents: Contents,
+        last_seen: UnixTime,
+        policy: Option<&Policy>,
+    ) -> Self {
+        let idle = policy.map_or(contents.idle, |policy| policy.idle.min(contents.idle));
+        let absolute_expires = policy.map_or(contents.absolute_expires, |policy| {
+            contents.created.plus(policy.absolute).min(contents.absolute_expires)
+        });
+        Self { key, version, contents: Arc::new(contents), last_seen, idle, absolute_expires }
+    }
+
+    /// Name of the app.
+    pub fn app(&self) -> &str {
+        &self.contents.app
+    }
+
+    /// Name of the client that obtained the tokens.
+    pub fn client(&self) -> &str {
+        &self.contents.client
+    }
+
+    /// Who is logged in.
+    pub fn identity(&self) -> &Identity {
+        &self.contents.identity
+    }
+
+    /// Granted scope.
+    pub fn scope(&self) -> &str {
+        &self.contents.tokens.scope
+    }
+
+    /// When the access token ends, if known.
+    pub fn access_expires(&self) -> Option<UnixTime> {
+        self.contents.tokens.access_expires
+    }
+
+    /// When the session began.
+    pub fn created(&self) -> UnixTime {
+        self.contents.created
+    }
+
+    /// When the session ends at the latest.
+    pub fn absolute_expires(&self) -> UnixTime {
+        self.absolute_expires
+    }
+
+    /// When the session ends without further activity, if that is before its absolute end.
+    pub fn idle_expires(&self) -> UnixTime {
+        self.last_seen.plus(self.idle).min(self.absolute_expires)
+    }
+
+    /// Version of the record; grows with every refresh.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// A name for logs and audit that leads neither to the handle nor to the subject: 22 characters.
+    pub fn pseudonym(&self) -> String {
+        pseudonym(&self.key)
+    }
+
+    /// The access token, for upstreams.
+    pub(crate) fn access_token(&self) -> &Token {
+        &self.contents.tokens.access_token
+    }
+
+    /// The refresh token, for revocation.
+    pub(crate) fn refresh_token(&self) -> Option<&Token> {
+        self.contents.tokens.refresh_token.as_ref()
+    }
+
+    /// The raw ID token, for `id_token_hint`.
+    pub(crate) fn id_token(&self) -> &Token {
+        &self.contents.tokens.id_token
+    }
+
+    pub(super) fn expiry(&self, now: UnixTime) -> Option<Expiry> {
+        Expiry::of(now, self.last_seen, self.idle, self.absolute_expires)
+    }
+
+    /// Whether the access token is still good at `now`; one of unknown lifetime is.
+    pub fn access_token_lives(&self, now: UnixTime) -> bool {
+        self.access_expires().is_none_or(|expires| now < expires)
+    }
+
+    /// Whether the access token ends soon enough to be refreshed now. Never before half of its life, or
+    /// short-lived tokens would be refreshed on every call.
+    pub(super) fn refresh_due(&self, now: UnixTime, policy: &Policy) -> bool {
+        self.access_expires().is_some_and(|expires| {
+            let half = expires.since(self.contents.tokens_since) / 2;
+            now >= expires.plus(-policy.refresh_ahead.min(half).max(0))
+        })
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("key", &self.key)
+            .field("version", &self.version)
+            .field("app", &self.contents.app)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One-way, so that the audit log does not name store entries; whoever has the store can still match them.
+pub(super) fn pseudonym(key: &StoreKey) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"session-pseudonym v1");
+    context.update(key.as_bytes());
+    let hash = context.finish();
+    URL_SAFE_NO_PAD.encode(hash.as_ref().first_chunk::<16>().unwrap_or(&[0; 16]))
+}

@@ -1,0 +1,477 @@
+//! Owns the refresh of a session's tokens: one request at a time, whoever waits for it and whoever hangs up;
+//! new tokens durable before anybody uses them; nothing lost that the authorization server gave.
+//! Must not know how the authorization server is asked.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    BoxFuture, Sessions,
+    handle::Handle,
+    outcome::{
+        Cause, EndReason, FindError, NoSession, RefreshFailure, RefreshGrant, RefreshOutcome,
+        RefreshedTokens, TokenTrouble,
+    },
+    record::{Contents, Policy, Session},
+    store::{RemoveIf, Removed, Replaced, StoreKey, StoreUnavailable, Version},
+};
+use crate::clock::UnixTime;
+
+/// Longest a refresh request may take before its outcome counts as unknown. The client's own time-out
+/// should be shorter.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a failed attempt answers for the next ones, in milliseconds.
+const BACKOFF: u64 = 1000;
+/// Longest wait an authorization server may ask for, in seconds.
+const LONGEST_RETRY_AFTER: u64 = 60;
+/// Pauses between attempts to store tokens; then they wait in memory for the next refresh.
+const STORE_PAUSES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(750),
+    Duration::from_secs(2),
+];
+
+/// Asks the authorization server for new tokens.
+pub trait Refresher: Send + Sync {
+    /// One refresh request.
+    fn refresh<'a>(
+        &'a self,
+        grant: RefreshGrant<'a>,
+    ) -> BoxFuture<'a, Result<RefreshedTokens, RefreshFailure>>;
+
+    /// Gets rid of tokens that came too late, after the session had ended: they are to be revoked.
+    fn discard(&self, client: &str, tokens: RefreshedTokens) -> BoxFuture<'_, ()>;
+}
+
+/// A session is refreshed for one app only; a stranger with its handle must not join in.
+type FlightKey = (StoreKey, String);
+
+/// Refreshes under way, and what earlier ones left behind.
+#[derive(Default)]
+pub(super) struct Flights {
+    running: Mutex<HashMap<FlightKey, watch::Receiver<Option<RefreshOutcome>>>>,
+    setbacks: Mutex<HashMap<StoreKey, Setback>>,
+    unsaved: Mutex<HashMap<StoreKey, Unsaved>>,
+    tasks: TaskTracker,
+}
+
+/// A failed attempt, remembered so that fifty calls do not make fifty requests.
+#[derive(Clone, Copy)]
+struct Setback {
+    version: Version,
+    failure: RefreshFailure,
+    until_millis: u64,
+}
+
+/// Tokens the store would not take. The refresh token they replace may be used up, so these are stored
+/// before anything else is tried (FAPI2-SP-5.3.2.1-9).
+struct Unsaved {
+    version: Version,
+    tokens: RefreshedTokens,
+    expires: UnixTime,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Flights {
+    pub(super) fn forget_past(&self, now: UnixTime, monotonic_millis: u64) {
+        locked(&self.setbacks).retain(|_, setback| monotonic_millis < setback.until_millis);
+        locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires);
+    }
+
+    fn setback(&self, session: &Session, monotonic_millis: u64) -> Option<Setback> {
+        locked(&self.setbacks).get(&session.key).copied().filter(|setback| {
+            setback.version == session.version && monotonic_millis < setback.until_millis
+        })
+    }
+
+    /// Tokens that wait to be stored over this version; older ones have been overtaken.
+    pub(super) fn take_unsaved(&self, key: &StoreKey, version: Version) -> Option<RefreshedTokens> {
+        let unsaved = locked(&self.unsaved).remove(key)?;
+        (unsaved.version == version).then_some(unsaved.tokens)
+    }
+}
+
+impl fmt::Debug for Flights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights")
+            .field("running", &locked(&self.running).len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whose tokens are to be refreshed, and how.
+struct Flight {
+    app: String,
+    handle: Handle,
+    policy: Policy,
+    refresher: Arc<dyn Refresher>,
+    cause: Cause,
+}
+
+/// An outcome, and tokens that came too late for it.
+struct Landing {
+    outcome: RefreshOutcome,
+    late: Option<(String, RefreshedTokens)>,
+}
+
+impl From<RefreshOutcome> for Landing {
+    fn from(outcome: RefreshOutcome) -> Self {
+        Self { outcome, late: None }
+    }
+}
+
+impl From<FindError> for Landing {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::NoSession(no_session) => RefreshOutcome::Ended(no_session).into(),
+            FindError::StoreUnavailable(unavailable) => {
+                RefreshOutcome::StoreUnavailable(unavailable).into()
+            }
+        }
+    }
+}
+
+/// Strikes a flight off the list when it ends, by panic too.
+struct Listed {
+    sessions: Arc<Sessions>,
+    key: FlightKey,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        locked(&self.sessions.flights.running).remove(&self.key);
+    }
+}
+
+impl Sessions {
+    /// The session with an access token that is good for use, refreshed if it ends soon. A failed refresh
+    /// matters only once the access token has ended (BFF-6.1.2.2-1).
+    pub async fn fresh(
+        self: &Arc<Self>,
+        session: Session,
+        handle: &Handle,
+        policy: &Policy,
+        refresher: &Arc<dyn Refresher>,
+    ) -> Result<Session, TokenTrouble> {
+        if !session.refresh_due(self.ambient.now(), policy) {
+            return Ok(session);
+        }
+        let (session, trouble) =
+            match self.refresh(session.app(), handle, policy, refresher, Cause::Due).await {
+                RefreshOutcome::Refreshed(session) | RefreshOutcome::Joined(session) => {
+                    return Ok(session);
+                }
+                RefreshOutcome::GrantDead => return Err(TokenTrouble::GrantDead),
+                RefreshOutcome::Ended(no_session) => return Err(TokenTrouble::Ended(no_session)),
+                RefreshOutcome::StoreUnavailable(error) => {
+                    return Err(TokenTrouble::StoreUnavailable(error));
+                }
+                RefreshOutcome::NoRefreshToken(session) => (session, TokenTrouble::Expired),
+                RefreshOutcome::AsTrouble { session, reason, retry_after } => {
+                    (session, TokenTrouble::AsTrouble { reason, retry_after })
+                }
+                RefreshOutcome::Unknown { session, reason } => {
+                    (session, TokenTrouble::Unknown { reason })
+                }
+                RefreshOutcome::Rejected { session, reason } => {
+                    (session, TokenTrouble::Rejected { reason })
+                }
+            };
+        if session.access_token_lives(self.ambient.now()) { Ok(session) } else { Err(trouble) }
+    }
+
+    /// Refreshes a session's tokens, or waits for the refresh that is under way (BFF-6.1.2.2-PRJ). The work
+    /// runs in a task of its own: a caller who hangs up changes nothing.
+    pub async fn refresh(
+        self: &Arc<Self>,
+        app: &str,
+        handle: &Handle,
+        policy: &Policy,
+        refresher: &Arc<dyn Refresher>,
+        cause: Cause,
+    ) -> RefreshOutcome {
+        let key = (self.keys.record(handle), app.to_owned());
+        let start = self.ambient.clock.monotonic_millis();
+        loop {
+            let flight = || Flight {
+                app: app.to_owned(),
+                handle: handle.clone(),
+                policy: *policy,
+                refresher: Arc::clone(refresher),
+                cause,
+            };
+            let (mut landing, own) = self.board(&key, flight);
+            let landed = match landing.wait_for(Option::is_some).await {
+                Ok(landed) => landed.clone(),
+                Err(_) => None,
+            };
+            let Some(outcome) = landed else {
+                // Only a panic or the end of the runtime gets here; the record is as it was or newer.
+                return RefreshOutcome::StoreUnavailable(StoreUnavailable(
+                    "the refresh was interrupted",
+                ));
+            };
+            if own {
+                return outcome;
+            }
+            if let Some(outcome) = joined(outcome, cause) {
+                self.observer.refresh(app, outcome.name(), self.seconds_since(start));
+                return outcome;
+            }
+        }
+    }
+
+    /// Waits until every refresh under way has ended; for a clean stop.
+    pub async fn drain(&self) {
+        self.flights.tasks.close();
+        self.flights.tasks.wait().await;
+    }
+
+    /// Joins the flight under way or starts one; true if started.
+    fn board(
+        self: &Arc<Self>,
+        key: &FlightKey,
+        flight: impl FnOnce() -> Flight,
+    ) -> (watch::Receiver<Option<RefreshOutcome>>, bool) {
+        let mut running = locked(&self.flights.running);
+        if let Some(landing) = running.get(key) {
+            return (landing.clone(), false);
+        }
+        let (landed, landing) = watch::channel(None);
+        running.insert(key.clone(), landing.clone());
+        let listed = Listed { sessions: Arc::clone(self), key: key.clone() };
+        let flight = flight();
+        self.flights.tasks.spawn(async move {
+            let sessions = Arc::clone(&listed.sessions);
+            let start = sessions.ambient.clock.monotonic_millis();
+            let Landing { outcome, late } = sessions.fly(&flight).await;
+            sessions.observer.refresh(&flight.app, outcome.name(), sessions.seconds_since(start));
+            // Off the list first: who comes now reads the record anew instead of joining the past.
+            drop(listed);
+            landed.send_replace(Some(outcome));
+            if let Some((client, tokens)) = late
+                && timeout(DEADLINE, flight.refresher.discard(&client, tokens)).await.is_err()
+            {
+                tracing::warn!(
+                    "tokens that came after the session's end could not be revoked in time"
+                );
+            }
+        });
+        (landing, true)
+    }
+
+    async fn fly(&self, flight: &Flight) -> Landing {
+        // Somebody may have done it already: read before asking.
+        let session = match self.open(&flight.app, &flight.handle, &flight.policy).await {
+            Ok(session) => session,
+            Err(error) => return error.into(),
+        };
+        let tokens = match self.flights.take_unsaved(&session.key, session.version) {
+            Some(tokens) => tokens,
+            None => match self.ask(flight, &session).await {
+                Ok(tokens) => tokens,
+                Err(landing) => return landing,
+            },
+        };
+        self.keep(flight, session, tokens).await
+    }
+
+    /// Asks the authorization server, if that is called for.
+    async fn ask(&self, flight: &Flight, session: &Session) -> Result<RefreshedTokens, Landing> {
+        let wanted = match flight.cause {
+            Cause::Due => session.refresh_due(self.ambient.now(), &flight.policy),
+            Cause::Demanded => true,
+            Cause::UpstreamRejected { used_version } => session.version <= used_version,
+        };
+        if !wanted {
+            return Err(RefreshOutcome::Joined(session.clone()).into());
+        }
+        let Some(refresh_token) = session.refresh_token() else {
+            return Err(RefreshOutcome::NoRefreshToken(session.clone()).into());
+        };
+        let now = self.ambient.clock.monotonic_millis();
+        if let Some(setback) = self.flights.setback(session, now) {
+            return Err(failed(session.clone(), setback, now).into());
+        }
+        let grant = RefreshGrant {
+            client: session.client(),
+            refresh_token,
+            scope: session.scope(),
+            identity: session.identity(),
+        };
+        let failure = match timeout(DEADLINE, flight.refresher.refresh(grant)).await {
+            Ok(Ok(tokens)) => return Ok(tokens),
+            Ok(Err(failure)) => failure,
+            Err(_) => RefreshFailure::Unknown { reason: "refresh.deadline" },
+        };
+        Err(self.give_up(flight, session, failure).await)
+    }
+
+    /// Makes new tokens durable, then lets them be used.
+    async fn keep(&self, flight: &Flight, session: Session, tokens: RefreshedTokens) -> Landing {
+        let next = session.version.next();
+        let mut contents = Contents::clone(&session.contents);
+        contents.renew(&tokens, self.ambient.now());
+        let Ok(sealed) = contents.seal(&self.keys, &flight.handle, next) else {
+            return self.set_aside(
+                &session,
+                tokens,
+                StoreUnavailable("the session could not be sealed"),
+            );
+        };
+        let mut pauses = STORE_PAUSES.iter();
+        let replaced = loop {
+            let replaced = self.store.replace(
+                &session.key,
+                session.version,
+                sealed.clone(),
+                session.contents.absolute_expires,
+            );
+            match (self.observed("replace", replaced).await, pauses.next()) {
+                (Ok(replaced), _) => break replaced,
+                (Err(_), Some(pause)) => sleep(*pause).await,
+                (Err(unavailable), None) => return self.set_aside(&session, tokens, unavailable),
+            }
+        };
+        match replaced {
+            Replaced::Done(version) => {
+                let contents = Arc::new(contents);
+                RefreshOutcome::Refreshed(Session { version, contents, ..session }).into()
+            }
+            // Somebody else refreshed, or our own first write arrived after all. These tokens are not
+            // revoked: they belong to the same grant as the winner's.
+            Replaced::Conflict => {
+                match self.open(&flight.app, &flight.handle, &flight.policy).await {
+                    Ok(winner) => RefreshOutcome::Joined(winner).into(),
+                    Err(FindError::NoSession(no_session)) => too_late(&session, tokens, no_session),
+                    Err(error) => error.into(),
+                }
+            }
+            Replaced::Gone => too_late(&session, tokens, NoSession::Unknown),
+        }
+    }
+
+    /// Keeps tokens in memory until the store takes them.
+    fn set_aside(
+        &self,
+        session: &Session,
+        tokens: RefreshedTokens,
+        unavailable: StoreUnavailable,
+    ) -> Landing {
+        tracing::error!(
+            session = session.pseudonym(),
+            "refreshed tokens could not be stored; they wait in memory for the next refresh"
+        );
+        let unsaved =
+            Unsaved { version: session.version, tokens, expires: session.absolute_expires };
+        locked(&self.flights.unsaved).insert(session.key, unsaved);
+        RefreshOutcome::StoreUnavailable(unavailable).into()
+    }
+
+    /// After a failure: ends the session if its grant is dead and nobody refreshed it meanwhile, or leaves
+    /// it as it is.
+    async fn give_up(&self, flight: &Flight, asked: &Session, failure: RefreshFailure) -> Landing {
+        if failure == RefreshFailure::GrantDead {
+            // Removing on this version only is the second look: a winner's record stays.
+            let condition = RemoveIf::Version(asked.version);
+            match self.remove(&asked.key, condition, EndReason::GrantDead).await {
+                Ok(Removed::Done(_)) => return RefreshOutcome::GrantDead.into(),
+                Ok(Removed::Absent) => return RefreshOutcome::Ended(NoSession::Unknown).into(),
+                Ok(Removed::Changed) => {}
+                Err(unavailable) => return RefreshOutcome::StoreUnavailable(unavailable).into(),
+            }
+        }
+        // Time has passed: the session may have ended or been refreshed.
+        match self.open(&flight.app, &flight.handle, &flight.policy).await {
+            Ok(current) if current.version == asked.version => {
+                let now = self.ambient.clock.monotonic_millis();
+                let setback = Setback {
+                    version: asked.version,
+                    failure,
+                    until_millis: now + backoff(failure),
+                };
+                locked(&self.flights.setbacks).insert(asked.key, setback);
+                failed(current, setback, now).into()
+            }
+            Ok(winner) => RefreshOutcome::Joined(winner).into(),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+impl Contents {
+    /// Takes over new tokens; what the answer left out stays (RFC 6749 §6).
+    pub(super) fn renew(&mut self, new: &RefreshedTokens, now: UnixTime) {
+        let tokens = &mut self.tokens;
+        tokens.access_token = new.access_token.clone();
+        tokens.access_expires = new.access_expires;
+        if let Some(refresh_token) = &new.refresh_token {
+            tokens.refresh_token = Some(refresh_token.clone());
+        }
+        if let Some(id_token) = &new.id_token {
+            tokens.id_token = id_token.clone();
+        }
+        if let Some(scope) = &new.scope {
+            tokens.scope.clone_from(scope);
+        }
+        self.tokens_since = now;
+    }
+}
+
+fn too_late(session: &Session, tokens: RefreshedTokens, no_session: NoSession) -> Landing {
+    let late = Some((session.client().to_owned(), tokens));
+    Landing { outcome: RefreshOutcome::Ended(no_session), late }
+}
+
+/// Milliseconds for which `failure` answers for further attempts.
+fn backoff(failure: RefreshFailure) -> u64 {
+    match failure {
+        RefreshFailure::AsTrouble { retry_after: Some(seconds), .. } => {
+            seconds.clamp(1, LONGEST_RETRY_AFTER) * 1000
+        }
+        _ => BACKOFF,
+    }
+}
+
+fn failed(session: Session, setback: Setback, now_millis: u64) -> RefreshOutcome {
+    match setback.failure {
+        // A dead grant leaves no session; this arm keeps the function total.
+        RefreshFailure::GrantDead => RefreshOutcome::GrantDead,
+        RefreshFailure::AsTrouble { reason, .. } => {
+            let retry_after = setback.until_millis.saturating_sub(now_millis).div_ceil(1000);
+            RefreshOutcome::AsTrouble { session, reason, retry_after }
+        }
+        RefreshFailure::Unknown { reason } => RefreshOutcome::Unknown { session, reason },
+        RefreshFailure::Rejected { reason } => RefreshOutcome::Rejected { session, reason },
+    }
+}
+
+/// What a flight's outcome means to one who only joined it; none if it does not answer their cause, as when
+/// it found nothing due and they hold a token that an upstream refused.
+fn joined(outcome: RefreshOutcome, cause: Cause) -> Option<RefreshOutcome> {
+    let (session, asked) = match outcome {
+        RefreshOutcome::Refreshed(session) => (session, true),
+        RefreshOutcome::Joined(session) => (session, false),
+        other => return Some(other),
+    };
+    let answered = match cause {
+        Cause::Due => true,
+        Cause::Demanded => asked,
+        Cause::UpstreamRejected { used_version } => session.version > used_version,
+    };
+    answered.then_some(RefreshOutcome::Joined(session))
+}

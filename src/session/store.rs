@@ -1,0 +1,281 @@
+//! Owns the contract between sessions and whatever keeps them: keys that are hashes, records that are
+//! sealed, writes that are compare-and-set. Must not know what is inside a record, nor handles or tokens.
+
+use std::{collections::BTreeMap, fmt, pin::Pin};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixTime;
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Name of something in the store: always a keyed hash, so that a dump of the store holds no usable
+/// handle, subject or token identifier (SES-7.2.1-3).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreKey([u8; 32]);
+
+impl StoreKey {
+    /// The key with these bytes; they must be a keyed hash.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoreKey {
+    /// The first four bytes: enough to tell two keys apart in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "StoreKey({a:02x}{b:02x}{c:02x}{d:02x}..)")
+    }
+}
+
+/// How often a record has been written: the fencing number of compare-and-set. It starts at 1 and grows
+/// by one with every [`Store::replace`]; [`Store::touch`] leaves it alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(u64);
+
+impl Version {
+    /// The version of a record just created.
+    pub const FIRST: Self = Self(1);
+
+    /// The version numbered `number`.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The version after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// A session as the store sees it. Only what sweeping and counting need is readable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredRecord {
+    /// Fencing number.
+    pub version: Version,
+    /// Name of the app the session belongs to, for counting.
+    pub app: String,
+    /// The sealed session.
+    pub sealed: Vec<u8>,
+    /// End of the session at the latest (absolute limit).
+    pub expires: UnixTime,
+    /// Seconds without activity that end the session.
+    pub idle: i64,
+    /// Last activity.
+    pub last_seen: UnixTime,
+    /// Under which keys [`Store::find`] finds the session: hashes of issuer+`sid` and issuer+`sub`.
+    pub indexes: Vec<StoreKey>,
+}
+
+/// Which limit ended a session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Expiry {
+    /// No activity for as long as the policy allows.
+    Idle,
+    /// The longest life the policy allows.
+    Absolute,
+}
+
+impl Expiry {
+    /// The limit that ended a session by `now`, the earlier one if both did (SES-7.3).
+    ///
+    /// A session lives up to but not including the second of its limit.
+    pub fn of(now: UnixTime, last_seen: UnixTime, idle: i64, absolute: UnixTime) -> Option<Self> {
+        let idle = last_seen.plus(idle);
+        match (now >= idle, now >= absolute) {
+            (true, true) if absolute < idle => Some(Self::Absolute),
+            (true, _) => Some(Self::Idle),
+            (false, true) => Some(Self::Absolute),
+            (false, false) => None,
+        }
+    }
+}
+
+/// The store cannot answer now. It says nothing about whether a record exists: unavailable is never
+/// absent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("session store unavailable: {0}")]
+pub struct StoreUnavailable(pub &'static str);
+
+impl StoreUnavailable {
+    /// Stable machine reason.
+    pub const fn reason(&self) -> &'static str {
+        "store.unavailable"
+    }
+}
+
+/// Answer to [`Store::create`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Creation {
+    /// The record is durable.
+    Created,
+    /// There is a record under this key, which stays as it is.
+    AlreadyThere,
+}
+
+/// Answer to [`Store::replace`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Replaced {
+    /// The record is durable under this new version.
+    Done(Version),
+    /// Somebody else replaced it first; nothing changed.
+    Conflict,
+    /// Somebody removed it, or it never was; nothing changed.
+    Gone,
+}
+
+/// What must still hold for [`Store::remove`] to remove a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RemoveIf {
+    /// Nothing.
+    Present,
+    /// The record has this version: nobody has written since the caller read it.
+    Version(Version),
+    /// The record was last seen at this time or before: nobody has used it since the caller read it.
+    NotSeenSince(UnixTime),
+}
+
+/// Answer to [`Store::remove`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Removed {
+    /// Removed durably; exactly one caller gets the record.
+    Done(Box<StoredRecord>),
+    /// The condition does not hold; the record stays.
+    Changed,
+    /// There is no such record.
+    Absent,
+}
+
+impl Removed {
+    /// The record, if this call removed it.
+    pub fn into_record(self) -> Option<StoredRecord> {
+        match self {
+            Self::Done(record) => Some(*record),
+            Self::Changed | Self::Absent => None,
+        }
+    }
+}
+
+/// What one sweep removed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Swept {
+    /// Ended sessions by app and limit.
+    pub ended: BTreeMap<(String, Expiry), u64>,
+    /// Consumed keys past their expiry.
+    pub consumed: u64,
+    /// Index entries that pointed at nothing.
+    pub dangling: u64,
+}
+
+/// Keeps sealed sessions. Every method is atomic; every answer but an error is durable, except where a
+/// method says otherwise.
+///
+/// A future dropped before it is done may or may not have had its effect.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Adds a record, never over another one.
+    fn create<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        record: StoredRecord,
+    ) -> BoxFuture<'a, Result<Creation, StoreUnavailable>>;
+
+    /// The record under `key`, expired or not.
+    fn load<'a>(
+        &'a self,
+        key: &'a StoreKey,
+    ) -> BoxFuture<'a, Result<Option<StoredRecord>, StoreUnavailable>>;
+
+    /// Compare-and-set of the sealed part: only on the `expected` version, never creating. So a logout in
+    /// between wins over a refresh, and a loser never overwrites a winner.
+    fn replace<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expected: Version,
+        sealed: Vec<u8>,
+        expires: UnixTime,
+    ) -> BoxFuture<'a, Result<Replaced, StoreUnavailable>>;
+
+    /// Records activity. Never creates, never moves back; visible at once, but a crash may lose it.
+    fn touch<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        last_seen: UnixTime,
+    ) -> BoxFuture<'a, Result<(), StoreUnavailable>>;
+
+    /// Removes a record and its index entries if the condition holds at that moment.
+    fn remove<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        condition: RemoveIf,
+    ) -> BoxFuture<'a, Result<Removed, StoreUnavailable>>;
+
+    /// True exactly once per key until [`Store::sweep`] runs at or after `expires`, which must therefore
+    /// lie beyond the life of what is consumed.
+    fn consume_once<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        expires: UnixTime,
+    ) -> BoxFuture<'a, Result<bool, StoreUnavailable>>;
+
+    /// The keys of all records that carry `index`.
+    fn find<'a>(
+        &'a self,
+        index: &'a StoreKey,
+    ) -> BoxFuture<'a, Result<Vec<StoreKey>, StoreUnavailable>>;
+
+    /// Removes what is past its time at `now`: sessions by their stored limits, consumed keys, dangling
+    /// index entries. Works in bounded steps between which other operations proceed.
+    fn sweep(&self, now: UnixTime) -> BoxFuture<'_, Result<Swept, StoreUnavailable>>;
+
+    /// Number of records, expired ones included until they are swept.
+    fn count(&self) -> BoxFuture<'_, Result<u64, StoreUnavailable>>;
+
+    /// Whether a durable write would succeed now; for readiness.
+    fn ping(&self) -> BoxFuture<'_, Result<(), StoreUnavailable>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expiry(now: i64, last_seen: i64, absolute: i64) -> Option<Expiry> {
+        Expiry::of(UnixTime::new(now), UnixTime::new(last_seen), 10, UnixTime::new(absolute))
+    }
+
+    /// SES-7.3
+    #[test]
+    fn a_session_ends_at_exactly_the_second_of_its_earlier_limit() {
+        assert_eq!(expiry(109, 100, 1000), None);
+        assert_eq!(expiry(110, 100, 1000), Some(Expiry::Idle));
+        assert_eq!(expiry(999, 995, 1000), None);
+        assert_eq!(expiry(1000, 995, 1000), Some(Expiry::Absolute));
+        assert_eq!(expiry(2000, 995, 1000), Some(Expiry::Absolute));
+        assert_eq!(expiry(2000, 985, 1000), Some(Expiry::Idle));
+        assert_eq!(
+            Expiry::of(UnixTime::new(0), UnixTime::new(0), i64::MAX, UnixTime::new(i64::MAX)),
+            None
+        );
+    }
+
+    #[test]
+    fn debug_of_a_key_is_short() {
+        assert_eq!(format!("{:?}", StoreKey::new([0xab; 32])), "StoreKey(abababab..)");
+    }
+}

@@ -1,0 +1,265 @@
+//! Owns the API that an app's own pages call: login, session, userinfo, refresh, logout.
+//! Must not know: josekit, TLS, how sessions are stored, how APIs are forwarded.
+
+mod answers;
+mod login;
+mod logout;
+mod openapi;
+mod page;
+mod session;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    handler::Handler,
+    response::Response,
+    routing::{MethodFilter, on},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header::LOCATION};
+use http_body_util::{BodyExt as _, Limited};
+use url::form_urlencoded;
+
+use crate::{
+    admission::Admission,
+    clock::Ambient,
+    login::{Login, SealedTransaction},
+    provider::Provider,
+    telemetry::{Action, AuditEvent, Outcome, Telemetry},
+    web::{
+        Body, ErrorAnswer, ErrorCode, Guard, GuardRejection, RequestId, Surface,
+        cookies_with_prefix, harden,
+    },
+};
+
+/// The most a form body may hold; a JARM response with every claim an AS sends fits many times.
+const FORM_LIMIT: usize = 64 * 1024;
+/// The most a form body may take to arrive.
+const FORM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One app's face.
+pub struct Spa {
+    /// The app's name in the configuration; a metrics label.
+    pub app: String,
+    /// The client's name in the configuration.
+    pub client: String,
+    /// `https://host[:port]`.
+    pub origin: String,
+    /// What all paths of this face start with.
+    pub prefix: String,
+    /// The door.
+    pub guard: Guard,
+    /// From a cookie to a session.
+    pub admission: Arc<Admission>,
+    /// Its logins.
+    pub login: Arc<Login>,
+    /// The AS as this app's client sees it.
+    pub provider: Arc<Provider>,
+    /// Where a navigation login ends that did not say where to.
+    pub default_return_to: String,
+    /// Where a logout ends.
+    pub post_logout_path: String,
+    /// Time and randomness.
+    pub ambient: Ambient,
+    /// Metrics and audit.
+    pub telemetry: Telemetry,
+}
+
+impl fmt::Debug for Spa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spa").field("app", &self.app).finish_non_exhaustive()
+    }
+}
+
+/// How a call is guarded and what its answers are to a browser.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// Called by script.
+    Api,
+    /// Navigated to from the app or the address bar.
+    NavigationStart,
+    /// Navigated to from the AS.
+    NavigationReturn,
+    /// Read by anybody, holds nothing of anybody.
+    Document,
+}
+
+/// Every call: its path below the prefix, method, name in metrics, and kind.
+const CALLS: [(&str, Method, &str, Kind); 11] = [
+    ("/login/start", Method::POST, "login_start", Kind::Api),
+    ("/login/end", Method::POST, "login_end", Kind::Api),
+    ("/session", Method::GET, "session", Kind::Api),
+    ("/userinfo", Method::GET, "userinfo", Kind::Api),
+    ("/refresh", Method::POST, "refresh", Kind::Api),
+    ("/logout", Method::POST, "logout", Kind::Api),
+    ("/login", Method::GET, "login", Kind::NavigationStart),
+    ("/callback", Method::GET, "callback", Kind::NavigationReturn),
+    ("/logout/continue", Method::GET, "logout_continue", Kind::NavigationStart),
+    ("/logout/callback", Method::GET, "logout_callback", Kind::NavigationReturn),
+    ("/jwks", Method::GET, "jwks", Kind::Document),
+];
+
+/// The routes of one app's face. Requests must carry a [`RequestId`] extension.
+pub fn router(spa: Arc<Spa>) -> Router {
+    let mut router = Router::new();
+    for (path, method, name, kind) in CALLS {
+        let Ok(filter) = MethodFilter::try_from(method) else { continue };
+        let path = format!("{}{path}", spa.prefix);
+        let handler = call.layer(Extension((name, kind)));
+        router = router.route(&path, on(filter, handler).fallback(method_not_allowed));
+    }
+    router
+        .route(&format!("{}/openapi.json", spa.prefix), on(MethodFilter::GET, openapi::document))
+        .with_state(spa)
+}
+
+async fn call(
+    State(spa): State<Arc<Spa>>,
+    Extension((name, kind)): Extension<(&'static str, Kind)>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Response<Body> {
+    let started = spa.ambient.clock.monotonic_millis();
+    let mut response = match spa.admit(&request, kind, &id) {
+        Ok(()) => spa.dispatch(name, request, &id).await,
+        Err(_) if kind == Kind::Api => {
+            ErrorAnswer::new(ErrorCode::CsrfRejected).into_response(&id)
+        }
+        Err(_) => page::error(&spa, &ErrorAnswer::new(ErrorCode::CsrfRejected), &id),
+    };
+    let surface = if kind == Kind::Api { Surface::Api } else { Surface::Document };
+    let cacheable = kind == Kind::Document && response.status() == StatusCode::OK;
+    harden(response.headers_mut(), surface);
+    if cacheable {
+        // Keys change rarely and are published before use.
+        let value = HeaderValue::from_static("public, max-age=300");
+        response.headers_mut().insert(http::header::CACHE_CONTROL, value);
+    }
+    let millis = spa.ambient.clock.monotonic_millis().saturating_sub(started);
+    let seconds = Duration::from_millis(millis).as_secs_f64();
+    spa.telemetry.metrics.http_answer(&spa.app, name, status_class(response.status()), seconds);
+    response
+}
+
+async fn method_not_allowed(
+    Extension(id): Extension<RequestId>,
+) -> Response<Body> {
+    let mut response = ErrorAnswer::new(ErrorCode::MethodNotAllowed).into_response(&id);
+    harden(response.headers_mut(), Surface::Api);
+    response
+}
+
+const fn status_class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+impl Spa {
+    /// The guards, before anything costs anything.
+    fn admit(&self, request: &Request, kind: Kind, id: &RequestId) -> Result<(), GuardRejection> {
+        let headers = request.headers();
+        let verdict = match kind {
+            Kind::Api => self.guard.api(headers),
+            Kind::NavigationStart => self.guard.navigation_start(headers),
+            Kind::NavigationReturn => self.guard.navigation_return(headers),
+            Kind::Document => Ok(()),
+        };
+        verdict.inspect_err(|rejection| self.turned_away(*rejection, id))
+    }
+
+    fn turned_away(&self, rejection: GuardRejection, id: &RequestId) {
+        self.telemetry.metrics.guard_rejected(&self.app, rejection.reason());
+        self.telemetry.audit.record(&AuditEvent {
+            action: Action::GuardReject,
+            outcome: Outcome::Rejected,
+            reason: rejection.reason(),
+            app: &self.app,
+            client: &self.client,
+            subject: None,
+            session: None,
+            acr: None,
+            request_id: id.as_str(),
+            transaction: None,
+        });
+    }
+
+    async fn dispatch(&self, name: &str, request: Request, id: &RequestId) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let headers = &parts.headers;
+        let query = parts.uri.query().unwrap_or_default();
+        let form = match self.form(headers, body).await {
+            Ok(form) => form,
+            Err(answer) => return answer.into_response(id),
+        };
+        let answer = match name {
+            "login_start" => login::login_start(self, headers, &form, id).await,
+            "login_end" => login::login_end(self, headers, &form, id).await,
+            "session" => session::session(self, headers).await,
+            "userinfo" => session::userinfo(self, headers).await,
+            "refresh" => session::refresh(self, headers, &form).await,
+            "logout" => logout::logout(self, headers, id).await,
+            "login" => return login::navigate_to_login(self, headers, query, id).await,
+            "callback" => return login::callback(self, headers, query, id).await,
+            "logout_continue" => return logout::logout_continue(self, headers).await,
+            "logout_callback" => return logout::logout_callback(self, headers, query, id),
+            _ => return session::jwks(self),
+        };
+        answer.unwrap_or_else(|refusal| refusal.into_response(id))
+    }
+
+    /// Reads a form body; an empty body is an empty form, whatever its type.
+    async fn form(&self, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, ErrorAnswer> {
+        let read = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, FORM_LIMIT).collect());
+        let bytes = match read.await {
+            Ok(Ok(collected)) => collected.to_bytes(),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                return Err(ErrorAnswer::new(ErrorCode::PayloadTooLarge));
+            }
+            Ok(Err(_)) | Err(_) => {
+                return Err(ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("body"));
+            }
+        };
+        let is_form = headers
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .is_some_and(|essence| {
+                essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+            });
+        if bytes.is_empty() || is_form {
+            Ok(bytes.into())
+        } else {
+            Err(ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("content_type"))
+        }
+    }
+
+    fn transactions<'a>(&self, headers: &'a HeaderMap) -> Vec<SealedTransaction<'a>> {
+        let prefix = &self.admission.cookies.transaction_prefix;
+        cookies_with_prefix(headers, prefix)
+            .into_iter()
+            .filter_map(|(name, sealed)| {
+                Some(SealedTransaction { id: name.strip_prefix(prefix.as_str())?, sealed })
+            })
+            .collect()
+    }
+}
+
+/// 303, never 302 or 307: what carried a form must not be repeated (BCP-4.12).
+fn see_other(location: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    if let Ok(mut location) = HeaderValue::from_str(location) {
+        location.set_sensitive(true);
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+fn pairs(form: &[u8]) -> Vec<(String, String)> {
+    form_urlencoded::parse(form).into_owned().collect()
+}

@@ -1,0 +1,111 @@
+//! Owns what a page may learn of its session, and its wish to refresh.
+//! Must not know: tokens; they pass by unseen.
+
+use axum::response::Response;
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+
+use super::{
+    Spa,
+    answers::{self, Refreshed, SessionState},
+};
+use crate::{
+    admission::Admission,
+    clock::UnixTime,
+    jose,
+    provider::UserinfoFailure,
+    session::{Activity, Cause, FindError, Session},
+    web::{Body, ErrorAnswer, ErrorCode, Refusal, with_cookies},
+};
+
+/// Whether somebody is logged in. Never extends the session, never starts a login.
+#[utoipa::path(get, path = "/session", tag = "session", operation_id = "session",
+    responses(
+        (status = 200, description = "The session, or `is_logged_in: false`", body = SessionState),
+        (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
+        (status = 503, description = "`store_unavailable`; retry, the session is untouched", body = crate::web::ErrorBody)))]
+pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    let Some(handle) = spa.admission.handle(headers) else {
+        return answers::json(&SessionState::LOGGED_OUT);
+    };
+    let Admission { sessions, policy, .. } = &*spa.admission;
+    match sessions.find(&spa.app, &handle, policy, Activity::Polls).await {
+        // The same verdict an API call would get: no zombie that is logged in but useless.
+        Ok(session) if session.is_exhausted(spa.ambient.now()) => {
+            answers::json(&SessionState::LOGGED_OUT)
+        }
+        Ok(session) => answers::json(&SessionState::of(&session, spa.ambient.now())),
+        Err(FindError::NoSession(_)) => {
+            let state = answers::json(&SessionState::LOGGED_OUT)?;
+            Ok(with_cookies(state, spa.admission.parting()))
+        }
+        Err(FindError::StoreUnavailable) => {
+            Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
+        }
+    }
+}
+
+/// The AS's claims about the user.
+#[utoipa::path(get, path = "/userinfo", tag = "session", operation_id = "userinfo",
+    responses(
+        (status = 200, description = "The AS's userinfo claims", body = Object),
+        (status = 401, description = "`session_missing`, `session_expired` or `reauthentication_required`", body = crate::web::ErrorBody),
+        (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
+        (status = 502, description = "`authorization_server_error`", body = crate::web::ErrorBody),
+        (status = 503, description = "Something behind the BFF is unavailable; retry", body = crate::web::ErrorBody)))]
+pub(super) async fn userinfo(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    let (handle, session) = spa.admission.session(headers, Activity::Counts).await?;
+    let session = spa.admission.with_token(&handle, session).await?;
+    let subject = session.identity().subject.as_str();
+    match spa.provider.userinfo(session.access_token(), subject).await {
+        Ok(claims) => answers::json(&claims),
+        Err(UserinfoFailure::Call(failure)) => Err(answers::as_failure(&failure).into()),
+        Err(UserinfoFailure::TokenRejected) => {
+            tracing::warn!(app = %spa.app, reason = "userinfo.token_rejected", "the AS refused the access token");
+            Err(ErrorAnswer::new(ErrorCode::AuthorizationServerError).into())
+        }
+        Err(UserinfoFailure::Refused { reason }) => {
+            tracing::warn!(app = %spa.app, reason, "userinfo refused");
+            Err(ErrorAnswer::new(ErrorCode::AuthorizationServerError).into())
+        }
+    }
+}
+
+/// Renews the access token now. Pages need not: API calls renew it when it is due.
+#[utoipa::path(post, path = "/refresh", tag = "session", operation_id = "refresh",
+    responses(
+        (status = 200, description = "Renewed", body = Refreshed),
+        (status = 400, description = "`invalid_request`: parameters are not allowed, or the AS issued no refresh token", body = crate::web::ErrorBody),
+        (status = 401, description = "`session_missing`, `session_expired` or `reauthentication_required`", body = crate::web::ErrorBody),
+        (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
+        (status = 503, description = "`authorization_server_unavailable`, `token_unavailable` or `store_unavailable`; retry", body = crate::web::ErrorBody)))]
+pub(super) async fn refresh(
+    spa: &Spa,
+    headers: &HeaderMap,
+    form: &[u8],
+) -> Result<Response<Body>, Refusal> {
+    if !form.is_empty() {
+        return Err(ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("unknown").into());
+    }
+    let (handle, _) = spa.admission.session(headers, Activity::Polls).await?;
+    match spa.admission.renew(&handle, Cause::Demanded).await.into_result() {
+        Ok(session) => answers::json(&Refreshed {
+            access_token_expires_in: left(&session, spa.ambient.now()),
+        }),
+        Err(trouble) => Err(spa.admission.trouble(trouble)),
+    }
+}
+
+/// The client's public keys, for the AS.
+#[utoipa::path(get, path = "/jwks", tag = "client", operation_id = "jwks",
+    responses((status = 200, description = "A JWK set with public members only", body = Object)))]
+pub(super) fn jwks(spa: &Spa) -> Response<Body> {
+    let document = jose::jwks_document(spa.provider.public_keys());
+    let mut response = Response::new(Body::from(document.to_string()));
+    let value = HeaderValue::from_static("application/jwk-set+json");
+    response.headers_mut().insert(CONTENT_TYPE, value);
+    response
+}
+
+fn left(session: &Session, now: UnixTime) -> Option<i64> {
+    session.access_expires().map(|until| until.since(now).max(0))
+}

@@ -1,0 +1,348 @@
+//! Owns the audit stream: versioned, append-only, one JSON object a line, on a channel of its own.
+//! Must not know what an event means, nor ever carry a token, a code or a claim value.
+
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus::IntCounter;
+use serde::{Serialize, Serializer};
+
+use super::{Pseudonym, metrics};
+use crate::clock::Clock;
+
+/// Version of the line's shape; it grows when a member changes its meaning or goes.
+const VERSION: u32 = 1;
+/// No member is longer, in characters: what comes from outside must not flood the stream.
+const LONGEST: usize = 256;
+
+/// What somebody did or tried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// An operator looked at or changed something on the admin listener.
+    AdminAccess,
+    /// Configuration was loaded or reloaded.
+    ConfigLoad,
+    /// A request was stopped before it reached a session.
+    GuardReject,
+    /// Keys or certificates were loaded, rotated or refused.
+    KeysLoad,
+    /// An authorization response was judged.
+    LoginEnd,
+    /// A user agent was sent to the authorization server.
+    LoginStart,
+    /// The user asked to leave.
+    Logout,
+    /// The authorization server ended sessions (back-channel logout).
+    LogoutBackchannel,
+    /// The authorization server ended sessions (front-channel logout).
+    LogoutFrontchannel,
+    /// A session ended: logout, expiry, revocation, dead grant, operator.
+    SessionEnd,
+    /// Tokens of a session were renewed.
+    SessionRefresh,
+    /// A session began.
+    SessionStart,
+    /// Tokens were handed back to the authorization server.
+    TokenRevoke,
+}
+
+impl Action {
+    /// The stable name in the stream.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AdminAccess => "admin.access",
+            Self::ConfigLoad => "config.load",
+            Self::GuardReject => "guard.reject",
+            Self::KeysLoad => "keys.load",
+            Self::LoginEnd => "login.end",
+            Self::LoginStart => "login.start",
+            Self::Logout => "logout",
+            Self::LogoutBackchannel => "logout.backchannel",
+            Self::LogoutFrontchannel => "logout.frontchannel",
+            Self::SessionEnd => "session.end",
+            Self::SessionRefresh => "session.refresh",
+            Self::SessionStart => "session.start",
+            Self::TokenRevoke => "token.revoke",
+        }
+    }
+}
+
+/// How it went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Something of ours or of a peer did not work.
+    Failed,
+    /// A rule said no.
+    Rejected,
+    /// It was done.
+    Success,
+}
+
+impl Outcome {
+    /// The stable name in the stream.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Success => "success",
+        }
+    }
+}
+
+/// One line of the stream. Persons and sessions appear as pseudonyms only.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditEvent<'a> {
+    /// What was done or tried.
+    pub action: Action,
+    /// How it went.
+    pub outcome: Outcome,
+    /// Machine reason such as `jarm.issuer_mismatch`; `none` when there is nothing to explain.
+    pub reason: &'a str,
+    /// The application, as named in the configuration.
+    pub app: &'a str,
+    /// The OAuth client, as named in the configuration.
+    pub client: &'a str,
+    /// Who, once known.
+    pub subject: Option<&'a Pseudonym>,
+    /// Which session, once there is one.
+    pub session: Option<&'a Pseudonym>,
+    /// The authentication context class reached.
+    pub acr: Option<&'a str>,
+    /// Correlates the line with logs and with the answer's `x-request-id`.
+    pub request_id: &'a str,
+    /// Correlates the start and the end of one login.
+    pub transaction: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u32,
+    ts: &'a str,
+    stream: &'static str,
+    seq: u64,
+    action: &'static str,
+    outcome: &'static str,
+    #[serde(serialize_with = "bounded")]
+    reason: &'a str,
+    #[serde(serialize_with = "bounded")]
+    app: &'a str,
+    #[serde(serialize_with = "bounded")]
+    client: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a Pseudonym>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a Pseudonym>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bounded_option")]
+    acr: Option<&'a str>,
+    #[serde(serialize_with = "bounded")]
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bounded_option")]
+    transaction: Option<&'a str>,
+}
+
+fn bounded<S: Serializer>(value: &str, to: S) -> Result<S::Ok, S::Error> {
+    let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(at, _)| at);
+    to.serialize_str(value.get(..end).unwrap_or_default())
+}
+
+#[expect(clippy::ref_option, reason = "the shape serde asks for")]
+fn bounded_option<S: Serializer>(value: &Option<&str>, to: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => bounded(value, to),
+        None => to.serialize_none(),
+    }
+}
+
+/// Where lines go. Writing is synchronous on purpose: when `record` returns, the line has left the
+/// process; it happens on logins, refreshes and ends, not on every API call.
+pub struct Audit {
+    clock: Arc<dyn Clock>,
+    stream: Mutex<Stream>,
+    written: IntCounter,
+    lost: IntCounter,
+}
+
+struct Stream {
+    sink: Sink,
+    next: u64,
+    /// The last write broke off, so the next line must not be glued to its remains.
+    torn: bool,
+}
+
+enum Sink {
+    Stdout,
+    File { path: PathBuf, file: File },
+    Memory(AuditLog),
+}
+
+impl Audit {
+    /// Lines on standard output, which carries nothing else.
+    pub fn to_stdout(clock: Arc<dyn Clock>) -> Self {
+        Self::new(clock, Sink::Stdout)
+    }
+
+    /// Lines appended to the file at `path`, created for the owner's eyes only.
+    pub fn to_file(path: &Path, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        Ok(Self::new(clock, Sink::File { path: path.to_owned(), file: append(path)? }))
+    }
+
+    /// Lines kept in memory, for tests and the conformance harness.
+    pub fn memory(clock: Arc<dyn Clock>) -> (Self, AuditLog) {
+        let log = AuditLog::default();
+        (Self::new(clock, Sink::Memory(log.clone())), log)
+    }
+
+    fn new(clock: Arc<dyn Clock>, sink: Sink) -> Self {
+        Self {
+            clock,
+            stream: Mutex::new(Stream { sink, next: 1, torn: false }),
+            written: metrics::counter("fapi_bff_audit_lines_total", "Audit lines written."),
+            lost: metrics::counter(
+                "fapi_bff_audit_lines_lost_total",
+                "Audit lines that could not be written.",
+            ),
+        }
+    }
+
+    /// Appends one line. A sink that fails is logged and counted; the caller goes on.
+    pub fn record(&self, event: &AuditEvent<'_>) {
+        // The time is taken inside, so that `seq` and `ts` grow together.
+        let mut stream = self.lock();
+        let ts = self.clock.timestamp();
+        let line = Line {
+            v: VERSION,
+            ts: &ts,
+            stream: "audit",
+            seq: stream.next,
+            action: event.action.as_str(),
+            outcome: event.outcome.as_str(),
+            reason: event.reason,
+            app: event.app,
+            client: event.client,
+            subject: event.subject,
+            session: event.session,
+            acr: event.acr,
+            request_id: event.request_id,
+            transaction: event.transaction,
+        };
+        // A number is used up even when its line is lost: a gap is evidence.
+        stream.next += 1;
+        let outcome = serde_json::to_vec(&line).map_err(io::Error::other).and_then(|mut line| {
+            line.push(b'\n');
+            stream.write(&line)
+        });
+        drop(stream);
+        match outcome {
+            Ok(()) => self.written.inc(),
+            Err(error) => {
+                self.lost.inc();
+                tracing::error!(
+                    %error,
+                    action = event.action.as_str(),
+                    outcome = event.outcome.as_str(),
+                    "an audit line could not be written"
+                );
+            }
+        }
+    }
+
+    /// Opens the file again by its path, after a log rotation moved it away. On failure the old one
+    /// stays in use.
+    pub fn reopen(&self) -> io::Result<()> {
+        let mut stream = self.lock();
+        if let Sink::File { path, file } = &mut stream.sink {
+            *file = append(path)?;
+        }
+        Ok(())
+    }
+
+    /// Lines written, lines lost.
+    pub(super) fn counters(&self) -> [IntCounter; 2] {
+        [self.written.clone(), self.lost.clone()]
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sink = match &self.lock().sink {
+            Sink::Stdout => "stdout".to_owned(),
+            Sink::File { path, .. } => path.display().to_string(),
+            Sink::Memory(_) => "memory".to_owned(),
+        };
+        f.debug_tuple("Audit").field(&sink).finish()
+    }
+}
+
+impl Stream {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let torn = std::mem::replace(&mut self.torn, true);
+        match &mut self.sink {
+            Sink::Stdout => write_line(&mut io::stdout().lock(), torn, line),
+            Sink::File { file, .. } => write_line(file, torn, line),
+            Sink::Memory(log) => write_line(&mut log.clone(), torn, line),
+        }?;
+        self.torn = false;
+        Ok(())
+    }
+}
+
+fn write_line(to: &mut impl Write, after_a_torn_one: bool, line: &[u8]) -> io::Result<()> {
+    if after_a_torn_one {
+        to.write_all(b"\n")?;
+    }
+    to.write_all(line)?;
+    to.flush()
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// What [`Audit::memory`] has recorded so far.
+#[derive(Clone, Debug, Default)]
+pub struct AuditLog(Arc<Mutex<Vec<u8>>>);
+
+impl AuditLog {
+    /// The lines, oldest first, parsed.
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        self.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The lines as written.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.lock()).into_owned()
+    }
+
+    /// Forgets the lines so far.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for AuditLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

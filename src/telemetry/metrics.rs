@@ -1,0 +1,482 @@
+//! Owns the numbers for Prometheus: names, labels, buckets.
+//! Must not know what produces them. Labels are bounded by type: a `&'static str` comes from a closed
+//! set in the code, a `&str` is a name from the configuration and passes through [`Names`].
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{PoisonError, RwLock},
+};
+
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+use super::Audit;
+
+/// Seconds; a request answered from memory to one that waited for a slow upstream.
+const ANSWER_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Seconds; an operation of a store on this machine or a near one.
+const STORE_BUCKETS: &[f64] =
+    &[0.000_05, 0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// All metrics, in a registry of their own. They only ever grow or are set; nothing resets them.
+pub struct Metrics {
+    registry: Registry,
+    names: Names,
+    logins: IntCounterVec,
+    login_seconds: HistogramVec,
+    refreshes: IntCounterVec,
+    refresh_seconds: HistogramVec,
+    sessions_started: IntCounterVec,
+    sessions_ended: IntCounterVec,
+    sessions_active: IntGauge,
+    backchannel_logouts: IntCounterVec,
+    guard_rejections: IntCounterVec,
+    as_calls: IntCounterVec,
+    as_call_seconds: HistogramVec,
+    jwks_fetches: IntCounterVec,
+    jwks_fetched_at: IntGaugeVec,
+    jwks_keys_skipped: IntCounterVec,
+    store_operations: IntCounterVec,
+    store_seconds: HistogramVec,
+    upstream_answers: IntCounterVec,
+    upstream_seconds: HistogramVec,
+    upstream_streams: IntGaugeVec,
+    not_after: IntGaugeVec,
+    http_answers: IntCounterVec,
+    http_seconds: HistogramVec,
+    connections: IntGaugeVec,
+    connections_refused: IntCounterVec,
+    reloads: IntCounterVec,
+    started_at: Gauge,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Self {
+            names: Names::default(),
+            logins: counters(r, "logins_total", "Logins.", &["app", "outcome", "reason"]),
+            login_seconds: histogram(
+                r,
+                "login_seconds",
+                "From the authorization response to the session.",
+                &["app"],
+                ANSWER_BUCKETS,
+            ),
+            refreshes: counters(r, "refreshes_total", "Token refreshes.", &["app", "outcome"]),
+            refresh_seconds: histogram(
+                r,
+                "refresh_seconds",
+                "Token refreshes, waiting for others included.",
+                &["app"],
+                ANSWER_BUCKETS,
+            ),
+            sessions_started: counters(r, "sessions_started_total", "Sessions begun.", &["app"]),
+            sessions_ended: counters(
+                r,
+                "sessions_ended_total",
+                "Sessions ended.",
+                &["app", "reason"],
+            ),
+            sessions_active: registered(
+                r,
+                IntGauge::new("fapi_bff_sessions_active", "Sessions in the store."),
+            ),
+            backchannel_logouts: counters(
+                r,
+                "backchannel_logouts_total",
+                "Back-channel logouts received.",
+                &["app", "outcome", "reason"],
+            ),
+            guard_rejections: counters(
+                r,
+                "guard_rejections_total",
+                "Requests stopped before they reached a session.",
+                &["app", "reason"],
+            ),
+            as_calls: counters(
+                r,
+                "as_calls_total",
+                "Calls to authorization servers.",
+                &["provider", "endpoint", "outcome"],
+            ),
+            as_call_seconds: histogram(
+                r,
+                "as_call_seconds",
+                "Calls to authorization servers.",
+                &["provider", "endpoint"],
+                ANSWER_BUCKETS,
+            ),
+            jwks_fetches: counters(
+                r,
+                "jwks_fetches_total",
+                "Fetches of authorization servers' keys.",
+                &["provider", "cause", "outcome"],
+            ),
+            jwks_fetched_at: gauges(
+                r,
+                "jwks_fetched_timestamp_seconds",
+                "When an authorization server's keys were last fetched, Unix time.",
+                &["provider"],
+            ),
+            jwks_keys_skipped: counters(
+                r,
+                "jwks_keys_skipped_total",
+                "Published keys that could not be used.",
+                &["provider"],
+            ),
+            store_operations: counters(
+                r,
+                "store_operations_total",
+                "Operations of the session store.",
+                &["operation", "outcome"],
+            ),
+            store_seconds: histogram(
+                r,
+                "store_operation_seconds",
+                "Operations of the session store.",
+                &["operation"],
+                STORE_BUCKETS,
+            ),
+            upstream_answers: counters(
+                r,
+                "upstream_answers_total",
+                "Forwarded calls by the upstream's answer.",
+                &["app", "route", "status_class"],
+            ),
+            upstream_seconds: histogram(
+                r,
+                "upstream_seconds",
+                "Forwarded calls until the upstream's answer began.",
+                &["app", "route"],
+                ANSWER_BUCKETS,
+            ),
+            upstream_streams: gauges(
+                r,
+                "upstream_streams_open",
+                "Forwarded event streams and WebSockets now open.",
+                &["app"],
+            ),
+            not_after: gauges(
+                r,
+                "not_after_timestamp_seconds",
+                "When a certificate or key ends, Unix time.",
+                &["purpose", "name"],
+            ),
+            http_answers: counters(
+                r,
+                "http_answers_total",
+                "Answers to browsers, by call.",
+                &["app", "call", "status_class"],
+            ),
+            http_seconds: histogram(
+                r,
+                "http_answer_seconds",
+                "Answers to browsers, by call.",
+                &["app", "call"],
+                ANSWER_BUCKETS,
+            ),
+            connections: gauges(r, "connections_open", "Inbound connections.", &["listener"]),
+            connections_refused: counters(
+                r,
+                "connections_refused_total",
+                "Inbound connections turned away or cut off.",
+                &["listener", "reason"],
+            ),
+            reloads: counters(
+                r,
+                "reloads_total",
+                "Reloads of configuration, keys and certificates.",
+                &["what", "outcome"],
+            ),
+            started_at: registered(
+                r,
+                Gauge::new("process_start_time_seconds", "Start of the process, Unix time."),
+            ),
+            registry,
+        };
+        let build: GaugeVec = registered(
+            &metrics.registry,
+            GaugeVec::new(Opts::new("fapi_bff_build_info", "Always 1."), &["version"]),
+        );
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        metrics
+    }
+
+    /// Prometheus text format 0.0.4. Reading changes nothing.
+    pub fn render(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+            tracing::error!(%error, "metrics could not be rendered");
+            String::new()
+        })
+    }
+
+    /// Start of the process, Unix time.
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit in 52 bits")]
+    pub fn set_started_at(&self, unix: i64) {
+        self.started_at.set(unix as f64);
+    }
+
+    /// A login got as far as `outcome` (`started`, `completed`, `rejected`, `failed`) because of
+    /// `reason` (`none`, or a rejection such as `jarm.expired`).
+    pub fn login(&self, app: &str, outcome: &'static str, reason: &'static str) {
+        self.count(&self.logins, &[Named(app), Fixed(outcome), Fixed(reason)]);
+    }
+
+    /// Seconds from the authorization response to the session.
+    pub fn login_seconds(&self, app: &str, seconds: f64) {
+        self.observe(&self.login_seconds, &[Named(app)], seconds);
+    }
+
+    /// A refresh ended as `refreshed`, `joined`, `grant_dead`, `as_trouble`, `unknown`, … after
+    /// `seconds`.
+    pub fn refresh(&self, app: &str, outcome: &'static str, seconds: f64) {
+        self.count(&self.refreshes, &[Named(app), Fixed(outcome)]);
+        self.observe(&self.refresh_seconds, &[Named(app)], seconds);
+    }
+
+    /// A session began.
+    pub fn session_started(&self, app: &str) {
+        self.count(&self.sessions_started, &[Named(app)]);
+    }
+
+    /// A session ended for `reason`.
+    pub fn session_ended(&self, app: &str, reason: &'static str) {
+        self.count(&self.sessions_ended, &[Named(app), Fixed(reason)]);
+    }
+
+    /// Sessions now in the store.
+    pub fn set_sessions_active(&self, n: u64) {
+        self.sessions_active.set(i64::try_from(n).unwrap_or(i64::MAX));
+    }
+
+    /// A logout token arrived and was `accepted` or `rejected` for `reason`.
+    pub fn backchannel_logout(&self, app: &str, outcome: &'static str, reason: &'static str) {
+        self.count(&self.backchannel_logouts, &[Named(app), Fixed(outcome), Fixed(reason)]);
+    }
+
+    /// A request was stopped by a guard.
+    pub fn guard_rejected(&self, app: &str, reason: &'static str) {
+        self.count(&self.guard_rejections, &[Named(app), Fixed(reason)]);
+    }
+
+    /// A call to an authorization server's `endpoint` (`token`, `par`, …) ended after `seconds`.
+    pub fn as_call(
+        &self,
+        provider: &str,
+        endpoint: &'static str,
+        outcome: &'static str,
+        seconds: f64,
+    ) {
+        self.count(&self.as_calls, &[Named(provider), Fixed(endpoint), Fixed(outcome)]);
+        self.observe(&self.as_call_seconds, &[Named(provider), Fixed(endpoint)], seconds);
+    }
+
+    /// An authorization server's keys were fetched because of `cause` (`initial`, `expired`,
+    /// `unknown_kid`).
+    pub fn jwks_fetch(&self, provider: &str, cause: &'static str, outcome: &'static str) {
+        self.count(&self.jwks_fetches, &[Named(provider), Fixed(cause), Fixed(outcome)]);
+    }
+
+    /// When the keys now in use were fetched, Unix time.
+    pub fn set_jwks_fetched_at(&self, provider: &str, unix: i64) {
+        self.set(&self.jwks_fetched_at, &[Named(provider)], unix);
+    }
+
+    /// `n` published keys could not be used.
+    pub fn jwks_keys_skipped(&self, provider: &str, n: u64) {
+        self.count_by(&self.jwks_keys_skipped, &[Named(provider)], n);
+    }
+
+    /// The session store did `operation` in `seconds`.
+    pub fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64) {
+        self.count(&self.store_operations, &[Fixed(operation), Fixed(outcome)]);
+        self.observe(&self.store_seconds, &[Fixed(operation)], seconds);
+    }
+
+    /// An upstream answered (`2xx`, …) or did not (`unreachable`, `timeout`).
+    pub fn upstream(&self, app: &str, route: &str, status_class: &'static str, seconds: f64) {
+        self.count(&self.upstream_answers, &[Named(app), Named(route), Fixed(status_class)]);
+        self.observe(&self.upstream_seconds, &[Named(app), Named(route)], seconds);
+    }
+
+    /// A forwarded event stream or WebSocket opened.
+    pub fn upstream_stream_opened(&self, app: &str) {
+        self.add(&self.upstream_streams, &[Named(app)], 1);
+    }
+
+    /// A forwarded event stream or WebSocket closed.
+    pub fn upstream_stream_closed(&self, app: &str) {
+        self.add(&self.upstream_streams, &[Named(app)], -1);
+    }
+
+    /// When the certificate or key `name`, used for `purpose` (`client_tls`, `server_tls`, …), ends.
+    pub fn set_not_after(&self, purpose: &'static str, name: &str, unix: i64) {
+        self.set(&self.not_after, &[Fixed(purpose), Named(name)], unix);
+    }
+
+    /// A browser's `call` (`login_start`, `session`, …: what was matched, never a path) was answered.
+    pub fn http_answer(
+        &self,
+        app: &str,
+        call: &'static str,
+        status_class: &'static str,
+        seconds: f64,
+    ) {
+        self.count(&self.http_answers, &[Named(app), Fixed(call), Fixed(status_class)]);
+        self.observe(&self.http_seconds, &[Named(app), Fixed(call)], seconds);
+    }
+
+    /// Inbound connections opened (1) or closed (-1).
+    pub fn connections(&self, listener: &str, delta: i64) {
+        self.add(&self.connections, &[Named(listener)], delta);
+    }
+
+    /// An inbound connection was turned away or cut off.
+    pub fn connection_refused(&self, listener: &str, reason: &'static str) {
+        self.count(&self.connections_refused, &[Named(listener), Fixed(reason)]);
+    }
+
+    /// `what` (`configuration`, `keys`, `certificate`) was read again.
+    pub fn reload(&self, what: &'static str, outcome: &'static str) {
+        self.count(&self.reloads, &[Fixed(what), Fixed(outcome)]);
+    }
+
+    pub(super) fn watch_audit(&self, audit: &Audit) {
+        for counter in audit.counters() {
+            if let Err(error) = self.registry.register(Box::new(counter)) {
+                tracing::error!(%error, "audit counters are not exported");
+            }
+        }
+    }
+
+    fn count(&self, family: &IntCounterVec, labels: &[Label<'_>]) {
+        self.count_by(family, labels, 1);
+    }
+
+    fn count_by(&self, family: &IntCounterVec, labels: &[Label<'_>], n: u64) {
+        if let Ok(counter) = self.with(labels, |values| family.get_metric_with_label_values(values))
+        {
+            counter.inc_by(n);
+        }
+    }
+
+    fn observe(&self, family: &HistogramVec, labels: &[Label<'_>], seconds: f64) {
+        if let Ok(histogram) =
+            self.with(labels, |values| family.get_metric_with_label_values(values))
+        {
+            histogram.observe(seconds);
+        }
+    }
+
+    fn set(&self, family: &IntGaugeVec, labels: &[Label<'_>], to: i64) {
+        if let Ok(gauge) = self.with(labels, |values| family.get_metric_with_label_values(values)) {
+            gauge.set(to);
+        }
+    }
+
+    fn add(&self, family: &IntGaugeVec, labels: &[Label<'_>], delta: i64) {
+        if let Ok(gauge) = self.with(labels, |values| family.get_metric_with_label_values(values)) {
+            gauge.add(delta);
+        }
+    }
+
+    fn with<T>(&self, labels: &[Label<'_>], metric: impl FnOnce(&[&str]) -> T) -> T {
+        let mut values = [""; MOST_LABELS];
+        for (value, label) in values.iter_mut().zip(labels) {
+            *value = match *label {
+                Fixed(text) => text,
+                Named(name) => self.names.bounded(name),
+            };
+        }
+        metric(values.get(..labels.len()).unwrap_or_default())
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+const MOST_LABELS: usize = 3;
+
+#[derive(Clone, Copy)]
+enum Label<'a> {
+    Fixed(&'static str),
+    Named(&'a str),
+}
+use Label::{Fixed, Named};
+
+/// The names that configuration has brought in. Should anybody pass something a stranger can choose,
+/// the series stay bounded all the same: past the limit a name becomes `other`.
+#[derive(Default)]
+struct Names(RwLock<HashSet<Box<str>>>);
+
+impl Names {
+    const MOST: usize = 1024;
+    const LONGEST: usize = 128;
+
+    fn bounded<'a>(&self, name: &'a str) -> &'a str {
+        if self.0.read().unwrap_or_else(PoisonError::into_inner).contains(name) {
+            return name;
+        }
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < Self::MOST && name.len() <= Self::LONGEST {
+            known.insert(name.into());
+            name
+        } else {
+            "other"
+        }
+    }
+}
+
+fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    registered(r, IntCounterVec::new(Opts::new(format!("fapi_bff_{name}"), help), labels))
+}
+
+fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    registered(r, IntGaugeVec::new(Opts::new(format!("fapi_bff_{name}"), help), labels))
+}
+
+fn histogram(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> HistogramVec {
+    let options = HistogramOpts::new(format!("fapi_bff_{name}"), help).buckets(buckets.to_vec());
+    registered(r, HistogramVec::new(options, labels))
+}
+
+/// A counter outside any registry.
+pub(super) fn counter(name: &str, help: &str) -> IntCounter {
+    made(IntCounter::new(name, help))
+}
+
+fn registered<M>(registry: &Registry, metric: prometheus::Result<M>) -> M
+where
+    M: prometheus::core::Collector + Clone + 'static,
+{
+    let metric = made(metric);
+    made(registry.register(Box::new(metric.clone())));
+    metric
+}
+
+#[expect(clippy::expect_used, reason = "names and labels are constants; every test makes them all")]
+fn made<T>(result: prometheus::Result<T>) -> T {
+    result.expect("metric names and labels are constants")
+}

@@ -1,0 +1,1 @@
+//! Owns throw-away certificates for tests.
