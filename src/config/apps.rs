@@ -19,14 +19,14 @@ use super::{
 const PARAMETERS: [&str; 7] =
     ["acr_values", "display", "login_hint", "max_age", "prompt", "scope", "ui_locales"];
 
-const METHODS: [(&str, &Method); 7] = [
+/// OPTIONS is answered by the server itself (CORS-3), TRACE and CONNECT by nobody.
+const METHODS: [(&str, &Method); 6] = [
     ("GET", &Method::GET),
     ("HEAD", &Method::HEAD),
     ("POST", &Method::POST),
     ("PUT", &Method::PUT),
     ("PATCH", &Method::PATCH),
     ("DELETE", &Method::DELETE),
-    ("OPTIONS", &Method::OPTIONS),
 ];
 
 const CLAIMS: [&str; 9] = [
@@ -279,6 +279,14 @@ fn upstream(setting: &Setting<'_>, allowed: &[Network]) -> Option<Url> {
             );
         }
         _ => return setting.wrong("is neither https nor http", remedy),
+    }
+    let base = url.path().trim_end_matches('/');
+    let plain = |segment: &str| {
+        !segment.is_empty()
+            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    };
+    if !base.is_empty() && !base.split('/').skip(1).all(plain) {
+        return setting.wrong("has a path that is not made of plain segments", remedy);
     }
     host_allowed(setting, &url, allowed)?;
     Some(url)
