@@ -5,7 +5,7 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::{
-    cross::{AppFacts, Facts},
+    cross::{self, AppFacts, Facts},
     parties,
     reader::{Section, Setting, quoted},
     settings::{Access, App, LoginSettings, Network, Route, SessionSettings, TokenPolicy},
@@ -43,7 +43,7 @@ const CLAIMS: [&str; 9] = [
 
 pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Option<App> {
     let s = &mut section;
-    let client = facts.reference(s, "client", facts.clients.keys());
+    let client = cross::reference(s, "client", facts.clients.keys());
     let origin = s.required(
         "origin",
         "write the origin the SPA is served from, such as \"https://app.example.com\"",

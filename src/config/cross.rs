@@ -36,41 +36,6 @@ pub(super) struct AppFacts {
 }
 
 impl Facts {
-    /// A name that must exist; the only one there is goes without saying.
-    pub(super) fn reference<'n>(
-        &self,
-        section: &mut Section<'_>,
-        key: &'static str,
-        names: impl ExactSizeIterator<Item = &'n String>,
-    ) -> Option<String> {
-        let names: Vec<&String> = names.collect();
-        let known = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
-        if section.has(key) {
-            return section.optional(key, |setting: &Setting<'_>| {
-                let name = setting.text()?;
-                if names.iter().any(|known| **known == name) {
-                    return Some(name);
-                }
-                let remedy = if known.is_empty() {
-                    format!("configure a {key}")
-                } else {
-                    format!("write {known}")
-                };
-                setting.wrong(format!("there is no {key} of this name"), remedy)
-            });
-        }
-        // Marks the key as known.
-        section.optional(key, |_| None::<()>);
-        match names.as_slice() {
-            [] => None, // that there is none at all has been said
-            [only] => Some((*only).clone()),
-            _ => {
-                section.missing(key, &format!("there are several; write {known}"));
-                None
-            }
-        }
-    }
-
     /// Compares everything with everything.
     pub(super) fn check(&self, report: &Report) {
         self.issuers_differ(report);
@@ -199,6 +164,40 @@ impl AppFacts {
                 let message = format!("{path} overlaps with the app's prefix {}", self.prefix);
                 place.report(report, message, "move the route or the prefix");
             }
+        }
+    }
+}
+
+/// A name that must exist; the only one there is goes without saying.
+pub(super) fn reference<'n>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    names: impl ExactSizeIterator<Item = &'n String>,
+) -> Option<String> {
+    let names: Vec<&String> = names.collect();
+    let known = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+    if section.has(key) {
+        return section.optional(key, |setting: &Setting<'_>| {
+            let name = setting.text()?;
+            if names.iter().any(|known| **known == name) {
+                return Some(name);
+            }
+            let remedy = if known.is_empty() {
+                format!("configure a {key}")
+            } else {
+                format!("write {known}")
+            };
+            setting.wrong(format!("there is no {key} of this name"), remedy)
+        });
+    }
+    // Marks the key as known.
+    section.optional(key, |_| None::<()>);
+    match names.as_slice() {
+        [] => None, // that there is none at all has been said
+        [only] => Some((*only).clone()),
+        _ => {
+            section.missing(key, &format!("there are several; write {known}"));
+            None
         }
     }
 }
