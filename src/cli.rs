@@ -3,6 +3,8 @@
 
 mod check;
 mod keys;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

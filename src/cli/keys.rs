@@ -115,7 +115,7 @@ pub(super) fn make(command: &Keys, ambient: &Ambient, out: &mut impl Write) -> R
             writeln!(out, "wrote {}", target.out.display())?;
         }
         Keys::Tls { client_id, out_dir, days, force } => {
-            tls(client_id, out_dir, *days, *force, ambient, out)?
+            tls(client_id, out_dir, *days, *force, ambient, out)?;
         }
         Keys::Public { .. } => {}
     }

@@ -5,7 +5,7 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::{
-    cross::{AppFacts, Facts},
+    cross::{self, AppFacts, Facts},
     parties,
     reader::{Section, Setting, quoted},
     settings::{Access, App, LoginSettings, Network, Route, SessionSettings, TokenPolicy},
@@ -19,14 +19,14 @@ use super::{
 const PARAMETERS: [&str; 7] =
     ["acr_values", "display", "login_hint", "max_age", "prompt", "scope", "ui_locales"];
 
-const METHODS: [(&str, &Method); 7] = [
+/// OPTIONS is answered by the server itself (CORS-3), TRACE and CONNECT by nobody.
+const METHODS: [(&str, &Method); 6] = [
     ("GET", &Method::GET),
     ("HEAD", &Method::HEAD),
     ("POST", &Method::POST),
     ("PUT", &Method::PUT),
     ("PATCH", &Method::PATCH),
     ("DELETE", &Method::DELETE),
-    ("OPTIONS", &Method::OPTIONS),
 ];
 
 const CLAIMS: [&str; 9] = [
@@ -43,7 +43,7 @@ const CLAIMS: [&str; 9] = [
 
 pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Option<App> {
     let s = &mut section;
-    let client = facts.reference(s, "client", facts.clients.keys());
+    let client = cross::reference(s, "client", facts.clients.keys());
     let origin = s.required(
         "origin",
         "write the origin the SPA is served from, such as \"https://app.example.com\"",
@@ -279,6 +279,14 @@ fn upstream(setting: &Setting<'_>, allowed: &[Network]) -> Option<Url> {
             );
         }
         _ => return setting.wrong("is neither https nor http", remedy),
+    }
+    let base = url.path().trim_end_matches('/');
+    let plain = |segment: &str| {
+        !segment.is_empty()
+            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+    };
+    if !base.is_empty() && !base.split('/').skip(1).all(plain) {
+        return setting.wrong("has a path that is not made of plain segments", remedy);
     }
     host_allowed(setting, &url, allowed)?;
     Some(url)

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use url::Url;
-
 use super::reader::{Place, Report, Section, Setting};
 
 /// What the comparisons need, kept even of entries that have other mistakes, so that all are told at once.
@@ -38,41 +36,6 @@ pub(super) struct AppFacts {
 }
 
 impl Facts {
-    /// A name that must exist; the only one there is goes without saying.
-    pub(super) fn reference<'n>(
-        &self,
-        section: &mut Section<'_>,
-        key: &'static str,
-        names: impl ExactSizeIterator<Item = &'n String>,
-    ) -> Option<String> {
-        let names: Vec<&String> = names.collect();
-        let known = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
-        if section.has(key) {
-            return section.optional(key, |setting: &Setting<'_>| {
-                let name = setting.text()?;
-                if names.iter().any(|known| **known == name) {
-                    return Some(name);
-                }
-                let remedy = if known.is_empty() {
-                    format!("configure a {key}")
-                } else {
-                    format!("write {known}")
-                };
-                setting.wrong(format!("there is no {key} of this name"), remedy)
-            });
-        }
-        // Marks the key as known.
-        section.optional(key, |_| None::<()>);
-        match names.as_slice() {
-            [] => None, // that there is none at all has been said
-            [only] => Some((*only).clone()),
-            _ => {
-                section.missing(key, &format!("there are several; write {known}"));
-                None
-            }
-        }
-    }
-
     /// Compares everything with everything.
     pub(super) fn check(&self, report: &Report) {
         self.issuers_differ(report);
@@ -108,24 +71,6 @@ impl Facts {
         report: &Report,
     ) {
         let (Some(origin), Some(other_origin)) = (&app.origin, &other.origin) else { return };
-        // Cookies know hosts, not ports; theirs are named after the app, with suffixes.
-        let extends = |long: &str, short: &str| {
-            long.strip_prefix(short).is_some_and(|rest| rest.starts_with('-'))
-        };
-        if host(origin) == host(other_origin)
-            && (extends(name, other_name) || extends(other_name, name))
-        {
-            let place =
-                Place { path: format!("apps.{name}"), source: app.prefix_place.source.clone() };
-            let message = format!(
-                "its cookie names could be taken for those of apps.{other_name} on the same host"
-            );
-            place.report(
-                report,
-                message,
-                "rename one of them so that neither name continues the other after a hyphen",
-            );
-        }
         if origin != other_origin {
             return;
         }
@@ -141,7 +86,12 @@ impl Facts {
             );
         }
         for (path, place) in app.routes.iter().flatten() {
-            if other.routes.iter().flatten().any(|(other_path, _)| other_path == path) {
+            if other
+                .routes
+                .iter()
+                .flatten()
+                .any(|(other_path, _)| other_path.eq_ignore_ascii_case(path))
+            {
                 let message =
                     format!("{path} is also a route of apps.{other_name} on the same origin");
                 place.report(report, message, "give each route on an origin a path of its own");
@@ -197,7 +147,13 @@ impl AppFacts {
         for (index, (path, place)) in
             self.routes.iter().enumerate().filter_map(|(i, route)| Some((i, route.as_ref()?)))
         {
-            if self.routes.iter().take(index).flatten().any(|(earlier, _)| earlier == path) {
+            if self
+                .routes
+                .iter()
+                .take(index)
+                .flatten()
+                .any(|(earlier, _)| earlier.eq_ignore_ascii_case(path))
+            {
                 place.report(
                     report,
                     format!("{path} is the path of two routes"),
@@ -212,14 +168,45 @@ impl AppFacts {
     }
 }
 
-fn host(origin: &str) -> Option<String> {
-    Url::parse(origin).ok()?.host_str().map(str::to_owned)
+/// A name that must exist; the only one there is goes without saying.
+pub(super) fn reference<'n>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    names: impl ExactSizeIterator<Item = &'n String>,
+) -> Option<String> {
+    let names: Vec<&String> = names.collect();
+    let known = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+    if section.has(key) {
+        return section.optional(key, |setting: &Setting<'_>| {
+            let name = setting.text()?;
+            if names.iter().any(|known| **known == name) {
+                return Some(name);
+            }
+            let remedy = if known.is_empty() {
+                format!("configure a {key}")
+            } else {
+                format!("write {known}")
+            };
+            setting.wrong(format!("there is no {key} of this name"), remedy)
+        });
+    }
+    // Marks the key as known.
+    section.optional(key, |_| None::<()>);
+    match names.as_slice() {
+        [] => None, // that there is none at all has been said
+        [only] => Some((*only).clone()),
+        _ => {
+            section.missing(key, &format!("there are several; write {known}"));
+            None
+        }
+    }
 }
 
-/// Whether `path` is `prefix` or lies under it.
+/// Whether `path` is `prefix` or lies under it, letter case aside: some upstreams do not mind it.
 fn covers(prefix: &str, path: &str) -> bool {
+    let (prefix, path) = (prefix.to_ascii_lowercase(), path.to_ascii_lowercase());
     prefix == "/"
-        || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        || path.strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether a route and an app's prefix compete. A route `/` (the SPA's own files) does not: whatever is

@@ -11,7 +11,7 @@ mod reader;
 mod refused;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 mod values;
 

@@ -2,7 +2,7 @@
 //! Must not know: the process, apps.
 
 use super::{
-    cross::{ClientFacts, Facts, ProviderFacts},
+    cross::{self, ClientFacts, Facts, ProviderFacts},
     files,
     reader::{Section, Setting},
     settings::{Client, Discovery, Network, PemFile, ProfileName, Provider},
@@ -85,7 +85,7 @@ pub(super) fn trust(s: &mut Section<'_>) -> (Vec<PemFile>, bool) {
 
 pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Option<Client> {
     let s = &mut section;
-    let provider = facts.reference(s, "provider", facts.providers.keys());
+    let provider = cross::reference(s, "provider", facts.providers.keys());
     let profile = s.or("profile", ProfileName::Fapi2MessageSigning, profile);
     let client_id = s.required(
         "client_id",

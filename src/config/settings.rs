@@ -462,3 +462,52 @@ impl fmt::Debug for ServerKey {
         f.write_str("ServerKey(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// META-PRJ
+    #[test]
+    fn addresses_are_told_apart_also_where_they_embed_others() {
+        for (address, expected) in [
+            ("127.0.0.1", Some(Network::Loopback)),
+            ("127.255.255.255", Some(Network::Loopback)),
+            ("::1", Some(Network::Loopback)),
+            ("::ffff:127.0.0.1", Some(Network::Loopback)),
+            ("10.0.0.1", Some(Network::Private)),
+            ("172.16.0.1", Some(Network::Private)),
+            ("172.31.255.255", Some(Network::Private)),
+            ("192.168.1.1", Some(Network::Private)),
+            ("100.64.0.1", Some(Network::Private)),
+            ("100.127.255.255", Some(Network::Private)),
+            ("fd00::1", Some(Network::Private)),
+            ("::ffff:10.0.0.1", Some(Network::Private)),
+            ("64:ff9b::a00:1", Some(Network::Private)),
+            ("172.15.255.255", Some(Network::Public)),
+            ("172.32.0.0", Some(Network::Public)),
+            ("100.63.255.255", Some(Network::Public)),
+            ("100.128.0.0", Some(Network::Public)),
+            ("9.9.9.9", Some(Network::Public)),
+            ("2620:fe::fe", Some(Network::Public)),
+            ("64:ff9b::909:909", Some(Network::Public)),
+            ("169.254.169.254", None),
+            ("::ffff:169.254.169.254", None),
+            ("64:ff9b::a9fe:a9fe", None),
+            ("0.0.0.0", None),
+            ("255.255.255.255", None),
+            ("224.0.0.1", None),
+            ("192.0.2.1", None),
+            ("::", None),
+            ("::7f00:1", None),
+            ("fe80::1", None),
+            ("fec0::1", None),
+            ("ff02::1", None),
+            ("2002:7f00:1::", None),
+            ("2001:db8::1", None),
+            ("2001::1", None),
+        ] {
+            assert_eq!(Network::of(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}

@@ -229,17 +229,16 @@ pub(super) fn path_prefix(setting: &Setting<'_>) -> Option<String> {
         return Some(text);
     } else if text.ends_with('/') {
         "ends with /"
-    } else if text.split('/').skip(1).any(|segment| matches!(segment, "" | "." | "..")) {
+    } else if text.split('/').skip(1).any(|segment| segment.bytes().all(|b| b == b'.')) {
         "contains an empty, `.` or `..` segment"
-    } else if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&b))
-    {
-        "contains a character that a normalised path does not"
+    } else if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~".contains(&b)) {
+        "contains something else than letters, digits and -._~"
     } else {
         return Some(text);
     };
     setting.wrong(
         format!("{} {complaint}", quoted(&text)),
-        "write a normalised path such as \"/api/accounts\": leading slash, no trailing slash, no `%`, `?` or `#`",
+        "write a normalised path such as \"/api/accounts\": leading slash, no trailing slash, plain segments",
     )
 }
 

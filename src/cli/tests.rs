@@ -1,0 +1,243 @@
+//! The commands as an operator runs them.
+
+use std::fs;
+
+use clap::Parser as _;
+use serde_json::Value;
+
+use super::{Cli, Failure, run};
+use crate::{
+    clock::{Ambient, ManualClock, SystemEntropy, UnixTime},
+    config::tests::{EXAMPLE, Folder, example_with},
+    jose::{PublicJwk, SoftwareSigner},
+};
+
+/// 2026-11-23, when the certificates of [`signed_folder`] begin.
+const NOW: i64 = 1_795_392_000;
+
+fn at(now: i64) -> Ambient {
+    let clock = ManualClock::at(UnixTime::new(now));
+    Ambient { clock, entropy: std::sync::Arc::new(SystemEntropy::new()) }
+}
+
+fn cli_at(now: i64, arguments: &[&str]) -> (Result<(), Failure>, String) {
+    let cli = Cli::try_parse_from(std::iter::once(&"fapi-bff").chain(arguments)).unwrap();
+    let mut out = Vec::new();
+    let result = run(cli.command, [], &at(now), &mut out).map(|_| ());
+    (result, String::from_utf8(out).unwrap())
+}
+
+fn cli(arguments: &[&str]) -> (Result<(), Failure>, String) {
+    cli_at(NOW, arguments)
+}
+
+/// What the example names, made by our own commands alone.
+fn signed_folder() -> (Folder, String) {
+    let folder = Folder::new();
+    let keys = folder.path("keys");
+    let file = |name: &str| keys.join(name).display().to_string();
+    for (name, alg) in [("assertion.pem", "ES256"), ("request.pem", "PS256")] {
+        cli(&["keys", "generate", "--alg", alg, "--out", &file(name), "--force"]).0.unwrap();
+    }
+    cli(&["keys", "server", "--out", &file("server.key"), "--force"]).0.unwrap();
+    let tls = folder.path("tls").display().to_string();
+    for name in ["portal", "server"] {
+        cli(&["keys", "tls", "--client-id", name, "--out-dir", &tls, "--days", "30", "--force"])
+            .0
+            .unwrap();
+    }
+    let config = folder.config(EXAMPLE).display().to_string();
+    (folder, config)
+}
+
+#[test]
+fn check_prints_what_to_register() {
+    let (_folder, config) = signed_folder();
+    let (result, out) = cli(&["check", "--config", &config]);
+    result.unwrap();
+    for expected in [
+        "https://portal.example.com/\n",
+        "https://portal.example.com/bff/callback",
+        "https://portal.example.com/bff/logout/callback",
+        "https://portal.example.com/bff/jwks",
+        "private_key_jwt",
+        "client_assertion key  ES256  kid ",
+        "request_object key  PS256  kid ",
+        "CN=portal  valid until 2026-12-23T",
+    ] {
+        assert!(out.contains(expected), "{expected} in {out}");
+    }
+}
+
+#[test]
+fn check_speaks_json_in_success_and_failure() {
+    let (folder, config) = signed_folder();
+    let (result, out) = cli(&["check", "--config", &config, "--format", "json"]);
+    result.unwrap();
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["apps"][0]["redirect_uris"][1], "https://portal.example.com/bff/callback");
+    assert_eq!(report["clients"][0]["keys"][0]["alg"], "ES256");
+
+    folder.config(&example_with(&[("scopes", "scopes = []"), ("[store]", "zebra = 1")]));
+    let (result, out) = cli(&["check", "--config", &config, "--format", "json"]);
+    assert_eq!(result.unwrap_err().exit_code(), 2);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["faults"].as_array().unwrap().len(), 2);
+    assert_eq!(report["faults"][0]["path"], "store.zebra");
+    assert_eq!(report["faults"][0]["source"]["kind"], "file");
+    assert_eq!(report["faults"][0]["source"]["line"], 9);
+}
+
+#[test]
+fn check_tells_every_fault_and_exits_with_2() {
+    let (folder, config) = signed_folder();
+    folder.config(&example_with(&[("scopes", "scopes = []"), ("[store]", "zebra = 1")]));
+    let (result, out) = cli(&["check", "--config", &config]);
+    let failure = result.unwrap_err();
+    assert_eq!(failure.exit_code(), 2);
+    assert_eq!(out, "");
+    let told = failure.to_string();
+    assert!(
+        told.contains("2 mistakes")
+            && told.contains("store.zebra")
+            && told.contains("clients.portal.scopes"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_certificate_is_refused_from_the_second_after_its_end_and_before_its_beginning() {
+    let (_folder, config) = signed_folder();
+    let end = NOW + 30 * 86_400;
+    for (now, words) in [
+        (NOW, None),
+        (end, None),
+        (end + 1, Some("expired at 2026-12-23")),
+        (NOW - 1, Some("not valid before")),
+    ] {
+        let (result, _) = cli_at(now, &["check", "--config", &config]);
+        let told = result.err().map(|failure| failure.to_string());
+        match words {
+            None => assert_eq!(told, None),
+            Some(words) => {
+                let told = told.unwrap();
+                assert!(
+                    told.contains("server.tls") && told.contains("clients.portal.tls_identity"),
+                    "{told}"
+                );
+                assert!(told.contains(words), "{told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_key_that_is_not_the_certificates_is_refused() {
+    let (folder, config) = signed_folder();
+    folder.secret("tls/portal.key", &fs::read(folder.path("tls/server.key")).unwrap());
+    let told = cli(&["check", "--config", &config]).0.unwrap_err().to_string();
+    assert!(told.contains("cannot be used together"), "{told}");
+}
+
+#[test]
+fn signing_keys_that_cannot_be_used_are_refused() {
+    let (folder, config) = signed_folder();
+    folder.secret(
+        "keys/assertion.pem",
+        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    );
+    let told = cli(&["check", "--config", &config]).0.unwrap_err().to_string();
+    assert!(
+        told.contains("clients.portal.client_assertion_key") && told.contains("cannot be used"),
+        "{told}"
+    );
+
+    let (folder, config) = signed_folder();
+    let text = example_with(&[(
+        "client_assertion_key",
+        "client_assertion_key = { file = \"keys/assertion.pem\", alg = \"PS256\" }",
+    )]);
+    folder.config(&text);
+    let told = cli(&["check", "--config", &config]).0.unwrap_err().to_string();
+    assert!(told.contains("clients.portal.client_assertion_key"), "{told}");
+}
+
+#[test]
+fn generated_keys_are_private_files_whose_public_half_is_printed() {
+    let folder = Folder::new();
+    for alg in ["ES256", "PS256", "EdDSA"] {
+        let file = folder.path(&format!("{alg}.pem"));
+        let (result, out) =
+            cli(&["keys", "generate", "--alg", alg, "--out", file.to_str().unwrap()]);
+        result.unwrap();
+        let printed: Value = serde_json::from_str(&out).unwrap();
+        assert!(printed.get("d").is_none());
+        let public = PublicJwk::from_json(&printed).unwrap();
+        assert_eq!(printed["alg"], alg);
+        assert_eq!(printed["kid"], public.thumbprint());
+        let signer = SoftwareSigner::from_file_bytes(&fs::read(&file).unwrap(), None).unwrap();
+        assert_eq!(crate::jose::Signer::kid(&signer), public.thumbprint());
+        assert_mode(&file, 0o600);
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_unasked() {
+    let folder = Folder::new();
+    let file = folder.secret("a.key", b"precious");
+    let name = file.to_str().unwrap();
+    for command in [
+        &["keys", "server", "--out", name][..],
+        &["keys", "generate", "--alg", "ES256", "--out", name],
+    ] {
+        let failure = cli(command).0.unwrap_err();
+        assert_eq!(failure.exit_code(), 1);
+        assert!(failure.to_string().contains("--force"));
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
+    }
+    fs::write(&file, "precious").unwrap();
+    cli(&["keys", "server", "--out", name, "--force"]).0.unwrap();
+    assert_ne!(fs::read(&file).unwrap(), b"precious");
+    assert_mode(&file, 0o600);
+}
+
+#[test]
+fn a_tls_identity_for_a_client_id_that_is_a_url_stays_in_its_folder() {
+    let folder = Folder::new();
+    let directory = folder.path("tls").display().to_string();
+    let (result, out) =
+        cli(&["keys", "tls", "--client-id", "../https://rp.example/x", "--out-dir", &directory]);
+    result.unwrap();
+    assert!(out.contains("BEGIN CERTIFICATE") && !out.contains("PRIVATE"));
+    assert_mode(&folder.path("tls/_https___rp.example_x.key"), 0o600);
+    assert!(folder.path("tls/_https___rp.example_x.crt").exists());
+}
+
+#[test]
+fn public_keys_are_printed_once_each_and_without_private_parts() {
+    let (folder, config) = signed_folder();
+    let (result, out) = cli(&["keys", "public", "--config", &config]);
+    result.unwrap();
+    let set: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(set["keys"].as_array().unwrap().len(), 2);
+    assert!(!out.contains("\"d\""));
+
+    folder.config(&example_with(&[(
+        "request_object_key",
+        "request_object_key = \"keys/assertion.pem\"",
+    )]));
+    let (_, out) = cli(&["keys", "public", "--config", &config, "--client", "portal"]);
+    let set: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(set["keys"].as_array().unwrap().len(), 1);
+
+    let failure = cli(&["keys", "public", "--config", &config, "--client", "other"]).0.unwrap_err();
+    assert_eq!(failure.exit_code(), 1);
+}
+
+#[cfg(unix)]
+fn assert_mode(file: &std::path::Path, expected: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, expected);
+}

@@ -1,0 +1,567 @@
+//! What is refused, where, and in which words.
+
+use super::{Folder, example_with, file_line};
+
+/// Edit, edit, path of the only fault, part of its message or remedy.
+type Case = (&'static str, &'static str, &'static str, &'static str);
+
+const CASES: &[Case] = &[
+    // Kinds of values.
+    ("client_id", "client_id = 5", "clients.portal.client_id", "is a number, not a string"),
+    ("client_id", "client_id = ''", "clients.portal.client_id", "is empty"),
+    ("client_id", "client_id = \"a\\u0007\"", "clients.portal.client_id", "control character"),
+    ("client_id", "", "clients.portal.client_id", "is missing"),
+    ("scopes", "scopes = \"openid\"", "clients.portal.scopes", "is a string, not a list"),
+    ("scopes", "scopes = []", "clients.portal.scopes", "is empty"),
+    ("scopes", "scopes = [\"openid\", \"a b\"]", "clients.portal.scopes[1]", "RFC 6749 §3.3"),
+    ("scopes", "scopes = [\"openid\", 'a\"b']", "clients.portal.scopes[1]", "RFC 6749 §3.3"),
+    ("scopes", "scopes = [\"a\", \"a\"]", "clients.portal.scopes[1]", "listed twice"),
+    ("[server]", "max_connections = 0", "server.max_connections", "not within 1 to 1000000"),
+    ("[server]", "max_connections = 1.5", "server.max_connections", "not a whole number"),
+    ("[server]", "idle_timeout = \"75 minutes\"", "server.idle_timeout", "not a duration"),
+    ("[server]", "idle_timeout = -1", "server.idle_timeout", "not a duration"),
+    ("[server]", "idle_timeout = \"2h\"", "server.idle_timeout", "not within 1s to 1h"),
+    ("[server]", "idle_timeout = 1979-05-27", "server.idle_timeout", "is a date"),
+    ("listen", "listen = \"localhost:8443\"", "server.listen", "not an address and port"),
+    (
+        "[server]",
+        "trusted_proxies = [\"10.0.0.0/33\"]",
+        "server.trusted_proxies[0]",
+        "not a network",
+    ),
+    ("[server]", "trusted_proxies = [\"::/0\"]", "server.trusted_proxies[0]", "every peer"),
+    ("[store]", "kind = \"memory\"", "store.kind", "`memory` is not one of the choices"),
+    ("path = \"sessions", "", "store.path", "is missing"),
+    (
+        "[[apps",
+        "request_body_limit = \"10MB\"",
+        "apps.portal.routes[0].request_body_limit",
+        "not a size",
+    ),
+    (
+        "[[apps",
+        "request_body_limit = \"11GiB\"",
+        "apps.portal.routes[0].request_body_limit",
+        "more than",
+    ),
+    // Unknown keys, and keys that do not exist for a reason.
+    ("[clients", "scope = \"openid\"", "clients.portal.scope", "did you mean `scopes`?"),
+    (
+        "[clients",
+        "request_object_lifetme = 60",
+        "clients.portal.request_object_lifetme",
+        "did you mean `request_object_lifetime`?",
+    ),
+    ("[store]", "zebra = 1", "store.zebra", "known here: kind, path, server_key_file"),
+    (
+        "[apps.portal]",
+        "login.redirect_pth = \"/x\"",
+        "apps.portal.login.redirect_pth",
+        "did you mean `redirect_path`?",
+    ),
+    (
+        "tls =",
+        "tls = { certificate = \"tls/server.crt\", private_key = \"tls/server.key\", ciphers = \"x\" }",
+        "server.tls.ciphers",
+        "unknown key",
+    ),
+    (
+        "[clients",
+        "client_secret = \"hunter2\"",
+        "clients.portal.client_secret",
+        "FAPI2-SP-5.3.3.1-2",
+    ),
+    (
+        "[clients",
+        "client_secret_basic = \"hunter2\"",
+        "clients.portal.client_secret_basic",
+        "FAPI2-SP-5.3.3.1-2",
+    ),
+    (
+        "[providers",
+        "token_endpoint = \"https://as.example.com/token\"",
+        "providers.bank.token_endpoint",
+        "FAPI2-SP-5.3.3.1-9",
+    ),
+    (
+        "[providers",
+        "jwks_uri = \"https://as.example.com/jwks\"",
+        "providers.bank.jwks_uri",
+        "FAPI2-SP-5.3.3.1-9",
+    ),
+    ("[providers", "verify_tls = false", "providers.bank.verify_tls", "FAPI2-SP-5.2.1-5"),
+    ("[[apps", "insecure = true", "apps.portal.routes[0].insecure", "FAPI2-SP-5.2.1-5"),
+    ("[clients", "pkce = false", "clients.portal.pkce", "FAPI2-SP-5.3.3.2-2"),
+    (
+        "[apps.portal]",
+        "cookie_domain = \"example.com\"",
+        "apps.portal.cookie_domain",
+        "BFF-6.1.3.2",
+    ),
+    // Listeners.
+    ("tls =", "", "server.tls", "plain_http = true"),
+    ("[server]", "plain_http = true", "server.plain_http", "contradicts tls"),
+    ("tls =", "plain_http = true", "server.listen", "FAPI2-SP-5.2.1-1"),
+    ("tls =", "tls = \"tls/server.crt\"", "server.tls", "is a string, not a table"),
+    ("$", "[admin]\nlisten = \"0.0.0.0:9090\"", "admin.listen", "allow_remote = true"),
+    ("$", "[log]\nlevel = \"=x=\"", "log.level", "is not a filter"),
+    // Authorization servers.
+    ("issuer", "issuer = \"http://as.example.com\"", "providers.bank.issuer", "FAPI2-SP-5.2.1-1"),
+    (
+        "issuer",
+        "issuer = \"https://as.example.com?x=1\"",
+        "providers.bank.issuer",
+        "query or a fragment",
+    ),
+    (
+        "issuer",
+        "issuer = \"https://as.example.com#x\"",
+        "providers.bank.issuer",
+        "query or a fragment",
+    ),
+    (
+        "issuer",
+        "issuer = \"https://u:p@as.example.com\"",
+        "providers.bank.issuer",
+        "user name or password",
+    ),
+    ("issuer", "issuer = \" https://as.example.com\"", "providers.bank.issuer", "not a URL"),
+    ("issuer", "issuer = \"https://10.0.0.1\"", "providers.bank.issuer", "private network"),
+    ("issuer", "issuer = \"https://localhost\"", "providers.bank.issuer", "loopback network"),
+    ("issuer", "issuer = \"https://169.254.169.254\"", "providers.bank.issuer", "link-local"),
+    (
+        "[providers",
+        "system_roots = false",
+        "providers.bank.system_roots",
+        "no certificate authority",
+    ),
+    ("[providers", "networks = []", "providers.bank.networks", "is empty"),
+    (
+        "[providers",
+        "networks = [\"everywhere\"]",
+        "providers.bank.networks[0]",
+        "not one of the choices",
+    ),
+    ("[providers", "jwks_cooldown = 4", "providers.bank.jwks_cooldown", "not within 5s to 5m"),
+    ("[providers", "jwks_cooldown = 301", "providers.bank.jwks_cooldown", "not within 5s to 5m"),
+    (
+        "$",
+        "[providers.mirror]\nissuer = \"https://mirror.example.com\"",
+        "clients.portal.provider",
+        "\"bank\" or \"mirror\"",
+    ),
+    (
+        "$",
+        "[providers.Bank_2]\nissuer = \"https://as2.example.com\"",
+        "providers.Bank_2",
+        "not usable as a name",
+    ),
+    // Clients.
+    ("[clients", "provider = \"bnak\"", "clients.portal.provider", "no provider of this name"),
+    ("[clients", "profile = \"fapi2-security\"", "clients.portal.profile", "completes only"),
+    ("[clients", "profile = \"fapi3\"", "clients.portal.profile", "not one of the choices"),
+    ("request_object_key", "", "clients.portal.request_object_key", "is missing"),
+    (
+        "[clients",
+        "id_token_signed_response_alg = \"RS256\"",
+        "clients.portal.id_token_signed_response_alg",
+        "not one of the choices",
+    ),
+    ("[clients", "future_tolerance = 9", "clients.portal.future_tolerance", "not within 10s to 1m"),
+    (
+        "[clients",
+        "future_tolerance = 61",
+        "clients.portal.future_tolerance",
+        "not within 10s to 1m",
+    ),
+    ("[clients", "exp_leeway = 61", "clients.portal.exp_leeway", "not within 0s to 1m"),
+    (
+        "[clients",
+        "request_object_lifetime = 9",
+        "clients.portal.request_object_lifetime",
+        "not within 10s to 5m",
+    ),
+    (
+        "[clients",
+        "request_object_lifetime = \"301s\"",
+        "clients.portal.request_object_lifetime",
+        "not within 10s to 5m",
+    ),
+    // Apps.
+    ("[apps.portal]", "client = \"web\"", "apps.portal.client", "no client of this name"),
+    ("origin", "origin = \"http://portal.example.com\"", "apps.portal.origin", "FAPI2-SP-5.2.1-1"),
+    (
+        "origin",
+        "origin = \"https://portal.example.com/\"",
+        "apps.portal.origin",
+        "write \"https://portal.example.com\"",
+    ),
+    (
+        "origin",
+        "origin = \"https://Portal.example.com:443\"",
+        "apps.portal.origin",
+        "write \"https://portal.example.com\"",
+    ),
+    ("origin", "origin = \"https://*.example.com/x\"", "apps.portal.origin", "exact origin"),
+    ("origin", "origin = \"null\"", "apps.portal.origin", "not a URL"),
+    ("[apps.portal]", "prefix = \"bff\"", "apps.portal.prefix", "does not begin with /"),
+    ("[apps.portal]", "prefix = \"/bff/\"", "apps.portal.prefix", "ends with /"),
+    ("[apps.portal]", "prefix = \"/\"", "apps.portal.prefix", "no path to the SPA"),
+    ("[apps.portal]", "prefix = \"/a/../b\"", "apps.portal.prefix", "`..` segment"),
+    ("[apps.portal]", "prefix = \"/a//b\"", "apps.portal.prefix", "empty"),
+    ("[apps.portal]", "prefix = \"/a%2fb\"", "apps.portal.prefix", "letters, digits"),
+    (
+        "[apps.portal]",
+        "csrf_headers = [\"content-type\"]",
+        "apps.portal.csrf_headers[0]",
+        "proves nothing",
+    ),
+    (
+        "[apps.portal]",
+        "csrf_headers = [\"a b\"]",
+        "apps.portal.csrf_headers[0]",
+        "not a header name",
+    ),
+    ("[apps.portal]", "csrf_headers = []", "apps.portal.csrf_headers", "is empty"),
+    (
+        "[apps.portal]",
+        "login.allowed_parameters = [\"redirect_uri\"]",
+        "apps.portal.login.allowed_parameters[0]",
+        "not one of the choices",
+    ),
+    ("[apps.portal]", "login.require_acr = true", "apps.portal.login.require_acr", "acr_values"),
+    (
+        "[apps.portal]",
+        "login.default_return_to = \"//evil.example\"",
+        "apps.portal.login.default_return_to",
+        "within the app's origin",
+    ),
+    (
+        "[apps.portal]",
+        "login.post_logout_path = '/\\evil.example'",
+        "apps.portal.login.post_logout_path",
+        "within the app's origin",
+    ),
+    (
+        "[apps.portal]",
+        "login.redirect_path = \"/bff/x\"",
+        "apps.portal.login.redirect_path",
+        "lies under the app's prefix",
+    ),
+    (
+        "[apps.portal]",
+        "login.transaction_lifetime = 59",
+        "apps.portal.login.transaction_lifetime",
+        "not within 1m to 30m",
+    ),
+    (
+        "[apps.portal]",
+        "login.transaction_lifetime = \"1801s\"",
+        "apps.portal.login.transaction_lifetime",
+        "not within 1m to 30m",
+    ),
+    ("[apps.portal]", "session.idle = \"9h\"", "apps.portal.session.idle", "SES-7.3"),
+    ("[apps.portal]", "session.absolute = \"14m\"", "apps.portal.session.absolute", "SES-7.3"),
+    ("[apps.portal]", "session.claims = []", "apps.portal.session.claims", "is empty"),
+    (
+        "[apps.portal]",
+        "session.claims = [\"sub\", \"at_hash\"]",
+        "apps.portal.session.claims[1]",
+        "not shown to the browser",
+    ),
+    (
+        "[apps.portal]",
+        "session.claims = [\"nonce\"]",
+        "apps.portal.session.claims[0]",
+        "not shown to the browser",
+    ),
+    // Routes.
+    ("path = \"/api", "path = \"/api/\"", "apps.portal.routes[0].path", "ends with /"),
+    (
+        "path = \"/api",
+        "path = \"/bff/api\"",
+        "apps.portal.routes[0].path",
+        "overlaps with the app's prefix",
+    ),
+    (
+        "path = \"/api",
+        "path = \"/BFF\"",
+        "apps.portal.routes[0].path",
+        "overlaps with the app's prefix",
+    ),
+    ("upstream", "", "apps.portal.routes[0].upstream", "is missing"),
+    (
+        "upstream",
+        "upstream = \"http://accounts.example.com\"",
+        "apps.portal.routes[0].upstream",
+        "FAPI2-SP-5.2.1-1",
+    ),
+    (
+        "upstream",
+        "upstream = \"http://127.0.0.1:8080\"",
+        "apps.portal.routes[0].upstream",
+        "add \"loopback\"",
+    ),
+    (
+        "upstream",
+        "upstream = \"https://[::ffff:10.0.0.1]\"",
+        "apps.portal.routes[0].upstream",
+        "add \"private\"",
+    ),
+    (
+        "upstream",
+        "upstream = \"ftp://accounts.example.com\"",
+        "apps.portal.routes[0].upstream",
+        "neither https nor http",
+    ),
+    (
+        "upstream",
+        "upstream = \"https://accounts.example.com/a%2fb\"",
+        "apps.portal.routes[0].upstream",
+        "plain segments",
+    ),
+    (
+        "[[apps",
+        "methods = [\"TRACE\"]",
+        "apps.portal.routes[0].methods[0]",
+        "`TRACE` is not one of the choices",
+    ),
+    (
+        "[[apps",
+        "methods = [\"GET\", \"get\"]",
+        "apps.portal.routes[0].methods[1]",
+        "`get` is not one of the choices",
+    ),
+    (
+        "[[apps",
+        "access = \"public\"\nmethods = [\"POST\"]",
+        "apps.portal.routes[0].methods[0]",
+        "public route",
+    ),
+    ("[[apps", "access = \"public\"\ntoken = \"user\"", "apps.portal.routes[0].token", "no user"),
+    (
+        "[[apps",
+        "path = \"/API/accounts\"\nupstream = \"https://a.example\"\n[[apps.portal.routes]]",
+        "apps.portal.routes[1].path",
+        "path of two routes",
+    ),
+    // Keys where files belong.
+    (
+        "client_assertion_key",
+        "client_assertion_key = \"-----BEGIN PRIVATE KEY-----\"",
+        "clients.portal.client_assertion_key",
+        "contains a private key",
+    ),
+    (
+        "client_assertion_key",
+        "client_assertion_key = { kty = \"EC\", d = \"x\" }",
+        "clients.portal.client_assertion_key",
+        "contains a private key",
+    ),
+    (
+        "client_assertion_key",
+        "client_assertion_key = '{\"kty\":\"EC\",\"d\":\"x\"}'",
+        "clients.portal.client_assertion_key",
+        "contains a private key",
+    ),
+    (
+        "client_assertion_key",
+        "client_assertion_key = { file = \"keys/assertion.pem\", alg = \"HS256\" }",
+        "clients.portal.client_assertion_key.alg",
+        "not one of the choices",
+    ),
+    (
+        "server_key_file",
+        "server_key_file = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"",
+        "store.server_key_file",
+        "contains the key itself",
+    ),
+];
+
+#[test]
+fn every_bad_setting_is_refused_at_its_path_alone_with_words_that_help() {
+    let folder = Folder::new();
+    let mut wrong = Vec::new();
+    for (from, to, path, words) in CASES {
+        let faults = folder.faults(&example_with(&[(from, to)]), &[]);
+        let hit = faults.iter().any(|fault| {
+            fault.path == *path
+                && format!("{}\n{}", fault.message, fault.remedy).contains(words)
+                && !fault.remedy.is_empty()
+        });
+        if !hit || faults.len() != 1 {
+            wrong.push(format!("{from} -> {to}\n  expected {path}: {words}\n  got {faults:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), CASES.len(), wrong.join("\n"));
+}
+
+#[test]
+fn eight_mistakes_are_told_at_once_each_with_its_line() {
+    let folder = Folder::new();
+    let text = example_with(&[
+        ("[server]", "max_connections = 0"),
+        ("[store]", "zebra = 1"),
+        ("issuer", "issuer = \"http://as.example.com\""),
+        ("client_id", "client_id = 5"),
+        ("scopes", "scopes = [\"a b\"]"),
+        ("origin", "origin = \"https://portal.example.com/\""),
+        ("path = \"/api", "path = \"/bff/accounts\""),
+        ("upstream", "upstream = \"http://accounts.example.com\""),
+    ]);
+    let faults = folder.faults(&text, &[]);
+    let mut paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(
+        paths,
+        [
+            "apps.portal.origin",
+            "apps.portal.routes[0].path",
+            "apps.portal.routes[0].upstream",
+            "clients.portal.client_id",
+            "clients.portal.scopes[0]",
+            "providers.bank.issuer",
+            "server.max_connections",
+            "store.zebra",
+        ]
+    );
+    for fault in &faults {
+        let line = text.lines().nth(file_line(fault).unwrap() - 1).unwrap();
+        let key = fault.path.rsplit('.').next().unwrap().split('[').next().unwrap();
+        assert!(line.starts_with(key), "{fault:?} points at {line}");
+    }
+}
+
+#[test]
+fn syntax_errors_are_told_with_line_and_without_the_text() {
+    let folder = Folder::new();
+    let faults =
+        folder.faults("[server]\nlisten = \"0.0.0.0:1\"\nclient_secret = hunter2 x\n", &[]);
+    assert!(!faults.is_empty());
+    assert_eq!(file_line(&faults[0]), Some(3));
+    assert!(
+        faults.iter().all(
+            |fault| fault.message.starts_with("not TOML") && !fault.message.contains("hunter2")
+        )
+    );
+}
+
+#[test]
+fn an_empty_file_is_told_everything_it_lacks() {
+    let paths: Vec<_> = Folder::new().faults("", &[]).into_iter().map(|fault| fault.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "server.listen",
+            "server.tls",
+            "store.path",
+            "store.server_key_file",
+            "providers",
+            "clients",
+            "apps"
+        ]
+    );
+}
+
+#[test]
+fn a_missing_file_is_a_fault() {
+    let faults = super::load(&Folder::new().path("absent.toml"), []).unwrap_err();
+    assert_eq!(faults.len(), 1);
+    assert!(faults.to_string().contains("absent.toml"));
+}
+
+/// FAPI1-BASE-5.2.3-3
+#[test]
+fn two_issuers_must_not_share_a_redirect_uri() {
+    let folder = Folder::new();
+    let second = "\
+        [providers.other]\nissuer = \"https://other.example.com\"\n\
+        [clients.other]\nprovider = \"other\"\nclient_id = \"x\"\nscopes = [\"openid\"]\n\
+        client_assertion_key = \"keys/assertion.pem\"\nrequest_object_key = \"keys/request.pem\"\n\
+        tls_identity = { certificate = \"tls/portal.crt\", private_key = \"tls/portal.key\" }\n\
+        [apps.other]\nclient = \"other\"\norigin = \"https://portal.example.com\"\nprefix = \"/other\"\n";
+    let base = example_with(&[
+        ("[clients", "provider = \"bank\""),
+        ("[apps.portal]", "client = \"portal\""),
+    ]);
+    let faults = folder.faults(&format!("{base}\n{second}"), &[]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert_eq!(faults[0].path, "apps.portal.login.redirect_path");
+    assert!(faults[0].message.contains("FAPI1-BASE-5.2.3-3"));
+    let apart = format!("{base}\n{second}login.redirect_path = \"/other-page\"\n");
+    assert_eq!(folder.faults(&apart, &[]), []);
+    let same_issuer =
+        format!("{base}\n{}", second.replace("client = \"other\"", "client = \"portal\""));
+    assert_eq!(folder.faults(&same_issuer, &[]), []);
+}
+
+#[test]
+fn two_apps_on_one_origin_share_neither_prefix_nor_route() {
+    let folder = Folder::new();
+    let other = |prefix: &str, route: &str| {
+        let app = format!(
+            "[apps.other]\norigin = \"https://portal.example.com\"\nprefix = \"{prefix}\"\n"
+        );
+        let route = format!(
+            "[[apps.other.routes]]\npath = \"{route}\"\nupstream = \"https://o.example.com\"\n"
+        );
+        folder.faults(&format!("{}\n{app}{route}", example_with(&[])), &[])
+    };
+    assert_eq!(other("/other", "/x"), []);
+    for (prefix, route, path, words) in [
+        ("/bff", "/x", "apps.portal.prefix", "overlaps with the prefix /bff of apps.other"),
+        (
+            "/bff/other",
+            "/x",
+            "apps.portal.prefix",
+            "overlaps with the prefix /bff/other of apps.other",
+        ),
+        ("/other", "/api/accounts", "apps.portal.routes[0].path", "is also a route of apps.other"),
+        ("/api", "/x", "apps.portal.routes[0].path", "overlaps with the prefix /api of apps.other"),
+        (
+            "/other",
+            "/bff/x",
+            "apps.other.routes[0].path",
+            "overlaps with the prefix /bff of apps.portal",
+        ),
+    ] {
+        let faults = other(prefix, route);
+        assert_eq!(faults.len(), 1, "{faults:#?}");
+        assert_eq!(faults[0].path, path);
+        assert!(faults[0].message.contains(words), "{faults:?}");
+    }
+}
+
+#[test]
+fn two_providers_must_not_have_one_issuer() {
+    let text = format!(
+        "{}\n[providers.mirror]\nissuer = \"https://as.example.com\"\n",
+        example_with(&[("[clients", "provider = \"bank\"")])
+    );
+    let faults = Folder::new().faults(&text, &[]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert_eq!(faults[0].path, "providers.mirror.issuer");
+}
+
+/// OIDC-3.1.2.1
+#[test]
+fn the_oidc_profile_demands_the_openid_scope() {
+    let text =
+        example_with(&[("scopes", "scopes = [\"accounts\"]"), ("[clients", "profile = \"oidc\"")]);
+    let paths: Vec<_> =
+        Folder::new().faults(&text, &[]).into_iter().map(|fault| fault.path).collect();
+    assert_eq!(paths, ["clients.portal.profile", "clients.portal.scopes"]);
+}
+
+#[test]
+fn no_message_repeats_a_secret() {
+    let folder = Folder::new();
+    let text = example_with(&[
+        ("[clients", "client_secret = \"hunter2\""),
+        ("client_assertion_key", "client_assertion_key = \"-----BEGIN PRIVATE KEY-----hunter2\""),
+        ("server_key_file", "server_key_file = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\""),
+    ]);
+    let told = folder.load(&text, &[]).unwrap_err().to_string();
+    assert!(told.contains("3 mistakes"), "{told}");
+    assert!(!told.contains("hunter2") && !told.contains("AAECAw"), "{told}");
+}
