@@ -9,6 +9,7 @@ use std::{
 };
 
 use clap::Parser;
+use fapi_bff::{config, telemetry};
 use fapi_bff_conformance::{
     as_double::{Event, Interaction, OnEvent},
     demo::{
@@ -75,7 +76,22 @@ fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// The BFF's own log, to standard error.
+fn log(level: &str, format: config::LogFormat) {
+    let format = match format {
+        config::LogFormat::Json => telemetry::LogFormat::Json,
+        config::LogFormat::Text => telemetry::LogFormat::Text,
+    };
+    if let Err(fault) = telemetry::init_logging(level, format) {
+        eprintln!("cargo demo: no log: {fault}");
+    }
+}
+
+/// Silent but for the steps; `RUST_LOG=debug` shows the BFF's log as well.
 async fn check(arguments: &Arguments) -> Result<ExitCode, WorldFault> {
+    if let Ok(level) = env::var("RUST_LOG") {
+        log(&level, config::LogFormat::Text);
+    }
     let scratch =
         tempfile::tempdir().map_err(|source| WorldFault::File { path: env::temp_dir(), source })?;
     let world = World::start(Plan {
@@ -111,8 +127,9 @@ async fn serve(arguments: &Arguments) -> Result<ExitCode, WorldFault> {
         on_event: Some(narrator()),
     })
     .await?;
+    log(&world.settings.log.level, world.settings.log.format);
     print_welcome(&world)?;
-    world.wait().await;
+    world.wait().await.map_err(WorldFault::Signals)?;
     Ok(ExitCode::SUCCESS)
 }
 

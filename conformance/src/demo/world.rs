@@ -91,6 +91,9 @@ pub enum WorldFault {
     /// The BFF did not start.
     #[error("the BFF: {0}")]
     Bff(ServerFault),
+    /// Ctrl-C and SIGTERM cannot be listened to.
+    #[error("signals: {0}")]
+    Signals(io::Error),
 }
 
 /// Everything, running. Dropping it stops all but the BFF at once.
@@ -161,9 +164,10 @@ impl World {
     }
 
     /// Runs until Ctrl-C or SIGTERM, then ends in order.
-    pub async fn wait(self) {
-        self.bff.wait().await;
+    pub async fn wait(self) -> io::Result<()> {
+        let outcome = self.bff.serve_until_signalled().await;
         tokio::join!(self.authorization_server.shutdown(), self.api.shutdown());
+        outcome
     }
 
     /// Ends in order.
