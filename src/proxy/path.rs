@@ -186,7 +186,18 @@ const fn is_pchar(byte: u8) -> bool {
     is_unreserved(byte)
         || matches!(
             byte,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@'
+            b'!' | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b':'
+                | b'@'
         )
 }
 
@@ -393,7 +404,8 @@ mod tests {
 
     #[test]
     fn queries_are_opaque_but_stay_on_their_line() {
-        for good in ["", "a=b", "filter[name]=x", "q=100%", "q=%0d%0a", "u=//evil/../x", "{}|^`\\"] {
+        for good in ["", "a=b", "filter[name]=x", "q=100%", "q=%0d%0a", "u=//evil/../x", "{}|^`\\"]
+        {
             assert_eq!(accept_query(good), Ok(()), "{good}");
         }
         for bad in ["a b", "a#b", "a\r\nX: y", "a\0", "\u{e9}", "\u{7f}"] {

@@ -28,8 +28,15 @@ pub struct Dropped {
 /// conversation between this process and the upstream.
 fn is_dropped(name: &HeaderName, public: bool) -> bool {
     const PREFIXES: &[&str] = &[
-        "access-control-", "proxy-", "content-security-policy", "cross-origin-", "public-key-pins",
-        "x-accel-", "x-fapi-", "x-forwarded-", "x-envoy-",
+        "access-control-",
+        "proxy-",
+        "content-security-policy",
+        "cross-origin-",
+        "public-key-pins",
+        "x-accel-",
+        "x-fapi-",
+        "x-forwarded-",
+        "x-envoy-",
     ];
     if headers::is_hop_by_hop(name) {
         return true;

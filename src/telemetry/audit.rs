@@ -41,6 +41,8 @@ pub enum Action {
     LogoutBackchannel,
     /// The authorization server ended sessions (front-channel logout).
     LogoutFrontchannel,
+    /// The authorization server sent a user agent back after a logout.
+    LogoutReturn,
     /// A session ended: logout, expiry, revocation, dead grant, operator.
     SessionEnd,
     /// Tokens of a session were renewed.
@@ -64,6 +66,7 @@ impl Action {
             Self::Logout => "logout",
             Self::LogoutBackchannel => "logout.backchannel",
             Self::LogoutFrontchannel => "logout.frontchannel",
+            Self::LogoutReturn => "logout.return",
             Self::SessionEnd => "session.end",
             Self::SessionRefresh => "session.refresh",
             Self::SessionStart => "session.start",

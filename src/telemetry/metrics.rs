@@ -247,8 +247,8 @@ impl Metrics {
     }
 
     /// A session ended for `reason`.
-    pub fn session_ended(&self, app: &str, reason: &'static str) {
-        self.count(&self.sessions_ended, &[Named(app), Fixed(reason)]);
+    pub fn sessions_ended(&self, app: &str, reason: &'static str, n: u64) {
+        self.count_by(&self.sessions_ended, &[Named(app), Fixed(reason)], n);
     }
 
     /// Sessions now in the store.
