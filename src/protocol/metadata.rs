@@ -38,14 +38,14 @@ const REQUEST_PARAMETERS: [&str; 11] = [
 pub enum Binding {
     /// The client certificate (RFC 8705 §3).
     Mtls,
-    /// A DPoP key with this algorithm (RFC 9449).
+    /// A `DPoP` key with this algorithm (RFC 9449).
     DPoP(JwsAlg),
     /// Nothing.
     None,
 }
 
 /// What this client brings, and so needs the server to support.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Needs {
     /// How the client authenticates.
     pub client_auth: ClientAuthMethod,
