@@ -4,10 +4,14 @@
 //!
 //! | floor | modules |
 //! |---|---|
+//! | 5 | [`server`] |
+//! | 4 | [`admin`] |
 //! | 0 | [`clock`], [`telemetry`], [`tls`], [`net`] |
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod clock;
 pub mod net;
+pub mod server;
 pub mod telemetry;
 pub mod tls;

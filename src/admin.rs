@@ -1,0 +1,141 @@
+//! Owns the operators' HTTP face: metrics, liveness and readiness.
+//! Must not know what is checked: parts of the server report through [`Readiness`].
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use futures_util::future::BoxFuture;
+use http::{
+    StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use serde::Serialize;
+
+use crate::telemetry::Metrics;
+
+/// One thing that must hold before requests are welcome.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Check {
+    /// What, for example `store` or `provider.bank.metadata`.
+    pub name: String,
+    /// Whether it holds.
+    pub ok: bool,
+    /// For an operator; nothing secret.
+    pub detail: String,
+}
+
+/// Who knows whether the server is ready.
+pub trait Readiness: Send + Sync {
+    /// The checks, made now. Ready is when all are `ok`.
+    fn report(&self) -> BoxFuture<'_, Vec<Check>>;
+}
+
+/// What the admin listener shows.
+#[derive(Clone)]
+pub struct AdminState {
+    /// Shown at `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Shown at `/readyz`.
+    pub readiness: Arc<dyn Readiness>,
+}
+
+/// `GET /metrics` (Prometheus text), `GET /healthz` (this process answers), `GET /readyz`
+/// (`200` or `503` with the checks as JSON). For the admin listener, never the public one.
+pub fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(state)
+}
+
+async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+}
+
+async fn healthz() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")], "ok\n")
+}
+
+#[derive(Serialize)]
+struct Report {
+    ready: bool,
+    checks: Vec<Check>,
+}
+
+async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
+    let checks = state.readiness.report().await;
+    let report = Report { ready: checks.iter().all(|check| check.ok), checks };
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let json = serde_json::to_string(&report).unwrap_or_default();
+    (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], json)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    struct Fixed(Vec<Check>);
+
+    impl Readiness for Fixed {
+        fn report(&self) -> BoxFuture<'_, Vec<Check>> {
+            Box::pin(async { self.0.clone() })
+        }
+    }
+
+    fn check(name: &str, ok: bool) -> Check {
+        Check { name: name.to_owned(), ok, detail: "because".to_owned() }
+    }
+
+    async fn call(checks: Vec<Check>, method: &str, path: &str) -> (u16, String, String) {
+        let metrics = Arc::new(Metrics::new());
+        metrics.session_started("bank");
+        let router = router(AdminState { metrics, readiness: Arc::new(Fixed(checks)) });
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let kind =
+            response.headers().get(CONTENT_TYPE).map_or("", |v| v.to_str().unwrap()).to_owned();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, kind, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn one_failed_check_makes_the_server_unready_and_says_which() {
+        let (status, kind, body) =
+            call(vec![check("store", true), check("provider", false)], "GET", "/readyz").await;
+        assert_eq!((status, kind.as_str()), (503, "application/json"));
+        let report: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(report["ready"], false);
+        assert_eq!(
+            report["checks"][1],
+            serde_json::json!({"name": "provider", "ok": false, "detail": "because"})
+        );
+    }
+
+    #[tokio::test]
+    async fn all_checks_good_is_ready() {
+        let (status, _, body) = call(vec![check("store", true)], "GET", "/readyz").await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    #[tokio::test]
+    async fn an_unready_server_is_still_alive_and_shows_metrics() {
+        assert_eq!(call(vec![check("store", false)], "GET", "/healthz").await.0, 200);
+        let (status, kind, body) = call(vec![], "GET", "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
+        assert!(body.contains("fapi_bff_sessions_started_total{app=\"bank\"} 1"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_there_and_nothing_is_changed_by_posting() {
+        assert_eq!(call(vec![], "GET", "/").await.0, 404);
+        assert_eq!(call(vec![], "POST", "/metrics").await.0, 405);
+    }
+}
