@@ -497,8 +497,8 @@ mod tests {
             "connection",
         ] {
             let sent = sent(&[(name, "forged"), (name, "forged-again"), ("accept", "a/b")]);
-            let values = sent.values().map(|value| value.to_str().unwrap());
-            assert!(values.clone().all(|value| !value.contains("forged")), "{name}");
+            let mut values = sent.values().map(|value| value.to_str().unwrap());
+            assert!(values.all(|value| !value.contains("forged")), "{name}");
             assert_eq!(sent.get("accept").unwrap(), "a/b", "{name}");
         }
     }

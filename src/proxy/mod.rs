@@ -13,6 +13,9 @@ pub mod response;
 pub mod routes;
 pub mod trace;
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::IpAddr, sync::Arc};
 
 use axum::body::Body;

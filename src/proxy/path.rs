@@ -229,6 +229,7 @@ mod tests {
 
     /// BFF-6.1.3.6-1: each way around the matcher that is known to have worked somewhere.
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     fn ambiguous_paths_are_refused() {
         let attacks = [
             // not origin-form
