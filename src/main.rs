@@ -7,6 +7,8 @@ use fapi_bff::{
     cli::{self, Cli, Failure},
     clock::Ambient,
     config::Settings,
+    server::{Options, Server},
+    telemetry::init_logging,
 };
 
 fn main() -> ExitCode {
@@ -37,6 +39,12 @@ fn main() -> ExitCode {
 }
 
 /// Serves until told to stop.
-fn serve(_settings: Settings) -> Result<(), Failure> {
-    Err(Failure::Other("this build has no server".to_owned()))
+fn serve(settings: Settings) -> Result<(), Failure> {
+    let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
+    init_logging(&settings.log.level, settings.log.format).map_err(|error| other(&error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::start(settings, Options::default()).await.map_err(|e| other(&e))?;
+        Ok(server.serve_until_signalled().await?)
+    })
 }

@@ -96,15 +96,10 @@ impl Shared {
     /// The rule of the longest path prefix that has one.
     fn next_fault(&self, path: &str) -> Option<FaultRule> {
         let mut faults = self.faults();
-        let mut prefixes: Vec<String> = faults
-            .keys()
-            .filter(|prefix| path.starts_with(prefix.as_str()))
-            .cloned()
-            .collect();
+        let mut prefixes: Vec<String> =
+            faults.keys().filter(|prefix| path.starts_with(prefix.as_str())).cloned().collect();
         prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
-        prefixes
-            .iter()
-            .find_map(|prefix| faults.get_mut(prefix).and_then(Schedule::take))
+        prefixes.iter().find_map(|prefix| faults.get_mut(prefix).and_then(Schedule::take))
     }
 }
 
@@ -176,10 +171,7 @@ impl SampleApi {
 
     /// Resolves once `count` requests to this path are recorded. Wrap it in a time-out.
     pub async fn wait_for(&self, path: &str, count: usize) {
-        self.shared
-            .ledger
-            .wait_where(count, |event| event.path == path)
-            .await;
+        self.shared.ledger.wait_where(count, |event| event.path == path).await;
     }
 
     /// Forgets all events.
@@ -191,11 +183,7 @@ impl SampleApi {
     pub fn fault(&self, path_prefix: &str, rule: impl Into<FaultRule>) {
         let rule = rule.into();
         let times = rule.times;
-        self.shared
-            .faults()
-            .entry(path_prefix.to_owned())
-            .or_default()
-            .push(rule, times);
+        self.shared.faults().entry(path_prefix.to_owned()).or_default().push(rule, times);
     }
 
     /// Ends all faults.
@@ -213,9 +201,7 @@ async fn serve(shared: Arc<Shared>, connection: Connection, request: Request) ->
         let shared = Arc::clone(&shared);
         move || {
             let at = shared.tokens.now();
-            shared
-                .ledger
-                .record(call.event(at, StatusCode::OK, Verdict::Faulted));
+            shared.ledger.record(call.event(at, StatusCode::OK, Verdict::Faulted));
         }
     };
     through(rule, &connection, skipped, judge(&shared, call, body)).await
@@ -238,9 +224,7 @@ async fn judge(shared: &Shared, mut call: Call, body: Body) -> Response {
         response.headers_mut().insert(INTERACTION_ID, value);
     }
     let at = shared.tokens.now();
-    shared
-        .ledger
-        .record(call.event(at, response.status(), verdict));
+    shared.ledger.record(call.event(at, response.status(), verdict));
     response
 }
 
@@ -271,25 +255,14 @@ fn new_uuid() -> String {
         (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{bits:032x}");
     let part = |from, to| hex.get(from..to).unwrap_or_default();
-    [
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32),
-    ]
-    .join("-")
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 fn check_token(shared: &Shared, call: &mut Call) -> Result<ActiveToken, Refusal> {
     let token = crate::as_double::bearer_token(call)?;
     let thumbprint = call.connection.peer_thumbprint.as_deref();
     let active = shared.tokens.check(token, thumbprint).map_err(|reason| {
-        Refusal::bearer(
-            "invalid_token",
-            &format!("bearer.{reason}"),
-            "not this token, not here",
-        )
+        Refusal::bearer("invalid_token", &format!("bearer.{reason}"), "not this token, not here")
     })?;
     call.client_id = Some(active.client_id.clone());
     Ok(active)
@@ -334,11 +307,7 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
         "/mischief" => Ok(mischief(call)),
         "/redirect" => {
             let mut response = respond(StatusCode::FOUND, "text/plain", String::new());
-            set(
-                &mut response,
-                "location",
-                "https://elsewhere.example/stolen",
-            );
+            set(&mut response, "location", "https://elsewhere.example/stolen");
             Ok(response)
         }
         "/challenge" => Ok(challenge()),
@@ -346,16 +315,10 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
             if let Some(id) = path.strip_prefix("/accounts/") {
                 call.demand_method(&Method::GET)?;
                 demand_scope(&active, "accounts")?;
-                let account = accounts()
-                    .into_iter()
-                    .find(|a| a.get("id") == Some(&json!(id)));
-                return account
-                    .map(|account| ok(&account))
-                    .ok_or_else(|| nowhere(call));
+                let account = accounts().into_iter().find(|a| a.get("id") == Some(&json!(id)));
+                return account.map(|account| ok(&account)).ok_or_else(|| nowhere(call));
             }
-            let status = path
-                .strip_prefix("/status/")
-                .and_then(|text| text.parse().ok());
+            let status = path.strip_prefix("/status/").and_then(|text| text.parse().ok());
             match status.and_then(|code: u16| StatusCode::from_u16(code).ok()) {
                 Some(status) => Ok(json_response(status, &json!({"status": status.as_u16()}))),
                 None => Err(nowhere(call)),
@@ -365,8 +328,7 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
 }
 
 fn nowhere(call: &Call) -> Refusal {
-    call.refuse("not_found", "nothing lives here")
-        .status(StatusCode::NOT_FOUND)
+    call.refuse("not_found", "nothing lives here").status(StatusCode::NOT_FOUND)
 }
 
 fn ok(body: &Value) -> Response {
@@ -374,16 +336,11 @@ fn ok(body: &Value) -> Response {
 }
 
 fn number(call: &Call, name: &str, default: u64) -> u64 {
-    call.query(name)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+    call.query(name).and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn set(response: &mut Response, name: &'static str, value: &'static str) {
-    response.headers_mut().append(
-        HeaderName::from_static(name),
-        HeaderValue::from_static(value),
-    );
+    response.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static(value));
 }
 
 fn accounts() -> Vec<Value> {
@@ -474,10 +431,7 @@ fn mischief(call: &Call) -> Response {
     let mut response = ok(&json!({"mischief": "managed"}));
     for (name, value) in [
         ("set-cookie", "evil=1; Path=/"),
-        (
-            "set-cookie",
-            "__Host-Http-session=stolen; Secure; HttpOnly; Path=/",
-        ),
+        ("set-cookie", "__Host-Http-session=stolen; Secure; HttpOnly; Path=/"),
         ("access-control-allow-origin", "*"),
         ("access-control-allow-credentials", "true"),
         ("strict-transport-security", "max-age=0"),

@@ -22,9 +22,7 @@ pub struct Schedule<T> {
 
 impl<T> Default for Schedule<T> {
     fn default() -> Self {
-        Self {
-            entries: VecDeque::new(),
-        }
+        Self { entries: VecDeque::new() }
     }
 }
 
@@ -157,11 +155,7 @@ impl Fault {
 
     /// This many uses.
     pub fn times(self, times: u32) -> FaultRule {
-        FaultRule {
-            fault: self,
-            times: Some(times),
-            after: false,
-        }
+        FaultRule { fault: self, times: Some(times), after: false }
     }
 }
 
@@ -175,11 +169,7 @@ pub struct FaultRule {
 
 impl From<Fault> for FaultRule {
     fn from(fault: Fault) -> Self {
-        Self {
-            fault,
-            times: None,
-            after: false,
-        }
+        Self { fault, times: None, after: false }
     }
 }
 
@@ -229,12 +219,7 @@ pub(crate) async fn through(
 
 async fn strike(fault: &Fault, connection: &Connection, real: Response) -> Response {
     match fault {
-        Fault::Respond {
-            status,
-            content_type,
-            body,
-            headers,
-        } => {
+        Fault::Respond { status, content_type, body, headers } => {
             let mut response = plain(*status, body.clone());
             set_header(&mut response, "content-type", content_type);
             for (name, value) in headers {
@@ -287,17 +272,14 @@ async fn strike(fault: &Fault, connection: &Connection, real: Response) -> Respo
 fn plain(status: u16, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 fn set_header(response: &mut Response, name: &str, value: &str) {
-    if let (Ok(name), Ok(value)) = (
-        HeaderName::from_bytes(name.as_bytes()),
-        HeaderValue::from_str(value),
-    ) {
+    if let (Ok(name), Ok(value)) =
+        (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+    {
         response.headers_mut().insert(name, value);
     }
 }
@@ -323,10 +305,7 @@ pub struct Gate {
 impl Gate {
     /// A closed gate.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            arrived: watch::Sender::new(0),
-            open: watch::Sender::new(false),
-        })
+        Arc::new(Self { arrived: watch::Sender::new(0), open: watch::Sender::new(false) })
     }
 
     /// Resolves once this many requests have come to the gate. Wrap it in a time-out.

@@ -181,12 +181,7 @@ impl SigningKey {
             }
         }
         .map_err(|_| JwsFault::KeyUnusable)?;
-        let mut key = Self {
-            alg,
-            kid: String::new(),
-            kind,
-            pkcs8,
-        };
+        let mut key = Self { alg, kid: String::new(), kind, pkcs8 };
         key.kid = thumbprint(&key.public_jwk()).ok_or(JwsFault::KeyUnusable)?;
         Ok(key)
     }
@@ -272,8 +267,7 @@ impl SigningKey {
                     _ => &signature::RSA_PSS_SHA256,
                 };
                 let mut out = vec![0; key.public_modulus_len()];
-                key.sign(padding, &rng, message, &mut out)
-                    .map_err(|_| JwsFault::KeyUnusable)?;
+                key.sign(padding, &rng, message, &mut out).map_err(|_| JwsFault::KeyUnusable)?;
                 Ok(out)
             }
         }
@@ -304,12 +298,8 @@ pub fn flip_signature(token: &str) -> String {
     let Some((input, signature)) = token.rsplit_once('.') else {
         return token.to_owned();
     };
-    let flipped: Vec<u8> = B64
-        .decode(signature)
-        .unwrap_or_default()
-        .iter()
-        .map(|byte| byte ^ 0x5A)
-        .collect();
+    let flipped: Vec<u8> =
+        B64.decode(signature).unwrap_or_default().iter().map(|byte| byte ^ 0x5A).collect();
     format!("{input}.{}", B64.encode(flipped))
 }
 
@@ -349,10 +339,7 @@ pub fn verify(token: &str, jwks: &Value, algs: &[Alg]) -> Result<Verified, JwsFa
         .and_then(Alg::from_name)
         .filter(|alg| algs.contains(alg))
         .ok_or(JwsFault::AlgNotAllowed)?;
-    let kid = header
-        .get("kid")
-        .and_then(Value::as_str)
-        .ok_or(JwsFault::KidMissing)?;
+    let kid = header.get("kid").and_then(Value::as_str).ok_or(JwsFault::KidMissing)?;
     let key = jwks
         .get("keys")
         .and_then(Value::as_array)
@@ -400,11 +387,8 @@ fn verify_with(jwk: &Value, alg: Alg, message: &[u8], signature: &[u8]) -> Resul
                 Alg::Ps256 => &signature::RSA_PSS_2048_8192_SHA256,
                 _ => &signature::RSA_PKCS1_2048_8192_SHA256,
             };
-            RsaPublicKeyComponents {
-                n: bytes("n")?,
-                e: bytes("e")?,
-            }
-            .verify(parameters, message, signature)
+            RsaPublicKeyComponents { n: bytes("n")?, e: bytes("e")? }
+                .verify(parameters, message, signature)
         }
     }
     .map_err(|_| JwsFault::SignatureInvalid)

@@ -141,10 +141,7 @@ impl Event {
 }
 
 pub(crate) fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    pairs
-        .iter()
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.as_str())
+    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
 impl fmt::Debug for Event {
@@ -182,11 +179,7 @@ impl fmt::Debug for Ledger {
 
 impl Ledger {
     pub(crate) fn new(on_event: Option<OnEvent>) -> Self {
-        Self {
-            events: Mutex::default(),
-            recorded: watch::Sender::new(0),
-            on_event,
-        }
+        Self { events: Mutex::default(), recorded: watch::Sender::new(0), on_event }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {

@@ -128,9 +128,7 @@ impl Pki {
     pub fn generate(client_id: &str) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "fapi-bff development CA");
+        params.distinguished_name.push(DnType::CommonName, "fapi-bff development CA");
         validity(&mut params);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -193,20 +191,15 @@ impl Pki {
             return false;
         };
         let renew_at = cert.validity().not_after.timestamp() - RENEW_BEFORE_DAYS * 86_400;
-        let named = cert
-            .subject()
-            .iter_common_name()
-            .any(|name| name.as_str() == Ok(client_id));
+        let named = cert.subject().iter_common_name().any(|name| name.as_str() == Ok(client_id));
         named && wall_clock().unix_timestamp() < renew_at
     }
 
     /// Writes `ca`, `bff`, `as`, `api`, `client-tls` (`.pem` and `.key`), `client-assertion.key`,
     /// `request-object.key` and the public `client-jwks.json`. Keys are readable by the owner only.
     pub fn write_to(&self, dir: &Path) -> Result<(), PkiError> {
-        fs::create_dir_all(dir).map_err(|source| PkiError::File {
-            path: dir.to_owned(),
-            source,
-        })?;
+        fs::create_dir_all(dir)
+            .map_err(|source| PkiError::File { path: dir.to_owned(), source })?;
         let identities = [
             ("bff", &self.bff),
             ("as", &self.authorization_server),
@@ -337,12 +330,7 @@ fn server_identity(issuer: &Issuer<'_, KeyPair>, names: &[&str]) -> Result<Ident
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let common_name = names.first().cloned().unwrap_or_default();
     let params = CertificateParams::new(names)?;
-    identity(
-        issuer,
-        params,
-        &common_name,
-        ExtendedKeyUsagePurpose::ServerAuth,
-    )
+    identity(issuer, params, &common_name, ExtendedKeyUsagePurpose::ServerAuth)
 }
 
 fn client_identity(issuer: &Issuer<'_, KeyPair>, name: &str) -> Result<Identity, PkiError> {
@@ -357,18 +345,13 @@ fn identity(
     usage: ExtendedKeyUsagePurpose,
 ) -> Result<Identity, PkiError> {
     let key = KeyPair::generate()?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     validity(&mut params);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
     params.use_authority_key_identifier_extension = true;
-    Ok(Identity {
-        cert_pem: params.signed_by(&key, issuer)?.pem(),
-        key_pem: key.serialize_pem(),
-    })
+    Ok(Identity { cert_pem: params.signed_by(&key, issuer)?.pem(), key_pem: key.serialize_pem() })
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
@@ -379,17 +362,10 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         file.write_all(text.as_bytes())
     };
-    attempt().map_err(|source| PkiError::File {
-        path: path.to_owned(),
-        source,
-    })
+    attempt().map_err(|source| PkiError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

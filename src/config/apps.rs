@@ -8,12 +8,13 @@ use super::{
     cross::{self, AppFacts, Facts},
     parties,
     reader::{Section, Setting, quoted},
-    settings::{Access, App, LoginSettings, Network, Route, SessionSettings, TokenPolicy},
+    settings::{Access, App, LoginSettings, Route, SessionSettings, TokenPolicy},
     values::{
         choice, duration, filled_list, host_allowed, hours, in_words, integer, list,
         local_reference, minutes, networks, parsed, path_prefix, plain_url, seconds, size, token,
     },
 };
+use crate::net::Network;
 
 /// Authorization parameters a browser may set: none of them touches security.
 const PARAMETERS: [&str; 7] =

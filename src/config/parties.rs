@@ -5,12 +5,13 @@ use super::{
     cross::{self, ClientFacts, Facts, ProviderFacts},
     files,
     reader::{Section, Setting},
-    settings::{Client, Discovery, Network, PemFile, ProfileName, Provider},
+    settings::{Client, Discovery, PemFile, ProfileName, Provider},
     values::{
         choice, claim_seconds, duration, filled_list, host_allowed, hours, list, minutes, networks,
         plain_url, seconds, token,
     },
 };
+use crate::net::Network;
 
 const PROFILES: [ProfileName; 4] = [
     ProfileName::Fapi2MessageSigning,

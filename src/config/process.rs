@@ -8,11 +8,12 @@ use tracing_subscriber::EnvFilter;
 use super::{
     files,
     reader::Section,
-    settings::{Admin, AuditSink, Log, LogFormat, Server, Store},
+    settings::{Admin, AuditSink, Log, Server, Store},
     values::{
         choice, duration, hours, integer, list, minutes, network_range, seconds, socket_address,
     },
 };
+use crate::telemetry::LogFormat;
 
 pub(super) fn server(mut section: Section<'_>) -> Option<Server> {
     let s = &mut section;

@@ -1,18 +1,14 @@
 //! Owns the validated settings as the rest of the server sees them: plain values, units in the types,
 //! secrets redacted. Must not know: TOML, environment variables, how a value got here.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 use url::Url;
 use zeroize::Zeroizing;
+
+use crate::{net::Network, telemetry::LogFormat};
 
 /// Everything one process needs to know, consistent in itself.
 #[derive(Clone, Debug)]
@@ -95,15 +91,6 @@ pub struct Log {
     pub format: LogFormat,
     /// Where the audit stream goes.
     pub audit: AuditSink,
-}
-
-/// Shape of a log line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// For people.
-    Text,
 }
 
 /// Where the audit stream goes.
@@ -336,63 +323,6 @@ pub enum TokenPolicy {
     User,
 }
 
-/// A kind of network a peer's address lies in; what has no kind is never connected to (META-PRJ).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Network {
-    /// The host itself.
-    Loopback,
-    /// RFC 1918, RFC 6598 and unique local addresses.
-    Private,
-    /// Globally routed addresses.
-    Public,
-}
-
-impl Network {
-    /// The name in the configuration file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Loopback => "loopback",
-            Self::Private => "private",
-            Self::Public => "public",
-        }
-    }
-
-    /// The kind of an address; `None` for link-local (cloud metadata services live there), multicast,
-    /// unspecified and reserved ones. Addresses that embed an IPv4 address are judged by it.
-    pub fn of(address: IpAddr) -> Option<Self> {
-        match address {
-            IpAddr::V4(v4) => Self::of_v4(v4),
-            IpAddr::V6(v6) => Self::of_v6(v6),
-        }
-    }
-
-    fn of_v4(address: Ipv4Addr) -> Option<Self> {
-        match address.octets() {
-            [127, ..] => Some(Self::Loopback),
-            [100, 64..=127, ..] => Some(Self::Private),
-            [0 | 224..=255, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] => None,
-            _ if address.is_private() => Some(Self::Private),
-            _ if address.is_link_local() || address.is_documentation() => None,
-            _ => Some(Self::Public),
-        }
-    }
-
-    fn of_v6(address: Ipv6Addr) -> Option<Self> {
-        match address.segments() {
-            [0, 0, 0, 0, 0, 0, 0, 1] => Some(Self::Loopback),
-            [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-                Self::of_v4(Ipv4Addr::new(a, b, c, d))
-            }
-            [0xfc00..=0xfdff, ..] => Some(Self::Private),
-            // Teredo, documentation and 6to4 lie inside the global unicast range.
-            [0x2001, 0 | 0xdb8, ..] | [0x2002, ..] => None,
-            [0x2000..=0x3fff, ..] => Some(Self::Public),
-            _ => None,
-        }
-    }
-}
-
 /// A file of certificates.
 #[derive(Clone, Debug)]
 pub struct PemFile {
@@ -460,54 +390,5 @@ impl ServerKey {
 impl fmt::Debug for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ServerKey(…)")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// META-PRJ
-    #[test]
-    fn addresses_are_told_apart_also_where_they_embed_others() {
-        for (address, expected) in [
-            ("127.0.0.1", Some(Network::Loopback)),
-            ("127.255.255.255", Some(Network::Loopback)),
-            ("::1", Some(Network::Loopback)),
-            ("::ffff:127.0.0.1", Some(Network::Loopback)),
-            ("10.0.0.1", Some(Network::Private)),
-            ("172.16.0.1", Some(Network::Private)),
-            ("172.31.255.255", Some(Network::Private)),
-            ("192.168.1.1", Some(Network::Private)),
-            ("100.64.0.1", Some(Network::Private)),
-            ("100.127.255.255", Some(Network::Private)),
-            ("fd00::1", Some(Network::Private)),
-            ("::ffff:10.0.0.1", Some(Network::Private)),
-            ("64:ff9b::a00:1", Some(Network::Private)),
-            ("172.15.255.255", Some(Network::Public)),
-            ("172.32.0.0", Some(Network::Public)),
-            ("100.63.255.255", Some(Network::Public)),
-            ("100.128.0.0", Some(Network::Public)),
-            ("9.9.9.9", Some(Network::Public)),
-            ("2620:fe::fe", Some(Network::Public)),
-            ("64:ff9b::909:909", Some(Network::Public)),
-            ("169.254.169.254", None),
-            ("::ffff:169.254.169.254", None),
-            ("64:ff9b::a9fe:a9fe", None),
-            ("0.0.0.0", None),
-            ("255.255.255.255", None),
-            ("224.0.0.1", None),
-            ("192.0.2.1", None),
-            ("::", None),
-            ("::7f00:1", None),
-            ("fe80::1", None),
-            ("fec0::1", None),
-            ("ff02::1", None),
-            ("2002:7f00:1::", None),
-            ("2001:db8::1", None),
-            ("2001::1", None),
-        ] {
-            assert_eq!(Network::of(address.parse().unwrap()), expected, "{address}");
-        }
     }
 }

@@ -12,10 +12,8 @@ use std::{
 use ipnet::IpNet;
 use url::{Host, Url};
 
-use super::{
-    reader::{Setting, quoted},
-    settings::Network,
-};
+use super::reader::{Setting, quoted};
+use crate::net::{Network, network_of};
 
 pub(super) const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -275,8 +273,8 @@ pub(super) fn plain_url(setting: &Setting<'_>, remedy: &str) -> Option<(String, 
 /// what names resolve to is checked at each connection.
 pub(super) fn host_allowed(setting: &Setting<'_>, url: &Url, allowed: &[Network]) -> Option<()> {
     let network = match url.host() {
-        Some(Host::Ipv4(address)) => Network::of(address.into()),
-        Some(Host::Ipv6(address)) => Network::of(address.into()),
+        Some(Host::Ipv4(address)) => network_of(address.into()),
+        Some(Host::Ipv6(address)) => network_of(address.into()),
         Some(Host::Domain(name)) if name == "localhost" || name.ends_with(".localhost") => {
             Some(Network::Loopback)
         }

@@ -2,11 +2,11 @@
 //! transaction, verify the response, redeem the code, judge the tokens, make the session.
 //! Must not know: how the answer reached us.
 
-use super::{Login, LoginFailure, Channel, SealedTransaction};
+use super::{Channel, Login, LoginFailure, SealedTransaction};
 use crate::{
     protocol::{
-        jarm::{self, AuthorizationResponse, ResponseParameters},
-        transaction::{Mode, Transaction},
+        Arrival, AuthorizationResponse, Mode, ResponseParameters, ResponseRejected, Transaction,
+        unverified_state,
     },
     provider::{Demands, Redeemed},
     session::{EndReason, Handle, Identity, NewSession, Session, Tokens},
@@ -54,9 +54,11 @@ impl Login {
         let result = self.end_inner(answer, &mut used).await;
         let (outcome, label, reason) = match &result {
             Ok(_) => (Outcome::Success, "completed", "none"),
-            Err(failure @ (LoginFailure::As(_) | LoginFailure::StoreUnavailable | LoginFailure::Internal { .. })) => {
-                (Outcome::Failed, "failed", failure.reason())
-            }
+            Err(
+                failure @ (LoginFailure::As(_)
+                | LoginFailure::StoreUnavailable
+                | LoginFailure::Internal { .. }),
+            ) => (Outcome::Failed, "failed", failure.reason()),
             Err(LoginFailure::Denied { error }) => (Outcome::Rejected, "denied", error.as_str()),
             Err(failure) => (Outcome::Rejected, "rejected", failure.reason()),
         };
@@ -73,8 +75,8 @@ impl Login {
             reason,
             app: &self.app,
             client: &self.provider.registration().label,
-            subject: session.map(Session::subject_pseudonym),
-            session: session.map(Session::pseudonym),
+            subject: session.map(|session| self.subject_pseudonym(session)).as_ref(),
+            session: session.map(|session| self.session_pseudonym(session)).as_ref(),
             acr: session.and_then(|session| session.identity().acr.as_deref()),
             request_id,
             transaction: used.as_deref(),
@@ -103,8 +105,15 @@ impl Login {
         // tab with the same answer gets any further (FAPI2-SP-6.4).
         self.consume(&transaction).await?;
         *used = Some(transaction.id.clone());
+        let arrival = Arrival {
+            now: self.ambient.now(),
+            app: &self.app,
+            mode: answer.mode,
+            redirect_uri: self.policy.redirect_uri(answer.mode),
+            session_binding: None,
+        };
         transaction
-            .check(self.ambient.now(), &self.app, answer.mode)
+            .check(&arrival)
             .map_err(|rejected| LoginFailure::Transaction { reason: rejected.reason() })?;
 
         let response =
@@ -117,8 +126,7 @@ impl Login {
             nonce: &transaction.nonce,
             scope: &transaction.scope,
             max_age: transaction.max_age,
-            acr_values: &transaction.acr_values,
-            require_acr: transaction.require_acr,
+            required_acr: if transaction.require_acr { &transaction.acr_values } else { &[] },
         };
         let redeemed = self
             .provider
@@ -138,9 +146,9 @@ impl Login {
         }
         // The state is read unverified, only to find the cookie; it is compared with the sealed one
         // after the signature has been verified.
-        let state = jarm::unverified_state(parameters).map_err(|rejected| LoginFailure::Rejected {
-            reason: rejected.reason(),
-            channel: Channel::Front,
+        let response = parameters.response().ok_or(ResponseRejected::Missing);
+        let state = response.and_then(unverified_state).map_err(|rejected| {
+            LoginFailure::Rejected { reason: rejected.reason(), channel: Channel::Front }
         })?;
         let id = super::transactions::transaction_id(&state);
         let sealed =
@@ -154,13 +162,14 @@ impl Login {
         transaction: Transaction,
         redeemed: Redeemed,
     ) -> Result<Ended, LoginFailure> {
-        let Redeemed { tokens, id_token, scope } = redeemed;
+        let Redeemed { tokens, id_token } = redeemed;
         let Some(raw_id_token) = tokens.id_token.clone() else {
             return Err(LoginFailure::Internal { reason: "internal.no_id_token" });
         };
         let all = id_token.claims().as_map();
         let shown = self.policy.claims.iter();
-        let claims = shown.filter_map(|name| all.get_key_value(name)).map(|(n, v)| (n.clone(), v.clone()));
+        let claims =
+            shown.filter_map(|name| all.get_key_value(name)).map(|(n, v)| (n.clone(), v.clone()));
         let now = self.ambient.now();
         let new = NewSession {
             app: self.app.clone(),
@@ -172,7 +181,7 @@ impl Login {
                 acr: id_token.acr().map(str::to_owned),
                 auth_time: id_token.auth_time(),
                 claims: claims.collect(),
-                continuity: id_token.continuity(),
+                continuity: id_token.continuity().clone(),
             },
             tokens: Tokens {
                 access_expires: tokens
@@ -181,7 +190,7 @@ impl Login {
                 access_token: tokens.access_token.clone(),
                 refresh_token: tokens.refresh_token.clone(),
                 id_token: raw_id_token,
-                scope,
+                scope: tokens.scope.clone(),
             },
         };
         match self.sessions.create(&self.session_policy, new).await {

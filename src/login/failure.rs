@@ -2,7 +2,7 @@
 //! Must not know: HTTP status codes.
 
 use crate::{
-    protocol::answer::OAuthError,
+    protocol::OAuthError,
     provider::{AsFailure, RedeemFailure, ResponseFailure, TokenFailure},
 };
 
@@ -20,11 +20,9 @@ pub enum Channel {
 #[non_exhaustive]
 pub enum LoginFailure {
     /// A parameter from the app's page is not allowed or malformed.
-    #[error("the parameter {name} is refused: {reason}")]
+    #[error("an authorization parameter is refused: {reason}")]
     Parameter {
-        /// Which one, from the closed list; `unknown` for any other name.
-        name: &'static str,
-        /// The stable reason.
+        /// The stable reason, `parameter.*`.
         reason: &'static str,
     },
     /// The browser has no login under way that this answer belongs to; `transaction.*`.
@@ -65,7 +63,7 @@ impl LoginFailure {
     /// The stable reason for metrics and audit.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Parameter { reason, .. }
+            Self::Parameter { reason }
             | Self::Transaction { reason }
             | Self::Rejected { reason, .. }
             | Self::Internal { reason } => reason,

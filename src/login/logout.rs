@@ -9,8 +9,8 @@ use url::Url;
 use super::{Login, LoginFailure};
 use crate::{
     clock::UnixTime,
-    protocol::{logout::end_session_url, metadata::Endpoint, token::Token},
-    session::{EndReason, Handle, StoreUnavailable},
+    protocol::{Token, end_session_url},
+    session::{EndReason, Handle, Session, StoreUnavailable},
     telemetry::{Action, AuditEvent, Outcome},
 };
 
@@ -63,24 +63,26 @@ impl Login {
             reason: if session.is_some() { "none" } else { "session.unknown" },
             app: &self.app,
             client: &self.provider.registration().label,
-            subject: session.map(crate::session::Session::subject_pseudonym),
-            session: session.map(crate::session::Session::pseudonym),
+            subject: session.map(|session| self.subject_pseudonym(session)).as_ref(),
+            session: session.map(|session| self.session_pseudonym(session)).as_ref(),
             acr: None,
             request_id,
             transaction: None,
         });
         let max_age = u64::try_from(LOGOUT_LIFETIME).unwrap_or_default();
         let goes_on = match self.provider.metadata().await {
-            Ok(metadata) => metadata.endpoint(Endpoint::EndSession, false, false).is_some(),
+            Ok(metadata) => metadata.end_session_endpoint().is_some(),
             Err(_) => false,
         };
         let Some(session) = ended.filter(|_| goes_on) else {
             return Ok(Left { ticket: None, max_age });
         };
-        let id_token = Some(session.id_token().clone())
-            .filter(|token| token.expose().len() <= HINT_LIMIT);
-        let state =
-            self.ambient.token().map_err(|_| LoginFailure::Internal { reason: "internal.no_randomness" })?;
+        let id_token =
+            Some(session.id_token().clone()).filter(|token| token.expose().len() <= HINT_LIMIT);
+        let state = self
+            .ambient
+            .token()
+            .map_err(|_| LoginFailure::Internal { reason: "internal.no_randomness" })?;
         let expires = self.ambient.now().plus(LOGOUT_LIFETIME);
         let ticket = self.seal_ticket(&Ticket { state, id_token, expires })?;
         Ok(Left { ticket: Some(ticket), max_age })
@@ -92,7 +94,7 @@ impl Login {
         let ticket = self.open_ticket(ticket).ok_or(spent)?;
         let metadata = self.provider.metadata().await?;
         let endpoint = metadata
-            .endpoint(Endpoint::EndSession, false, false)
+            .end_session_endpoint()
             .ok_or(LoginFailure::Transaction { reason: "logout.no_end_session_endpoint" })?;
         let end_session_url = end_session_url(
             endpoint,
@@ -120,7 +122,7 @@ impl Login {
         &self,
         handle: &Handle,
         reason: EndReason,
-    ) -> Result<Option<crate::session::Session>, StoreUnavailable> {
+    ) -> Result<Option<Session>, StoreUnavailable> {
         let ended = self.sessions.end(&self.app, handle, reason).await?;
         if let Some(session) = ended.as_ref().filter(|_| self.policy.revoke_on_logout) {
             self.provider.revoke(session.refresh_token(), Some(session.access_token())).await;

@@ -17,10 +17,11 @@ pub use transactions::SealedTransaction;
 
 use crate::{
     clock::Ambient,
+    protocol::Mode,
     provider::Provider,
     seal::{SealingKey, ServerKey},
-    session::{Policy, Sessions},
-    telemetry::Telemetry,
+    session::{Policy, Session, Sessions},
+    telemetry::{Pseudonym, Pseudonymiser, Telemetry},
 };
 
 /// What one app allows and demands of its logins.
@@ -50,6 +51,16 @@ pub struct LoginPolicy {
     pub revoke_on_logout: bool,
 }
 
+impl LoginPolicy {
+    /// Where the AS returns to in this mode.
+    fn redirect_uri(&self, mode: Mode) -> &str {
+        match mode {
+            Mode::Spa => &self.spa_redirect_uri,
+            Mode::Navigation => &self.navigation_redirect_uri,
+        }
+    }
+}
+
 /// One app's logins.
 pub struct Login {
     app: String,
@@ -59,6 +70,7 @@ pub struct Login {
     sessions: Arc<Sessions>,
     transaction_seal: SealingKey,
     logout_seal: SealingKey,
+    pseudonyms: Pseudonymiser,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -85,6 +97,7 @@ impl Login {
         Self {
             transaction_seal: key.derive("login-transaction v1"),
             logout_seal: key.derive("logout v1"),
+            pseudonyms: Pseudonymiser::new(&key.hash_key("pseudonym v1").hash(&[])),
             app,
             policy,
             session_policy,
@@ -95,8 +108,12 @@ impl Login {
         }
     }
 
-    /// What this app allows and demands.
-    pub const fn policy(&self) -> &LoginPolicy {
-        &self.policy
+    fn subject_pseudonym(&self, session: &Session) -> Pseudonym {
+        let identity = session.identity();
+        self.pseudonyms.subject(&identity.issuer, &identity.subject)
+    }
+
+    fn session_pseudonym(&self, session: &Session) -> Pseudonym {
+        self.pseudonyms.session(session.pseudonym().as_bytes())
     }
 }

@@ -1,17 +1,12 @@
 //! Owns the start of a login: parameters checked, request pushed, transaction sealed.
 //! Must not know: how the browser is sent on its way.
 
-use std::collections::BTreeMap;
-
 use url::Url;
 
 use super::{Login, LoginFailure, SealedTransaction, transactions::transaction_id};
 use crate::{
     protocol::{
-        pkce::CodeVerifier,
-        request::{AuthorizationRequest, allowed_parameter, known_parameter},
-        return_to::safe_return_to,
-        transaction::{Mode, Transaction},
+        AuthorizationRequest, CodeVerifier, Mode, RequestParameters, Transaction, safe_return_to,
     },
     telemetry::{Action, AuditEvent, Outcome},
 };
@@ -72,7 +67,11 @@ impl Login {
     }
 
     async fn start_inner(&self, start: Start<'_>) -> Result<Started, LoginFailure> {
-        let wishes = self.wishes(start.parameters)?;
+        let registration = self.provider.registration();
+        let pairs = start.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let wishes =
+            RequestParameters::accept(pairs, &self.policy.allowed_parameters, &registration.scopes)
+                .map_err(|rejected| LoginFailure::Parameter { reason: rejected.reason() })?;
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
         let (state, nonce) = (
             self.ambient.token().map_err(no_randomness)?,
@@ -80,12 +79,11 @@ impl Login {
         );
         let code_verifier =
             CodeVerifier::from_random(self.ambient.random::<32>().map_err(no_randomness)?);
-        let registration = self.provider.registration();
-        let redirect_uri = match start.mode {
-            Mode::Spa => &self.policy.spa_redirect_uri,
-            Mode::Navigation => &self.policy.navigation_redirect_uri,
-        };
-        let acr_values = wishes.acr_values.unwrap_or_else(|| self.policy.acr_values.clone());
+        let redirect_uri = self.policy.redirect_uri(start.mode);
+        let acr_values = wishes.acr_values.map_or_else(
+            || self.policy.acr_values.clone(),
+            |wish| wish.split(' ').map(str::to_owned).collect(),
+        );
         let scope = wishes.scope.unwrap_or_else(|| registration.scopes.join(" "));
         let max_age = match (wishes.max_age, self.policy.max_age) {
             (Some(wish), Some(limit)) => Some(wish.min(limit)),
@@ -93,14 +91,17 @@ impl Login {
         };
         let request = AuthorizationRequest {
             client_id: registration.client_id.clone(),
-            redirect_uri: redirect_uri.clone(),
+            redirect_uri: redirect_uri.to_owned(),
             scope: scope.clone(),
             state: state.clone(),
             nonce: nonce.clone(),
             code_challenge: code_verifier.challenge(),
             acr_values: (!acr_values.is_empty()).then(|| acr_values.join(" ")),
             max_age,
-            extra: wishes.extra,
+            prompt: wishes.prompt,
+            display: wishes.display,
+            login_hint: wishes.login_hint,
+            ui_locales: wishes.ui_locales,
         };
         let pushed = self.provider.push(&request).await?;
 
@@ -115,7 +116,7 @@ impl Login {
             state,
             nonce,
             code_verifier,
-            redirect_uri: redirect_uri.clone(),
+            redirect_uri: redirect_uri.to_owned(),
             return_to: start.return_to.and_then(safe_return_to),
             scope,
             acr_values,
@@ -123,6 +124,7 @@ impl Login {
             max_age,
             created: now,
             expires: now.plus(self.policy.transaction_lifetime),
+            session_binding: None,
         };
         let sealed = self.seal_transaction(&transaction)?;
         Ok(Started {
@@ -153,39 +155,4 @@ impl Login {
         evict.extend(live.into_iter().take(surplus).map(|(_, id)| id.to_owned()));
         evict
     }
-
-    fn wishes(&self, parameters: Vec<(String, String)>) -> Result<Wishes, LoginFailure> {
-        let mut wishes = Wishes::default();
-        let mut seen = Vec::new();
-        for (name, value) in parameters {
-            let known = known_parameter(&name)
-                .filter(|known| self.policy.allowed_parameters.iter().any(|allowed| allowed == known))
-                .ok_or(LoginFailure::Parameter { name: "unknown", reason: "parameter.not_allowed" })?;
-            if seen.contains(&known) {
-                return Err(LoginFailure::Parameter { name: known, reason: "parameter.duplicate" });
-            }
-            seen.push(known);
-            allowed_parameter(known, &value, &self.provider.registration().scopes)
-                .map_err(|rejected| LoginFailure::Parameter { name: known, reason: rejected.reason() })?;
-            match known {
-                "acr_values" => {
-                    wishes.acr_values = Some(value.split(' ').map(str::to_owned).collect());
-                }
-                "scope" => wishes.scope = Some(value),
-                "max_age" => wishes.max_age = value.parse().ok(),
-                _ => {
-                    wishes.extra.insert(known.to_owned(), value);
-                }
-            }
-        }
-        Ok(wishes)
-    }
-}
-
-#[derive(Default)]
-struct Wishes {
-    acr_values: Option<Vec<String>>,
-    scope: Option<String>,
-    max_age: Option<u32>,
-    extra: BTreeMap<String, String>,
 }

@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{Login, LoginFailure};
-use crate::protocol::transaction::Transaction;
+use crate::protocol::Transaction;
 
 /// One transaction as it came in a cookie: its id from the cookie's name, and the sealed text.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,10 @@ impl Login {
         format!("transaction\0{}\0{id}", self.app).into_bytes()
     }
 
-    pub(super) fn seal_transaction(&self, transaction: &Transaction) -> Result<String, LoginFailure> {
+    pub(super) fn seal_transaction(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<String, LoginFailure> {
         let internal = |_| LoginFailure::Internal { reason: "internal.seal_failed" };
         let plain = zeroize::Zeroizing::new(
             serde_json::to_vec(transaction)

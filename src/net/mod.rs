@@ -5,6 +5,8 @@ mod oauth;
 mod policy;
 mod proxy;
 mod resolver;
+#[cfg(test)]
+mod tests;
 
 pub use oauth::{Answer, CallFailed, OAuthHttp, Refusal};
 pub use policy::{Network, NotAllowed, network_of, url_allowed};

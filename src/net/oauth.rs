@@ -21,10 +21,7 @@ use http_body::{Body, Frame, SizeHint};
 use rustls::AlertDescription;
 use url::Url;
 
-use super::{
-    policy::NotAllowed,
-    resolver::{ResolveFault, Resolver},
-};
+use super::resolver::{ResolveFault, Resolver};
 
 /// Shorter than the keep-alive of common servers, so that a request is seldom sent into a connection
 /// the server is just closing; for a refresh that would be an outcome nobody knows.
@@ -267,14 +264,11 @@ fn classify(error: &reqwest::Error, taken: bool) -> CallFailed {
     if !connecting {
         return CallFailed::Broken { sent: taken };
     }
-    CallFailed::Refused(if find::<NotAllowed>(error).is_some() {
-        Refusal::AddressNotAllowed
-    } else if let Some(ResolveFault::Unresolved(fault)) = find::<ResolveFault>(error) {
-        Refusal::Name(fault.to_string())
-    } else if let Some(fault) = find::<rustls::Error>(error) {
-        Refusal::Tls(fault.to_string())
-    } else {
-        Refusal::Connect(root_cause(error).to_string())
+    CallFailed::Refused(match (find::<ResolveFault>(error), find::<rustls::Error>(error)) {
+        (Some(ResolveFault::NotAllowed(_)), _) => Refusal::AddressNotAllowed,
+        (Some(ResolveFault::Unresolved(fault)), _) => Refusal::Name(fault.to_string()),
+        (None, Some(fault)) => Refusal::Tls(fault.to_string()),
+        (None, None) => Refusal::Connect(root_cause(error).to_string()),
     })
 }
 

@@ -20,6 +20,17 @@ pub enum Network {
     Public,
 }
 
+impl Network {
+    /// The name in settings and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+}
+
 /// The address lies outside the allowed networks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("address not allowed")]

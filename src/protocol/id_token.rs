@@ -20,8 +20,8 @@ const MAX_AGE: i64 = 600;
 /// Longest `sub`, in characters (OIDC-3.1.3.3).
 const MAX_SUBJECT: usize = 255;
 /// Members that belong to other kinds of signed token. An untyped token that has one is not an ID
-/// token whatever else it has (JWT-3.12): logout and event tokens, introspection answers, DPoP
-/// proofs, request objects. Names a user attribute could have, such as `state`, are not on the list.
+/// token whatever else it has (JWT-3.12): logout and event tokens, introspection answers,
+/// `DPoP` proofs, request objects. Names a user attribute could have, such as `state`, are not on the list.
 const FOREIGN_MEMBERS: [&str; 6] =
     ["code_challenge", "events", "htm", "htu", "response_type", "token_introspection"];
 
@@ -127,6 +127,20 @@ pub struct Continuity {
     nonce: String,
 }
 
+impl Continuity {
+    /// What a session kept of the first ID token, as it was when verified.
+    pub fn restore(
+        issuer: String,
+        subject: String,
+        audience: String,
+        auth_time: Option<UnixTime>,
+        azp: Option<String>,
+        nonce: String,
+    ) -> Self {
+        Self { issuer, subject, audience, auth_time, azp, nonce }
+    }
+}
+
 impl fmt::Debug for Continuity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Continuity(..)")
@@ -166,14 +180,14 @@ rejection! {
         SubjectInvalid => "id_token.subject_invalid", "sub is empty, too long or not ASCII (OIDC-3.1.3.3)";
         NonceMissing => "id_token.nonce_missing", "nonce is missing (OIDC-3.1.3.7-11)";
         NonceMismatch => "id_token.nonce_mismatch", "nonce is not the one sent (OIDC-3.1.3.7-11)";
-        AtHashMismatch => "id_token.at_hash_mismatch", "at_hash is not the access token's (OIDC-3.1.3.8)";
+        AtHashMismatch => "id_token.at_hash_mismatch", "`at_hash` is not the access token's (OIDC-3.1.3.8)";
         AcrMissing => "id_token.acr_missing", "acr is missing (OIDC-3.1.3.7-12)";
         AcrMismatch => "id_token.acr_mismatch", "acr is none of those demanded (OIDC-3.1.3.7-12)";
-        AuthTimeMissing => "id_token.auth_time_missing", "auth_time is missing (OIDC-3.1.3.7-13)";
+        AuthTimeMissing => "id_token.auth_time_missing", "`auth_time` is missing (OIDC-3.1.3.7-13)";
         AuthTooOld => "id_token.auth_too_old", "the user's authentication is too old (OIDC-3.1.3.7-13)";
-        AuthTimeInFuture => "id_token.auth_time_in_future", "auth_time lies ahead of the clock";
+        AuthTimeInFuture => "id_token.auth_time_in_future", "`auth_time` lies ahead of the clock";
         SubjectChanged => "id_token.subject_changed", "the refresh is for another user (OIDC-12.2)";
-        AuthTimeChanged => "id_token.auth_time_changed", "auth_time is not the original one (OIDC-12.2)";
+        AuthTimeChanged => "id_token.auth_time_changed", "`auth_time` is not the original one (OIDC-12.2)";
         ContinuityForeign => "id_token.continuity_foreign", "the session belongs to another issuer or client (OIDC-12.2)";
     }
 }

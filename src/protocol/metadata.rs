@@ -9,7 +9,7 @@ use url::Url;
 use crate::jose::{Claims, ClaimsRejected, JwsAlg};
 
 use super::{
-    profile::{ClientAuthMethod, Par, Profile, ResponseProtection},
+    profile::{ClientAuthMethod, Par, Profile, ResponseProtection, SenderConstraint},
     reason::rejection,
     well_known::{IssuerRejected, check_issuer},
 };
@@ -38,14 +38,14 @@ const REQUEST_PARAMETERS: [&str; 11] = [
 pub enum Binding {
     /// The client certificate (RFC 8705 §3).
     Mtls,
-    /// A DPoP key with this algorithm (RFC 9449).
+    /// A `DPoP` key with this algorithm (RFC 9449).
     DPoP(JwsAlg),
     /// Nothing.
     None,
 }
 
 /// What this client brings, and so needs the server to support.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Needs {
     /// How the client authenticates.
     pub client_auth: ClientAuthMethod,
@@ -91,6 +91,15 @@ impl Endpoint {
             Self::Userinfo => "userinfo",
             Self::Revocation => "revocation",
             Self::EndSession => "end_session",
+        }
+    }
+
+    /// Whether this client cannot work without it (FAPI2-SP-5.3.3.2-2, PAR-5).
+    const fn is_required(self, par_required: bool) -> bool {
+        match self {
+            Self::Jwks | Self::Token => true,
+            Self::PushedAuthorizationRequest => par_required,
+            _ => false,
         }
     }
 
@@ -167,6 +176,7 @@ rejection! {
         ClientAuthMissing => "metadata.client_auth_missing", "the server does not support the client's authentication method";
         ClientAuthNotAllowed => "metadata.client_auth_not_allowed", "the profile forbids the client's authentication method (FAPI2-SP-5.3.3.1-2)";
         SignedRequestRequired => "metadata.signed_request_required", "the server wants signed requests, the profile sends none (JAR-10.5)";
+        BindingNotAllowed => "metadata.binding_not_allowed", "the profile forbids tokens bound like this, or not bound (FAPI2-SP-5.3.3.1-1)";
         CertificateBindingMissing => "metadata.certificate_binding_missing", "the server does not bind tokens to certificates (MTLS-3.3)";
         AlgorithmMissing(&'static str) => "metadata.algorithm_missing", "none of our algorithms is in {0}";
         AlgorithmNotAllowed => "metadata.algorithm_not_allowed", "the profile forbids the algorithm of a key or pin (FAPI2-SP-5.4.1-1.2)";
@@ -198,6 +208,8 @@ impl Metadata {
         {
             return Err(MetadataRejected::EndpointNotAllowed("authorization_endpoint"));
         }
+        let par_required =
+            document.flag("require_pushed_authorization_requests")? || profile.par == Par::Required;
         let mut endpoints = BTreeMap::new();
         for endpoint in [
             Endpoint::Jwks,
@@ -210,7 +222,7 @@ impl Metadata {
             let Some(member) = endpoint.member() else { continue };
             match document.url(member)? {
                 Some(url) => drop(endpoints.insert(endpoint, url)),
-                None if document.requires(endpoint, profile)? => {
+                None if endpoint.is_required(par_required) => {
                     return Err(MetadataRejected::EndpointMissing(member));
                 }
                 None => {}
@@ -306,6 +318,14 @@ impl Document {
         if self.flag("require_signed_request_object")? && !profile.signed_request_object {
             return Err(MetadataRejected::SignedRequestRequired);
         }
+        let binding_allowed = match profile.sender_constraint {
+            SenderConstraint::Mtls => needs.binding == Binding::Mtls,
+            SenderConstraint::MtlsOrDpop => needs.binding != Binding::None,
+            SenderConstraint::Optional => true,
+        };
+        if !binding_allowed {
+            return Err(MetadataRejected::BindingNotAllowed);
+        }
         let certificate_bound = self.flag("tls_client_certificate_bound_access_tokens")?;
         if needs.binding == Binding::Mtls && !certificate_bound {
             return Err(MetadataRejected::CertificateBindingMissing);
@@ -350,17 +370,6 @@ impl Document {
             }
         }
         Ok(())
-    }
-
-    /// Whether this client cannot work without the endpoint (FAPI2-SP-5.3.3.2-2, PAR-5).
-    fn requires(&self, endpoint: Endpoint, profile: &Profile) -> Result<bool, MetadataRejected> {
-        Ok(match endpoint {
-            Endpoint::Jwks | Endpoint::Token => true,
-            Endpoint::PushedAuthorizationRequest => {
-                self.flag("require_pushed_authorization_requests")? || profile.par == Par::Required
-            }
-            _ => false,
-        })
     }
 
     fn aliases(&self) -> Result<BTreeMap<Endpoint, Url>, MetadataRejected> {

@@ -95,7 +95,7 @@ pub enum Par {
 /// What an access token must be bound to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SenderConstraint {
-    /// The client certificate or a DPoP key (FAPI2-SP-5.3.3.1-1).
+    /// The client certificate or a `DPoP` key (FAPI2-SP-5.3.3.1-1).
     MtlsOrDpop,
     /// The client certificate (FAPI1-ADV-5.2.3-1).
     Mtls,

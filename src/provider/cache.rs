@@ -92,7 +92,8 @@ impl<T, E: Clone> Remembered<T, E> {
     fn at_hand(&self, want: Want) -> Option<Result<Copy<T>, E>> {
         let now = self.clock.monotonic_millis();
         let state = self.lock();
-        let within = |at: u64, limit: Duration| u128::from(now.saturating_sub(at)) < limit.as_millis();
+        let within =
+            |at: u64, limit: Duration| u128::from(now.saturating_sub(at)) < limit.as_millis();
         match (&state.good, want) {
             (Some(copy), Want::Fresh) if within(copy.1, self.max_age) => {
                 return Some(Ok(copy.clone()));
@@ -114,7 +115,8 @@ impl<T, E: Clone> Remembered<T, E> {
 
     fn stale(state: &State<T, E>, now: u64) -> Option<Copy<T>> {
         let (_, at) = state.good.as_ref()?;
-        (u128::from(now.saturating_sub(*at)) < STALE_LIMIT.as_millis()).then(|| state.good.clone())?
+        (u128::from(now.saturating_sub(*at)) < STALE_LIMIT.as_millis())
+            .then(|| state.good.clone())?
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<T, E>> {

@@ -3,33 +3,24 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method,
+    HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
 };
 use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
 
-use super::{AsFailure, AsFailureKind, Provider, TokenFailure, content_type, json};
+use super::{AsFailure, Provider, TokenFailure, json, single};
 use crate::{
     jose::{self, Signer},
-    net::{Answer, CallFailed},
+    net::{self, CallFailed},
     protocol::{
-        id_token::{Continuity, VerifiedIdToken},
-        jarm::VerifiedCode,
-        metadata::Endpoint,
-        par,
-        pkce::CodeVerifier,
-        request::{
-            AuthorizationRequest, CLIENT_ASSERTION_TYP, CLIENT_ASSERTION_TYPE, REQUEST_OBJECT_TYP,
-            client_assertion_claims,
-        },
-        token::{self, Token, TokenResponse},
-        userinfo,
+        Answer, AuthorizationRequest, CLIENT_ASSERTION_TYP, CLIENT_ASSERTION_TYPE_URN,
+        CodeVerifier, Continuity, Endpoint, MAX_ANSWER_BYTES, REQUEST_OBJECT_TYP, Token,
+        TokenResponse, TokenResponseRejected, TokenType, UserinfoError, UserinfoRejected,
+        VerifiedCode, VerifiedIdToken, authorization_url, check_certificate_binding,
+        client_assertion_claims, par_response, token_response, userinfo,
     },
 };
-
-/// The most we read of a PAR, token, userinfo or revocation answer.
-const ANSWER_LIMIT: usize = 128 * 1024;
 
 /// What a pushed authorization request brought.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,10 +40,9 @@ pub struct Demands<'a> {
     pub scope: &'a str,
     /// `max_age` of the request, seconds.
     pub max_age: Option<u32>,
-    /// `acr_values` of the request, best first.
-    pub acr_values: &'a [String],
-    /// Whether one of them must have been reached (FAPI1-ADV-5.2.3-3).
-    pub require_acr: bool,
+    /// The `acr` values one of which must have been reached; empty demands nothing
+    /// (FAPI1-ADV-5.2.3-3).
+    pub required_acr: &'a [String],
 }
 
 /// A code exchange that held in every part.
@@ -62,8 +52,6 @@ pub struct Redeemed {
     pub tokens: TokenResponse,
     /// Who logged in.
     pub id_token: VerifiedIdToken,
-    /// Space-separated scopes that were granted.
-    pub scope: String,
 }
 
 /// A code exchange that did not hold. Tokens that came with it are already given up.
@@ -96,18 +84,15 @@ impl Provider {
             self.ambient.now(),
             registration.request_object_lifetime,
             &jti,
+            registration.profile,
         );
-        let object = self.sign(PAR, &*self.request_object_key, Some(REQUEST_OBJECT_TYP), &claims)?;
+        let object =
+            self.sign(PAR, &*self.request_object_key, Some(REQUEST_OBJECT_TYP), &claims)?;
         let answer = self.post(PAR, &[("request", &object)]).await?;
-        let pushed = par::par_response(
-            answer.status,
-            content_type(&answer.headers),
-            retry_after(&answer.headers),
-            &answer.body,
-        )
-        .map_err(|answer| AsFailure::from_answer(PAR, answer))?;
-        let authorization_url = AuthorizationRequest::authorization_url(
-            &metadata.authorization_endpoint,
+        let pushed =
+            par_response(&judged(&answer)).map_err(|answer| AsFailure::from_answer(PAR, answer))?;
+        let authorization_url = authorization_url(
+            metadata.authorization_endpoint(),
             &registration.client_id,
             &pushed.request_uri,
         );
@@ -134,9 +119,9 @@ impl Provider {
                 ],
             )
             .await?;
-        let tokens = self.token_answer(&answer)?;
+        let tokens = tokens(&answer, demands.scope)?;
         match self.judge(&tokens, &demands).await {
-            Ok((id_token, scope)) => Ok(Redeemed { tokens, id_token, scope }),
+            Ok(id_token) => Ok(Redeemed { tokens, id_token }),
             Err(failure) => {
                 self.give_up(&tokens).await;
                 Err(failure)
@@ -148,26 +133,18 @@ impl Provider {
         &self,
         tokens: &TokenResponse,
         demands: &Demands<'_>,
-    ) -> Result<(VerifiedIdToken, String), RedeemFailure> {
-        let refused = |reason| RedeemFailure::Tokens { reason };
-        let scope = token::granted_scope(demands.scope, tokens.scope.as_deref())
-            .map_err(|rejected| refused(rejected.reason()))?;
-        self.check_binding(tokens).map_err(refused)?;
+    ) -> Result<VerifiedIdToken, RedeemFailure> {
+        self.check_binding(tokens)?;
         // No ID token, no login: an access token alone says nothing about who is there
         // (OIDC-3.1.3.3, OIDC-16.11).
-        let id_token = tokens.id_token.as_ref().ok_or_else(|| refused("id_token.missing"))?;
-        let verified = self
-            .id_token(id_token.expose(), demands.nonce, tokens.access_token.expose(), demands)
-            .await?;
-        Ok((verified, scope))
+        let id_token = tokens.id_token.as_ref().map(Token::expose);
+        Ok(self.id_token(id_token, tokens.access_token.expose(), demands).await?)
     }
 
-    fn check_binding(&self, tokens: &TokenResponse) -> Result<(), &'static str> {
-        token::check_certificate_binding(
-            tokens.access_token.expose(),
-            &self.registration.certificate_thumbprint,
-        )
-        .map_err(|rejected| rejected.reason())
+    fn check_binding(&self, tokens: &TokenResponse) -> Result<(), RedeemFailure> {
+        let thumbprint = &self.registration.certificate_thumbprint;
+        check_certificate_binding(tokens.access_token.expose(), thumbprint)
+            .map_err(|rejected| RedeemFailure::Tokens { reason: rejected.reason() })
     }
 
     /// Refreshes. `original` is the login's ID token, against which a new one is judged
@@ -184,17 +161,14 @@ impl Provider {
                 &[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())],
             )
             .await?;
-        let tokens = self.token_answer(&answer)?;
-        let refused = |reason| RedeemFailure::Tokens { reason };
+        let tokens = tokens(&answer, scope)?;
         let verdict = async {
-            token::granted_scope(scope, tokens.scope.as_deref())
-                .map_err(|rejected| refused(rejected.reason()))?;
-            self.check_binding(&tokens).map_err(refused)?;
+            self.check_binding(&tokens)?;
             if let Some(id_token) = &tokens.id_token {
                 let access_token = tokens.access_token.expose();
                 self.refreshed_id_token(id_token.expose(), access_token, original).await?;
             }
-            Ok(())
+            Ok::<(), RedeemFailure>(())
         };
         match verdict.await {
             Ok(()) => Ok(tokens),
@@ -203,16 +177,6 @@ impl Provider {
                 Err(failure)
             }
         }
-    }
-
-    fn token_answer(&self, answer: &Answer) -> Result<TokenResponse, AsFailure> {
-        token::token_response(
-            answer.status,
-            content_type(&answer.headers),
-            retry_after(&answer.headers),
-            &answer.body,
-        )
-        .map_err(|answer| AsFailure::from_answer(Endpoint::Token, answer))
     }
 
     /// The AS's claims about `subject`, by GET with the token in the header (OIDC-5.3.1), refused
@@ -228,19 +192,9 @@ impl Provider {
             .map_err(|_| AsFailure::not_made(Endpoint::Userinfo, "the token fits no header"))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
-        let send = self.http.send(Method::GET, &url, headers, None, ANSWER_LIMIT);
+        let send = self.http.send(Method::GET, &url, headers, None, MAX_ANSWER_BYTES);
         let answer = self.timed(Endpoint::Userinfo, send).await?;
-        if answer.status == 401 {
-            return Err(UserinfoFailure::TokenRejected);
-        }
-        userinfo::userinfo(
-            answer.status,
-            content_type(&answer.headers),
-            retry_after(&answer.headers),
-            &answer.body,
-            subject,
-        )
-        .map_err(|rejected| UserinfoFailure::from_rejection(rejected))
+        userinfo(&judged(&answer), subject).map_err(UserinfoFailure::from)
     }
 
     /// Gives tokens up at the AS, if it lets us: refresh token first, for it outlives the other
@@ -261,23 +215,28 @@ impl Provider {
             match self.post(Endpoint::Revocation, &form).await {
                 Ok(answer) if answer.status == 200 => {}
                 Ok(answer) => tracing::warn!(status = answer.status, hint, "revocation refused"),
-                Err(failure) => tracing::warn!(reason = failure.reason(), hint, "revocation failed"),
+                Err(failure) => {
+                    tracing::warn!(reason = failure.reason(), hint, "revocation failed")
+                }
             }
         }
     }
 
     async fn endpoint(&self, endpoint: Endpoint) -> Result<Url, AsFailure> {
         let metadata = self.metadata().await?;
-        let aliases = self.registration.use_mtls_endpoint_aliases;
         metadata
-            .endpoint(endpoint, aliases, true)
+            .endpoint(endpoint, self.registration.mtls_use())
             .cloned()
             .ok_or_else(|| AsFailure::not_made(endpoint, "the AS publishes no such endpoint"))
     }
 
     /// One authenticated POST: `client_id` and a fresh assertion whose audience is the issuer
     /// (PKJ-9-jti, FAPI2-SP-5.3.3.1-5, MTLS-2), beside the form.
-    async fn post(&self, endpoint: Endpoint, form: &[(&str, &str)]) -> Result<Answer, AsFailure> {
+    async fn post(
+        &self,
+        endpoint: Endpoint,
+        form: &[(&str, &str)],
+    ) -> Result<net::Answer, AsFailure> {
         let registration = &self.registration;
         let url = self.endpoint(endpoint).await?;
         let jti = self.token(endpoint)?;
@@ -292,16 +251,14 @@ impl Provider {
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .append_pair("client_id", &registration.client_id)
-            .append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE)
+            .append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
             .append_pair("client_assertion", &assertion)
             .finish();
         let mut headers = json();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let body = Some(Bytes::from(body));
-        self.timed(endpoint, self.http.send(Method::POST, &url, headers, body, ANSWER_LIMIT)).await
+        self.timed(endpoint, self.http.send(Method::POST, &url, headers, body, MAX_ANSWER_BYTES))
+            .await
     }
 
     fn sign(
@@ -311,8 +268,7 @@ impl Provider {
         typ: Option<&str>,
         claims: &Map<String, Value>,
     ) -> Result<String, AsFailure> {
-        jose::sign(key, typ, claims)
-            .map_err(|_| AsFailure::not_made(endpoint, "signing failed"))
+        jose::sign(key, typ, claims).map_err(|_| AsFailure::not_made(endpoint, "signing failed"))
     }
 
     fn token(&self, endpoint: Endpoint) -> Result<String, AsFailure> {
@@ -323,8 +279,8 @@ impl Provider {
     pub(super) async fn timed(
         &self,
         endpoint: Endpoint,
-        call: impl Future<Output = Result<Answer, CallFailed>>,
-    ) -> Result<Answer, AsFailure> {
+        call: impl Future<Output = Result<net::Answer, CallFailed>>,
+    ) -> Result<net::Answer, AsFailure> {
         let start = self.ambient.clock.monotonic_millis();
         let result = call.await.map_err(|failed| AsFailure::from_call(endpoint, failed));
         let outcome = match &result {
@@ -363,13 +319,14 @@ pub enum UserinfoFailure {
     },
 }
 
-impl UserinfoFailure {
-    fn from_rejection(rejected: userinfo::UserinfoRejected) -> Self {
-        match rejected {
-            userinfo::UserinfoRejected::Answer(answer) => {
+impl From<UserinfoError> for UserinfoFailure {
+    fn from(error: UserinfoError) -> Self {
+        match error {
+            UserinfoError::Answer(answer) => {
                 Self::Call(AsFailure::from_answer(Endpoint::Userinfo, answer))
             }
-            other => Self::Refused { reason: other.reason() },
+            UserinfoError::Userinfo(UserinfoRejected::TokenRefused) => Self::TokenRejected,
+            UserinfoError::Userinfo(rejected) => Self::Refused { reason: rejected.reason() },
         }
     }
 }
@@ -385,7 +342,23 @@ impl RedeemFailure {
     }
 }
 
-/// Delta seconds only; a date would need a clock we do not share with the AS.
-fn retry_after(headers: &HeaderMap) -> Option<u64> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+/// An answer as the rules look at it.
+fn judged(answer: &net::Answer) -> Answer<'_> {
+    Answer {
+        status: answer.status,
+        content_type: single(&answer.headers, CONTENT_TYPE),
+        retry_after: single(&answer.headers, RETRY_AFTER),
+        body: &answer.body,
+    }
+}
+
+fn tokens(answer: &net::Answer, scope: &str) -> Result<TokenResponse, RedeemFailure> {
+    token_response(&judged(answer), TokenType::Bearer, scope).map_err(|rejected| match rejected {
+        TokenResponseRejected::Answer(answer) => {
+            AsFailure::from_answer(Endpoint::Token, answer).into()
+        }
+        TokenResponseRejected::Token(rejected) => {
+            RedeemFailure::Tokens { reason: rejected.reason() }
+        }
+    })
 }

@@ -3,10 +3,7 @@
 
 use crate::{
     net::CallFailed,
-    protocol::{
-        answer::{AsAnswer, OAuthError},
-        metadata::Endpoint,
-    },
+    protocol::{AsAnswer, Endpoint, OAuthError},
 };
 
 /// A call to the AS that did not bring what it was made for.
@@ -66,7 +63,7 @@ pub enum AsFailureKind {
     /// The answer broke a rule of its format, size or transport.
     #[error("the AS's answer is not acceptable: {why}")]
     Malformed {
-        /// Which rule.
+        /// The stable reason, `as_answer.*`.
         why: &'static str,
     },
     /// The AS's metadata document was refused, so no endpoint of it may be used.
@@ -92,18 +89,18 @@ impl AsFailure {
             AsAnswer::Unavailable { status, retry_after } => {
                 AsFailureKind::Unavailable { status, retry_after }
             }
-            AsAnswer::Malformed { why } => AsFailureKind::Malformed { why },
+            AsAnswer::Malformed { why } => AsFailureKind::Malformed { why: why.reason() },
         };
         Self::new(endpoint, kind)
     }
 
     pub(crate) fn from_call(endpoint: Endpoint, failed: CallFailed) -> Self {
         let kind = match failed {
-            CallFailed::Refused(why) => AsFailureKind::Unreachable { why },
+            CallFailed::Refused(refusal) => AsFailureKind::Unreachable { why: refusal.to_string() },
             CallFailed::TimedOut { sent } => AsFailureKind::TimedOut { sent },
             CallFailed::Broken { sent } => AsFailureKind::Broken { sent },
-            CallFailed::TooLarge => AsFailureKind::Malformed { why: "too large" },
-            CallFailed::Redirect(_) => AsFailureKind::Malformed { why: "redirect" },
+            CallFailed::TooLarge => AsFailureKind::Malformed { why: "as_answer.too_large" },
+            CallFailed::Redirect(_) => AsFailureKind::Malformed { why: "as_answer.redirect" },
         };
         Self::new(endpoint, kind)
     }
@@ -117,8 +114,8 @@ impl AsFailure {
             AsFailureKind::Broken { .. } => "as.broken",
             AsFailureKind::Rejected { .. } => "as.rejected",
             AsFailureKind::Unavailable { .. } => "as.unavailable",
-            AsFailureKind::Malformed { .. } => "as.malformed",
-            AsFailureKind::MetadataRejected { reason } => reason,
+            AsFailureKind::Malformed { why: reason }
+            | AsFailureKind::MetadataRejected { reason } => reason,
         }
     }
 

@@ -1,17 +1,15 @@
 //! Owns the meeting of the AS's keys with what it signed: which keys, fetched when, asked again
 //! when one is unknown. Must not know: the rules a token is judged by; those are `protocol`'s.
 
-use std::sync::Arc;
-
 use http::Method;
 
 use super::{AsFailure, AsFailureKind, JWKS_LIMIT, Provider, cache::Want, json};
 use crate::{
     jose::KeySet,
     protocol::{
-        id_token::{self, Continuity, IdTokenExpected, IdTokenRejected, VerifiedIdToken},
-        jarm::{self, AuthorizationResponse, Expected, ResponseParameters, ResponseRejected},
-        metadata::Endpoint,
+        AuthorizationResponse, Continuity, Endpoint, Expected, IdTokenExpected, IdTokenRejected,
+        Metadata, ResponseParameters, ResponseRejected, VerifiedIdToken, unverified_issuer,
+        verify_id_token, verify_jarm, verify_refreshed_id_token,
     },
 };
 
@@ -44,13 +42,13 @@ trait KeyDependent {
 
 impl KeyDependent for ResponseRejected {
     fn key_unknown(&self) -> bool {
-        self.reason() == "jarm.key_unknown"
+        self.may_be_new_key()
     }
 }
 
 impl KeyDependent for IdTokenRejected {
     fn key_unknown(&self) -> bool {
-        self.reason() == "id_token.key_unknown"
+        self.may_be_new_key()
     }
 }
 
@@ -67,31 +65,31 @@ impl Provider {
             issuer: &registration.issuer,
             client_id: &registration.client_id,
             state,
-            algs: &registration.authorization_response_algs,
+            algs: registration.algs(&registration.authorization_response_alg),
             now: self.ambient.now(),
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,
         };
-        jarm::check_unverified_issuer(parameters, &registration.issuer)?;
-        self.judged(|keys| jarm::verify_jarm(parameters, keys, &expected)).await
+        let response = parameters.response().ok_or(ResponseRejected::Missing)?;
+        if unverified_issuer(response)? != registration.issuer {
+            return Err(ResponseRejected::IssuerMismatch.into());
+        }
+        self.judged(|keys| verify_jarm(parameters, keys, &expected)).await
     }
 
     /// Verifies the ID token of a code exchange (FAPI2-MS-5.6.2-1).
     pub(super) async fn id_token(
         &self,
-        token: &str,
-        nonce: &str,
+        token: Option<&str>,
         access_token: &str,
         demands: &super::calls::Demands<'_>,
     ) -> Result<VerifiedIdToken, TokenFailure> {
         let expected = IdTokenExpected {
-            nonce: Some(nonce),
             max_age: demands.max_age,
-            acr_values: demands.acr_values,
-            require_acr: demands.require_acr,
-            ..self.expected_id_token(Some(access_token))
+            required_acr: demands.required_acr,
+            ..self.expected_id_token(access_token)
         };
-        self.judged(|keys| id_token::verify_id_token(token, keys, &expected)).await
+        self.judged(|keys| verify_id_token(token, keys, demands.nonce, &expected)).await
     }
 
     /// Verifies an ID token that came with a refresh against the login's (OIDC-12.2).
@@ -101,24 +99,22 @@ impl Provider {
         access_token: &str,
         original: &Continuity,
     ) -> Result<VerifiedIdToken, TokenFailure> {
-        let expected = self.expected_id_token(Some(access_token));
-        self.judged(|keys| id_token::verify_refreshed_id_token(token, keys, &expected, original)).await
+        let expected = self.expected_id_token(access_token);
+        self.judged(|keys| verify_refreshed_id_token(token, keys, original, &expected)).await
     }
 
-    fn expected_id_token<'a>(&'a self, access_token: Option<&'a str>) -> IdTokenExpected<'a> {
+    fn expected_id_token<'a>(&'a self, access_token: &'a str) -> IdTokenExpected<'a> {
         let registration = &self.registration;
         IdTokenExpected {
             issuer: &registration.issuer,
             client_id: &registration.client_id,
-            nonce: None,
-            algs: &registration.id_token_algs,
+            algs: registration.algs(&registration.id_token_alg),
             now: self.ambient.now(),
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,
-            max_age: None,
-            acr_values: &[],
-            require_acr: false,
             access_token,
+            max_age: None,
+            required_acr: &[],
         }
     }
 
@@ -131,7 +127,8 @@ impl Provider {
         let (keys, fetched_at) = self.keys(Want::Fresh, "expired").await?;
         match judge(&keys) {
             Err(rejected) if rejected.key_unknown() => {
-                let (newer, newer_at) = self.keys(Want::NewerThan(fetched_at), "unknown_kid").await?;
+                let (newer, newer_at) =
+                    self.keys(Want::NewerThan(fetched_at), "unknown_kid").await?;
                 if newer_at == fetched_at {
                     return Err(rejected.into());
                 }
@@ -141,7 +138,11 @@ impl Provider {
         }
     }
 
-    async fn keys(&self, want: Want, cause: &'static str) -> Result<super::cache::Copy<KeySet>, AsFailure> {
+    async fn keys(
+        &self,
+        want: Want,
+        cause: &'static str,
+    ) -> Result<super::cache::Copy<KeySet>, AsFailure> {
         let metadata = self.metadata().await?;
         self.keys
             .get(want, || async {
@@ -153,7 +154,7 @@ impl Provider {
                 if let Ok(keys) = &fetched {
                     metrics.set_jwks_fetched_at(label, self.ambient.now().as_i64());
                     if !keys.skipped().is_empty() {
-                        metrics.jwks_keys_skipped(label, keys.skipped().len());
+                        metrics.jwks_keys_skipped(label, keys.skipped().len() as u64);
                         tracing::warn!(provider = %label, skipped = keys.skipped().len(), "the AS publishes keys that cannot be used");
                     }
                 }
@@ -162,16 +163,9 @@ impl Provider {
             .await
     }
 
-    async fn fetch_keys(
-        &self,
-        metadata: &Arc<crate::protocol::metadata::Metadata>,
-    ) -> Result<KeySet, AsFailure> {
-        let Some(url) = metadata.endpoint(Endpoint::Jwks, false, false) else {
-            return Err(AsFailure::not_made(Endpoint::Jwks, "the AS publishes no jwks_uri"));
-        };
-        let answer = self
-            .timed(Endpoint::Jwks, self.http.send(Method::GET, url, json(), None, JWKS_LIMIT))
-            .await?;
+    async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, AsFailure> {
+        let get = self.http.send(Method::GET, metadata.jwks_uri(), json(), None, JWKS_LIMIT);
+        let answer = self.timed(Endpoint::Jwks, get).await?;
         let failure = |kind| AsFailure::new(Endpoint::Jwks, kind);
         if answer.status >= 500 || answer.status == 429 {
             let kind = AsFailureKind::Unavailable { status: answer.status, retry_after: None };
@@ -179,9 +173,9 @@ impl Provider {
         }
         // `application/jwk-set+json` is the registered type; many serve `application/json`.
         if answer.status != 200 {
-            return Err(failure(AsFailureKind::Malformed { why: "status other than 200" }));
+            return Err(failure(AsFailureKind::Malformed { why: "as_answer.status_unexpected" }));
         }
         KeySet::parse(&answer.body)
-            .map_err(|_| failure(AsFailureKind::Malformed { why: "not a JWK set" }))
+            .map_err(|_| failure(AsFailureKind::Malformed { why: "as_answer.not_json" }))
     }
 }

@@ -11,7 +11,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use cache::{Remembered, Want};
 pub use calls::{Demands, Pushed, RedeemFailure, Redeemed, UserinfoFailure};
 pub use failure::{AsFailure, AsFailureKind};
-use http::{HeaderMap, HeaderValue, Method, header::ACCEPT};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 pub use keys::{ResponseFailure, TokenFailure};
 
 use crate::{
@@ -19,14 +22,12 @@ use crate::{
     jose::{JwsAlg, KeySet, PublicJwk, Signer},
     net::OAuthHttp,
     protocol::{
-        metadata::{Discovery, Endpoint, Metadata, Needs, well_known_url},
-        profile::Profile,
+        Binding, ClientAuthMethod, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, MtlsUse,
+        Needs, Profile, well_known_url,
     },
     telemetry::Telemetry,
 };
 
-/// The most we read of a metadata document (META-3.2).
-const METADATA_LIMIT: usize = 256 * 1024;
 /// The most we read of a key set (JWK-FETCH).
 const JWKS_LIMIT: usize = 256 * 1024;
 
@@ -49,10 +50,10 @@ pub struct Registration {
     pub scopes: Vec<String>,
     /// Client metadata `use_mtls_endpoint_aliases` (FAPI2-SP-5.2.2.1-3).
     pub use_mtls_endpoint_aliases: bool,
-    /// `id_token_signed_response_alg`, or every algorithm of the profile.
-    pub id_token_algs: Vec<JwsAlg>,
-    /// `authorization_signed_response_alg`, or every algorithm of the profile.
-    pub authorization_response_algs: Vec<JwsAlg>,
+    /// `id_token_signed_response_alg`; none means every algorithm of the profile.
+    pub id_token_alg: Option<JwsAlg>,
+    /// `authorization_signed_response_alg`; none means every algorithm of the profile.
+    pub authorization_response_alg: Option<JwsAlg>,
     /// Whether assertions carry `typ` `client-authentication+jwt` (PKJ-10070-4-typ).
     pub client_assertion_typ: bool,
     /// Seconds an `iat` or `nbf` may lie ahead (CLK-1).
@@ -152,23 +153,30 @@ impl Provider {
     async fn fetch_metadata(&self) -> Result<Metadata, AsFailure> {
         let failure = |kind| AsFailure::new(Endpoint::Metadata, kind);
         let registration = &self.registration;
-        let url = well_known_url(&registration.issuer, registration.discovery)
-            .map_err(|rejected| failure(AsFailureKind::MetadataRejected { reason: rejected.reason() }))?;
+        let url =
+            well_known_url(&registration.issuer, registration.discovery).map_err(|rejected| {
+                failure(AsFailureKind::MetadataRejected { reason: rejected.reason() })
+            })?;
         let answer = self
-            .timed(Endpoint::Metadata, self.http.send(Method::GET, &url, json(), None, METADATA_LIMIT))
+            .timed(
+                Endpoint::Metadata,
+                self.http.send(Method::GET, &url, json(), None, MAX_METADATA_BYTES),
+            )
             .await?;
         if answer.status >= 500 {
             let kind = AsFailureKind::Unavailable { status: answer.status, retry_after: None };
             return Err(failure(kind));
         }
         if answer.status != 200 || !is_json(&answer.headers) {
-            return Err(failure(AsFailureKind::Malformed { why: "not a JSON document with status 200" }));
+            return Err(failure(AsFailureKind::Malformed { why: "as_answer.not_json" }));
         }
         let needs = Needs {
-            assertion_alg: self.assertion_key.alg(),
-            request_object_alg: self.request_object_key.alg(),
-            id_token_algs: &registration.id_token_algs,
-            authorization_response_algs: &registration.authorization_response_algs,
+            client_auth: ClientAuthMethod::PrivateKeyJwt,
+            client_assertion_alg: Some(self.assertion_key.alg()),
+            request_object_alg: Some(self.request_object_key.alg()),
+            binding: Binding::Mtls,
+            id_token_alg: registration.id_token_alg,
+            authorization_response_alg: registration.authorization_response_alg,
         };
         Metadata::accept(&answer.body, &registration.issuer, registration.profile, &needs).map_err(
             |rejected| {
@@ -183,6 +191,22 @@ impl Provider {
     }
 }
 
+impl Registration {
+    /// What the client certificate is for: it binds tokens; assertions authenticate.
+    const fn mtls_use(&self) -> MtlsUse {
+        MtlsUse {
+            endpoint_aliases: self.use_mtls_endpoint_aliases,
+            client_authentication: false,
+            token_binding: true,
+        }
+    }
+
+    /// The algorithms a token of the AS may be signed with: the pinned one, or the profile's.
+    fn algs<'a>(&self, pin: &'a Option<JwsAlg>) -> &'a [JwsAlg] {
+        pin.as_ref().map_or(self.profile.jws_algs, std::slice::from_ref)
+    }
+}
+
 fn json() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -191,12 +215,14 @@ fn json() -> HeaderMap {
 
 /// Whether the media type is `application/json`, parameters aside.
 fn is_json(headers: &HeaderMap) -> bool {
-    content_type(headers).is_some_and(|value| {
+    single(headers, CONTENT_TYPE).is_some_and(|value| {
         let essence = value.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("application/json")
     })
 }
 
-fn content_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(http::header::CONTENT_TYPE)?.to_str().ok()
+/// A header's value, if it was sent exactly once.
+fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())?.to_str().ok()
 }

@@ -1,9 +1,10 @@
 //! Owns the ways forwarding can fail and what each means to the caller: status, code, reason.
 //! Must not know: how an error answer is written.
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 
 use super::{headers::HeaderRejection, path::PathRejection};
+use crate::web::ErrorCode;
 
 /// Why a request was not forwarded, or its response not passed on.
 #[derive(Debug)]
@@ -86,49 +87,21 @@ impl Fault {
         }
     }
 
-    /// The `error_code` shown to the page.
-    pub const fn code(&self) -> &'static str {
+    /// What the page is told; the status goes with it.
+    pub const fn error_code(&self) -> ErrorCode {
         match self {
-            Self::Headers(HeaderRejection::Upgrade) => "upgrade_not_supported",
-            Self::Path(_) | Self::Headers(_) | Self::BodyBroken => "invalid_request",
-            Self::NoRoute => "not_found",
-            Self::MethodNotAllowed { .. } => "method_not_allowed",
-            Self::BodyTooLarge => "payload_too_large",
-            Self::BodyStalled => "request_timeout",
-            Self::Unreachable | Self::Broken | Self::Protocol => "upstream_unavailable",
-            Self::Timeout => "upstream_timeout",
-            Self::Redirect => "upstream_redirect",
-            Self::TokenRejected => "upstream_rejected_token",
-            Self::TokenRenewed => "upstream_token_renewed",
-            Self::NoEntropy | Self::Target => "server_error",
-        }
-    }
-
-    /// The status of the answer.
-    pub const fn status(&self) -> StatusCode {
-        match self {
-            Self::Path(PathRejection::TooLong) => StatusCode::URI_TOO_LONG,
-            Self::Path(_) | Self::Headers(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
-            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::TokenRenewed => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unreachable
-            | Self::Broken
-            | Self::Protocol
-            | Self::Redirect
-            | Self::TokenRejected => StatusCode::BAD_GATEWAY,
-            Self::NoEntropy | Self::Target => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// Seconds for `Retry-After`, where waiting helps.
-    pub const fn retry_after(&self) -> Option<u32> {
-        match self {
-            Self::TokenRenewed => Some(0),
-            _ => None,
+            Self::Headers(HeaderRejection::Upgrade) => ErrorCode::UpgradeNotSupported,
+            Self::Path(_) | Self::Headers(_) | Self::BodyBroken => ErrorCode::InvalidRequest,
+            Self::NoRoute => ErrorCode::NotFound,
+            Self::MethodNotAllowed { .. } => ErrorCode::MethodNotAllowed,
+            Self::BodyTooLarge => ErrorCode::PayloadTooLarge,
+            Self::BodyStalled => ErrorCode::RequestTimeout,
+            Self::Unreachable | Self::Broken | Self::Protocol => ErrorCode::UpstreamUnavailable,
+            Self::Timeout => ErrorCode::UpstreamTimeout,
+            Self::Redirect => ErrorCode::UpstreamRedirect,
+            Self::TokenRejected => ErrorCode::UpstreamRejectedToken,
+            Self::TokenRenewed => ErrorCode::UpstreamTokenRenewed,
+            Self::NoEntropy | Self::Target => ErrorCode::ServerError,
         }
     }
 

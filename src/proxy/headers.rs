@@ -106,9 +106,24 @@ fn fate(name: &str) -> Fate {
 
 fn fate_by_prefix(name: &str) -> Fate {
     const OURS: &[&str] = &[
-        "sec-", "proxy-", "x-forwarded-", "x-original-", "x-fapi-", "client-cert", "x-client-cert",
-        "x-client-dn", "x-client-verify", "x-ssl-", "ssl-", "x-arr-", "x-tls-", "x-remote-",
-        "x-auth-request-", "x-authenticated-", "x-webauth-", "access-control-",
+        "sec-",
+        "proxy-",
+        "x-forwarded-",
+        "x-original-",
+        "x-fapi-",
+        "client-cert",
+        "x-client-cert",
+        "x-client-dn",
+        "x-client-verify",
+        "x-ssl-",
+        "ssl-",
+        "x-arr-",
+        "x-tls-",
+        "x-remote-",
+        "x-auth-request-",
+        "x-authenticated-",
+        "x-webauth-",
+        "access-control-",
     ];
     if name.starts_with("content-") {
         Fate::Protected
@@ -192,7 +207,8 @@ pub(super) fn connection_names(headers: &HeaderMap) -> impl Iterator<Item = Opti
     headers.get_all(CONNECTION).iter().flat_map(|value| {
         let text = value.to_str().unwrap_or("\0");
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(|name| {
-            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             name.bytes().all(token).then_some(name)
         })
     })
@@ -217,7 +233,12 @@ pub struct Said<'a> {
 
 /// The headers for the upstream: what passes of `received`, and ours. The credential is added last,
 /// by [`bearer`]. `empty_body` tells that no body follows, which hyper then frames by nothing at all.
-pub fn outbound(received: HeaderMap, method: &Method, empty_body: bool, said: &Said<'_>) -> HeaderMap {
+pub fn outbound(
+    received: HeaderMap,
+    method: &Method,
+    empty_body: bool,
+    said: &Said<'_>,
+) -> HeaderMap {
     let listed = received.contains_key(CONNECTION).then(|| {
         let names = connection_names(&received).flatten();
         names.filter_map(|name| name.parse().ok()).collect::<Vec<HeaderName>>()
@@ -325,7 +346,10 @@ mod tests {
         let refused: &[(&[(&str, &str)], R)] = &[
             (&[("connection", "authorization")], R::ConnectionNamesProtected),
             (&[("connection", "close, Authorization")], R::ConnectionNamesProtected),
-            (&[("connection", "close"), ("connection", "AUTHORIZATION")], R::ConnectionNamesProtected),
+            (
+                &[("connection", "close"), ("connection", "AUTHORIZATION")],
+                R::ConnectionNamesProtected,
+            ),
             (&[("connection", "cookie")], R::ConnectionNamesProtected),
             (&[("connection", "content-length")], R::ConnectionNamesProtected),
             (&[("connection", "content-type")], R::ConnectionNamesProtected),
@@ -409,23 +433,72 @@ mod tests {
     #[test]
     fn forged_headers_never_reach_the_upstream() {
         for name in [
-            "authorization", "proxy-authorization", "cookie", "dpop", "host", "forwarded", "via",
-            "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port",
-            "x-forwarded-prefix", "x-forwarded-user", "x-forwarded-client-cert", "x-real-ip",
-            "x-client-ip", "true-client-ip", "cf-connecting-ip", "client-cert", "client-cert-chain",
-            "x-client-cert", "x-client-cert-dn", "x-client-verify", "x-ssl-client-cert", "x-ssl-cert",
-            "ssl-client-cert", "x-arr-clientcert", "x-tls-client-cert", "x-remote-user", "remote-user",
-            "x-auth-request-user", "x-original-url", "x-original-uri", "x-rewrite-url", "x-host",
-            "x-fapi-auth-date", "x-fapi-customer-ip-address", "x-fapi-interaction-id",
-            "x-fapi-anything", "traceparent", "tracestate", "baggage", "origin", "referer",
-            "sec-fetch-site", "sec-fetch-mode", "sec-ch-ua", "sec-websocket-key", "x-bff-csrf",
-            "access-control-request-method", "expect", "te", "trailer", "keep-alive", "upgrade",
-            "proxy-connection", "transfer-encoding", "content-length", "http2-settings",
-            "max-forwards", "x-request-id", "connection",
+            "authorization",
+            "proxy-authorization",
+            "cookie",
+            "dpop",
+            "host",
+            "forwarded",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+            "x-forwarded-user",
+            "x-forwarded-client-cert",
+            "x-real-ip",
+            "x-client-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "client-cert",
+            "client-cert-chain",
+            "x-client-cert",
+            "x-client-cert-dn",
+            "x-client-verify",
+            "x-ssl-client-cert",
+            "x-ssl-cert",
+            "ssl-client-cert",
+            "x-arr-clientcert",
+            "x-tls-client-cert",
+            "x-remote-user",
+            "remote-user",
+            "x-auth-request-user",
+            "x-original-url",
+            "x-original-uri",
+            "x-rewrite-url",
+            "x-host",
+            "x-fapi-auth-date",
+            "x-fapi-customer-ip-address",
+            "x-fapi-interaction-id",
+            "x-fapi-anything",
+            "traceparent",
+            "tracestate",
+            "baggage",
+            "origin",
+            "referer",
+            "sec-fetch-site",
+            "sec-fetch-mode",
+            "sec-ch-ua",
+            "sec-websocket-key",
+            "x-bff-csrf",
+            "access-control-request-method",
+            "expect",
+            "te",
+            "trailer",
+            "keep-alive",
+            "upgrade",
+            "proxy-connection",
+            "transfer-encoding",
+            "content-length",
+            "http2-settings",
+            "max-forwards",
+            "x-request-id",
+            "connection",
         ] {
             let sent = sent(&[(name, "forged"), (name, "forged-again"), ("accept", "a/b")]);
-            let values = sent.values().map(|value| value.to_str().unwrap());
-            assert!(values.clone().all(|value| !value.contains("forged")), "{name}");
+            let mut values = sent.values().map(|value| value.to_str().unwrap());
+            assert!(values.all(|value| !value.contains("forged")), "{name}");
             assert_eq!(sent.get("accept").unwrap(), "a/b", "{name}");
         }
     }
@@ -457,7 +530,12 @@ mod tests {
     /// RFC 9110 §7.6.1.
     #[test]
     fn headers_named_by_connection_stay_here() {
-        let sent = sent(&[("connection", "close, X-Hop"), ("x-hop", "1"), ("x-hop", "2"), ("x-other", "3")]);
+        let sent = sent(&[
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("x-hop", "2"),
+            ("x-other", "3"),
+        ]);
         assert!(!sent.contains_key("x-hop"));
         assert!(sent.contains_key("x-other"));
     }

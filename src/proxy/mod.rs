@@ -13,10 +13,15 @@ pub mod response;
 pub mod routes;
 pub mod trace;
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::IpAddr, sync::Arc};
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+};
 
 pub use self::{
     body::RequestBody,
@@ -30,7 +35,7 @@ use self::{
     path::CleanPath,
     trace::Trace,
 };
-use crate::clock::Ambient;
+use crate::{clock::Ambient, web::Surface};
 
 /// What every call of an app shares.
 #[derive(Clone, Debug)]
@@ -101,8 +106,16 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         let session = self.enter(route, &parts.headers).await?;
 
         let auth_time = session.as_ref().and_then(Admitted::auth_time);
-        let outgoing =
-            self.outgoing(route, path, &parts.uri, parts.method, parts.headers, body, client, auth_time)?;
+        let outgoing = self.outgoing(
+            route,
+            path,
+            &parts.uri,
+            parts.method,
+            parts.headers,
+            body,
+            client,
+            auth_time,
+        )?;
         match session {
             Some(session) if route.spec().access == Access::UserToken => {
                 self.with_token(route, outgoing, session).await
@@ -230,13 +243,19 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
             self.observer.set_cookie_dropped(&spec.path);
         }
         if dropped.interaction_mismatch {
-            tracing::warn!(route = spec.path, "the upstream answered with another x-fapi-interaction-id");
+            tracing::warn!(
+                route = spec.path,
+                "the upstream answered with another x-fapi-interaction-id"
+            );
             self.observer.interaction_mismatch(&spec.path);
         }
         let body = ResponseBody::new(body, spec.idle_timeout, lifetime, Arc::clone(&self.observer));
         let mut response = Response::new(Body::new(body));
         *response.status_mut() = received.status;
         *response.headers_mut() = headers;
+        if spec.access == Access::Public {
+            response.extensions_mut().insert(Surface::Public);
+        }
         Ok(response)
     }
 }

@@ -3,7 +3,10 @@
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
-    header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, SET_COOKIE},
+    header::{
+        CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_LOCATION, LOCATION, SET_COOKIE,
+        TRANSFER_ENCODING,
+    },
 };
 
 use super::{
@@ -24,12 +27,19 @@ pub struct Dropped {
     pub interaction_mismatch: bool,
 }
 
-/// Never passed on: `true` for what belongs to the connection, to the edge's own policy, or to the
-/// conversation between this process and the upstream.
+/// Whether a header belongs to the connection, to the edge's own policy, or to the conversation
+/// between this process and the upstream, and is never passed on.
 fn is_dropped(name: &HeaderName, public: bool) -> bool {
     const PREFIXES: &[&str] = &[
-        "access-control-", "proxy-", "content-security-policy", "cross-origin-", "public-key-pins",
-        "x-accel-", "x-fapi-", "x-forwarded-", "x-envoy-",
+        "access-control-",
+        "proxy-",
+        "content-security-policy",
+        "cross-origin-",
+        "public-key-pins",
+        "x-accel-",
+        "x-fapi-",
+        "x-forwarded-",
+        "x-envoy-",
     ];
     if headers::is_hop_by_hop(name) {
         return true;
@@ -72,7 +82,10 @@ pub fn inbound<T>(
         return Err(ForeignRedirect);
     }
     let content_location = relocated(&received, &CONTENT_LOCATION, route, target);
-    let content_length = only(&received, &CONTENT_LENGTH).filter(|v| headers::length(v).is_some());
+    // hyper's client leaves a length standing beside chunks, which RFC 9112 §6.3 tells us to remove.
+    let content_length = only(&received, &CONTENT_LENGTH)
+        .filter(|length| headers::length(length).is_some())
+        .filter(|_| !received.contains_key(TRANSFER_ENCODING));
     let rewritten = [
         (LOCATION, location),
         (CONTENT_LOCATION, content_location),
@@ -86,7 +99,7 @@ pub fn inbound<T>(
         let names = names.filter_map(|name| name.parse::<HeaderName>().ok());
         names.filter(|name| !name.as_str().starts_with("content-")).collect::<Vec<_>>()
     });
-    let mut passed = HeaderMap::with_capacity(received.len() + 12);
+    let mut answer = HeaderMap::with_capacity(received.len() + 12);
     let mut current: Option<HeaderName> = None;
     for (name, value) in received {
         if let Some(name) = name {
@@ -97,18 +110,18 @@ pub fn inbound<T>(
             current = passes.then_some(name);
         }
         if let Some(name) = &current {
-            passed.append(name, value);
+            answer.append(name, value);
         }
     }
     for (name, value) in rewritten {
         if let Some(value) = value {
-            passed.insert(name, value);
+            answer.insert(name, value);
         }
     }
     if !public {
-        passed.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    Ok((passed, dropped))
+    Ok((answer, dropped))
 }
 
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {

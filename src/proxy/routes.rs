@@ -43,7 +43,9 @@ pub struct RouteSpec {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RouteFault {
     /// The prefix is not `/` or `/segment(/segment)*` of unreserved characters.
-    #[error("the path must be `/` or plain segments such as `/api/accounts`, without a slash at its end")]
+    #[error(
+        "the path must be `/` or plain segments such as `/api/accounts`, without a slash at its end"
+    )]
     Path,
     /// Two routes have this prefix, letter case aside.
     #[error("two routes have the same path")]
@@ -154,7 +156,11 @@ impl<T> Route<T> {
         if spec.methods.is_empty() {
             return Err(RouteFault::NoMethods);
         }
-        if spec.methods.iter().any(|m| [Method::TRACE, Method::CONNECT, Method::OPTIONS].contains(m)) {
+        if spec
+            .methods
+            .iter()
+            .any(|m| [Method::TRACE, Method::CONNECT, Method::OPTIONS].contains(m))
+        {
             return Err(RouteFault::MethodNeverForwarded);
         }
         let reads = |m: &Method| *m == Method::GET || *m == Method::HEAD;
@@ -215,7 +221,9 @@ pub struct RouteTable<T> {
 
 impl<T> RouteTable<T> {
     /// Builds the table; the error names the offending route by its position in `specs`.
-    pub fn new(specs: impl IntoIterator<Item = (RouteSpec, T)>) -> Result<Self, (usize, RouteFault)> {
+    pub fn new(
+        specs: impl IntoIterator<Item = (RouteSpec, T)>,
+    ) -> Result<Self, (usize, RouteFault)> {
         let mut routes: Vec<Route<T>> = Vec::new();
         for (position, (spec, attached)) in specs.into_iter().enumerate() {
             let route = Route::new(spec, attached).map_err(|fault| (position, fault))?;
@@ -297,7 +305,9 @@ mod tests {
     #[test]
     fn a_path_that_a_careless_upstream_reads_as_another_route_is_nobodys() {
         let table = table(&["/api", "/api/admin"]);
-        for path in ["/api/Admin", "/api/ADMIN/x", "/api/admin;x=1/y", "/API", "/api;x/admin", "/Api/admin"] {
+        for path in
+            ["/api/Admin", "/api/ADMIN/x", "/api/admin;x=1/y", "/API", "/api;x/admin", "/Api/admin"]
+        {
             assert_eq!(found(&table, path), None, "{path}");
         }
         assert_eq!(found(&table, "/api/x;v=1"), Some("/api"));
@@ -311,11 +321,29 @@ mod tests {
             ("/api", "https://up.example/", "/api/", None, "https://up.example/"),
             ("/api", "https://up.example/v1", "/api", None, "https://up.example/v1"),
             ("/api", "https://up.example/v1/", "/api/x", None, "https://up.example/v1/x"),
-            ("/api", "https://up.example:8443/v1", "/api/x/", Some("a=%zz&b[]=//"), "https://up.example:8443/v1/x/?a=%zz&b[]=//"),
+            (
+                "/api",
+                "https://up.example:8443/v1",
+                "/api/x/",
+                Some("a=%zz&b[]=//"),
+                "https://up.example:8443/v1/x/?a=%zz&b[]=//",
+            ),
             ("/api", "http://[::1]:81", "/api/a%20b", Some(""), "http://[::1]:81/a%20b?"),
             ("/", "https://up.example/v1", "/", None, "https://up.example/v1/"),
-            ("/", "https://up.example", "/@evil.example/x", None, "https://up.example/@evil.example/x"),
-            ("/api", "https://up.example", "/api/@evil.example", None, "https://up.example/@evil.example"),
+            (
+                "/",
+                "https://up.example",
+                "/@evil.example/x",
+                None,
+                "https://up.example/@evil.example/x",
+            ),
+            (
+                "/api",
+                "https://up.example",
+                "/api/@evil.example",
+                None,
+                "https://up.example/@evil.example",
+            ),
         ] {
             let table = RouteTable::new([(spec(prefix, upstream), ())]).unwrap();
             let path = path::accept(path).unwrap();

@@ -73,8 +73,10 @@ fn parent(headers: &HeaderMap) -> Option<(&[u8], &[u8])> {
         return None;
     }
     let mut parts = value.split(|byte| *byte == b'-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let well_formed = |part: &[u8], length| part.len() == length && part.iter().all(|b| HEX.contains(b));
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let well_formed =
+        |part: &[u8], length| part.len() == length && part.iter().all(|b| HEX.contains(b));
     let id = |part: &[u8], length| well_formed(part, length) && part.iter().any(|b| *b != b'0');
     let good = version == b"00"
         && id(trace, 32)

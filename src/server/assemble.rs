@@ -22,16 +22,13 @@ use crate::{
     jose::{JwsAlg, Signer, SoftwareSigner},
     login::{Login, LoginPolicy},
     net::{OAuthHttp, Resolver, proxy_http},
-    protocol::{
-        metadata::Discovery,
-        profile::{Profile, ProfileName},
-    },
+    protocol::{Discovery, Profile, ProfileName},
     provider::{Ages, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable},
     seal::ServerKey,
     session::{Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
-    telemetry::{Pseudonymiser, Telemetry},
+    telemetry::Telemetry,
     tls::{self, Identity, Roots, TlsFault},
     web::{CookieNames, Guard},
 };
@@ -84,9 +81,7 @@ impl House {
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
         let observer = Arc::new(SessionObserver::new(telemetry.clone()));
-        let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
-        let sessions =
-            Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
+        let sessions = Sessions::new(store, server_key.clone(), ambient.clone(), observer);
         let mut house = Self {
             apps: Vec::new(),
             providers: Vec::new(),
@@ -118,13 +113,16 @@ impl House {
         settings: &Settings,
     ) -> Result<ClientParts, AssemblyFault> {
         let at = |setting: &str| format!("clients.{name}.{setting}");
-        let provider = settings.providers.get(&client.provider).ok_or_else(|| {
-            AssemblyFault::new(at("provider"), "names no configured provider")
-        })?;
+        let provider = settings
+            .providers
+            .get(&client.provider)
+            .ok_or_else(|| AssemblyFault::new(at("provider"), "names no configured provider"))?;
         let profile = profile(client, &at("profile"))?;
-        let identity = self.identity("client_tls", name, &client.tls_identity, &at("tls_identity"))?;
-        let roots = roots(provider.system_roots, &provider.trust_roots)
-            .map_err(|fault| AssemblyFault::tls(format!("providers.{}.trust_roots", client.provider), &fault))?;
+        let identity =
+            self.identity("client_tls", name, &client.tls_identity, &at("tls_identity"))?;
+        let roots = roots(provider.system_roots, &provider.trust_roots).map_err(|fault| {
+            AssemblyFault::tls(format!("providers.{}.trust_roots", client.provider), &fault)
+        })?;
         let tls = tls::client_config(&roots, Some(&identity), &[b"h2", b"http/1.1"])
             .map_err(|fault| AssemblyFault::tls(at("tls_identity"), &fault))?;
         let http = OAuthHttp::new(
@@ -157,12 +155,12 @@ impl House {
             profile,
             scopes: client.scopes.clone(),
             use_mtls_endpoint_aliases: client.use_mtls_endpoint_aliases,
-            id_token_algs: algs(
+            id_token_alg: pinned(
                 client.id_token_signed_response_alg.as_deref(),
                 profile,
                 &at("id_token_signed_response_alg"),
             )?,
-            authorization_response_algs: algs(
+            authorization_response_alg: pinned(
                 client.authorization_signed_response_alg.as_deref(),
                 profile,
                 &at("authorization_signed_response_alg"),
@@ -220,7 +218,7 @@ impl House {
         let login = Arc::new(Login::new(
             name.to_owned(),
             login_policy,
-            policy.clone(),
+            policy,
             Arc::clone(&client.provider),
             Arc::clone(&self.sessions),
             server_key,
@@ -273,7 +271,7 @@ impl House {
         app: &config::App,
         client: &ClientParts,
     ) -> Result<RouteTable<front::Upstream>, AssemblyFault> {
-        let mut table = RouteTable::new();
+        let mut routes = Vec::new();
         for (index, route) in app.routes.iter().enumerate() {
             let at = |setting: &str| format!("apps.{name}.routes[{index}].{setting}");
             let roots = roots(route.system_roots, &route.trust_roots)
@@ -300,9 +298,11 @@ impl House {
                 idle_timeout: route.idle_timeout,
                 request_body_limit: route.request_body_limit,
             };
-            table.add(spec, http).map_err(|fault| AssemblyFault::new(at("path"), fault))?;
+            routes.push((spec, http));
         }
-        Ok(table)
+        RouteTable::new(routes).map_err(|(index, fault)| {
+            AssemblyFault::new(format!("apps.{name}.routes[{index}]"), fault)
+        })
     }
 
     pub(super) fn server_identity(&mut self, files: &TlsFiles) -> Result<Identity, AssemblyFault> {
@@ -316,9 +316,8 @@ impl House {
         files: &TlsFiles,
         at: &str,
     ) -> Result<Identity, AssemblyFault> {
-        let identity =
-            Identity::from_pem(&files.certificate_pem, files.private_key_pem.expose())
-                .map_err(|fault| AssemblyFault::tls(at, &fault))?;
+        let identity = Identity::from_pem(&files.certificate_pem, files.private_key_pem.expose())
+            .map_err(|fault| AssemblyFault::tls(at, &fault))?;
         let not_after = identity.not_after();
         self.telemetry.metrics.set_not_after(purpose, name, not_after.as_i64());
         self.certificates.push((format!("{purpose} {name}"), not_after));
@@ -344,18 +343,22 @@ impl House {
         let mut tasks = JoinSet::new();
         let (sessions, metrics) = (Arc::clone(&self.sessions), Arc::clone(&self.telemetry.metrics));
         let stopped = stop.clone();
-        tasks.spawn(stopped.run_until_cancelled_owned(async move {
-            let mut tick = tokio::time::interval(SWEEP_INTERVAL);
-            loop {
-                tick.tick().await;
-                if let Err(error) = sessions.sweep().await {
-                    tracing::warn!(%error, "ended sessions could not be cleared away");
-                }
-                if let Ok(active) = sessions.count().await {
-                    metrics.set_sessions_active(active);
-                }
-            }
-        }).map_drop());
+        tasks.spawn(
+            stopped
+                .run_until_cancelled_owned(async move {
+                    let mut tick = tokio::time::interval(SWEEP_INTERVAL);
+                    loop {
+                        tick.tick().await;
+                        if let Err(error) = sessions.sweep().await {
+                            tracing::warn!(%error, "ended sessions could not be cleared away");
+                        }
+                        if let Ok(active) = sessions.count().await {
+                            metrics.set_sessions_active(active);
+                        }
+                    }
+                })
+                .map_drop(),
+        );
         for provider in &self.providers {
             let provider = Arc::clone(provider);
             tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
@@ -382,11 +385,8 @@ trait MapDrop: Future + Sized {
 impl<F: Future> MapDrop for F {}
 
 fn profile(client: &config::Client, at: &str) -> Result<&'static Profile, AssemblyFault> {
-    let name: ProfileName = client
-        .profile
-        .as_str()
-        .parse()
-        .map_err(|_| AssemblyFault::new(at, "is not a profile"))?;
+    let name: ProfileName =
+        client.profile.as_str().parse().map_err(|_| AssemblyFault::new(at, "is not a profile"))?;
     let profile = name.profile();
     if profile.supported {
         Ok(profile)
@@ -401,10 +401,9 @@ fn signer(
     at: &str,
 ) -> Result<Arc<dyn Signer>, AssemblyFault> {
     let alg = match &key.alg {
-        Some(name) => Some(
-            JwsAlg::from_name(name)
-                .ok_or_else(|| AssemblyFault::new(format!("{at}.alg"), "is not a JWS algorithm we know"))?,
-        ),
+        Some(name) => Some(JwsAlg::from_name(name).ok_or_else(|| {
+            AssemblyFault::new(format!("{at}.alg"), "is not a JWS algorithm we know")
+        })?),
         None => None,
     };
     let signer = SoftwareSigner::from_file_bytes(key.bytes.expose(), alg)
@@ -414,16 +413,19 @@ fn signer(
     } else {
         Err(AssemblyFault::new(
             at,
-            format!("{} is not an algorithm of this profile (FAPI2-SP-5.4.1-1.2)", signer.alg().name()),
+            format!(
+                "{} is not an algorithm of this profile (FAPI2-SP-5.4.1-1.2)",
+                signer.alg().name()
+            ),
         ))
     }
 }
 
-/// The pinned algorithm, or all of the profile.
-fn algs(pin: Option<&str>, profile: &Profile, at: &str) -> Result<Vec<JwsAlg>, AssemblyFault> {
-    let Some(name) = pin else { return Ok(profile.jws_algs.to_vec()) };
+/// The pinned algorithm, if there is one.
+fn pinned(pin: Option<&str>, profile: &Profile, at: &str) -> Result<Option<JwsAlg>, AssemblyFault> {
+    let Some(name) = pin else { return Ok(None) };
     match JwsAlg::from_name(name).filter(|alg| profile.jws_algs.contains(alg)) {
-        Some(alg) => Ok(vec![alg]),
+        Some(alg) => Ok(Some(alg)),
         None => Err(AssemblyFault::new(
             at,
             format!("{name} is not an algorithm of this profile (FAPI2-SP-5.4.1-1.2)"),

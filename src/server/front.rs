@@ -45,9 +45,9 @@ impl Front {
 
     async fn serve(&self, request: Request, id: &RequestId, client: IpAddr) -> Response<Body> {
         let path = request.uri().path();
-        let own = path.strip_prefix(&self.prefix).is_some_and(|rest| {
-            rest.is_empty() || rest.starts_with('/')
-        });
+        let own = path
+            .strip_prefix(&self.prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if own {
             // The router's only error is impossible.
             return match self.spa.clone().oneshot(request).await {
@@ -76,8 +76,8 @@ fn refused(failure: proxy::Failure<crate::web::Refusal>, id: &RequestId) -> Resp
         proxy::Failure::Fault(fault) => {
             tracing::info!(request_id = %id, reason = fault.reason(), "not forwarded");
             let mut response = ErrorAnswer::new(fault.error_code()).into_response(id);
-            if let proxy::Fault::MethodNotAllowed { allow } = fault {
-                response.headers_mut().insert(http::header::ALLOW, allow);
+            if let Some(allow) = fault.allow() {
+                response.headers_mut().insert(http::header::ALLOW, allow.clone());
             }
             response
         }
@@ -104,18 +104,19 @@ pub(super) fn router(
         ambient: ambient.clone(),
         telemetry: telemetry.clone(),
     });
-    Router::new().fallback(move |request: Request| {
-        let door = Arc::clone(&door);
-        async move { door.open(request).await }
-    })
-    // A panic is our fault, not a reason to leave a browser without an answer.
-    .layer(CatchPanicLayer::custom(|_| {
-        tracing::error!("a request handler panicked");
-        let mut response = Response::new(Body::from("{\"error_code\":\"server_error\"}"));
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        harden(response.headers_mut(), Surface::Api);
-        response
-    }))
+    Router::new()
+        .fallback(move |request: Request| {
+            let door = Arc::clone(&door);
+            async move { door.open(request).await }
+        })
+        // A panic is our fault, not a reason to leave a browser without an answer.
+        .layer(CatchPanicLayer::custom(|_| {
+            tracing::error!("a request handler panicked");
+            let mut response = Response::new(Body::from("{\"error_code\":\"server_error\"}"));
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            harden(response.headers_mut(), Surface::Api);
+            response
+        }))
 }
 
 struct Door {
@@ -134,9 +135,8 @@ impl Door {
             return response;
         };
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
-        let client = peer.map(|peer| {
-            ClientAddress::resolve(peer, request.headers(), &self.trusted_proxies)
-        });
+        let client =
+            peer.map(|peer| ClientAddress::resolve(peer, request.headers(), &self.trusted_proxies));
         request.extensions_mut().insert(id.clone());
         // The path only: a query may hold a response or a state (FAPI2-SP-6.5).
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -178,7 +178,8 @@ impl Door {
         let apps = self.apps.get(&host.to_ascii_lowercase())?;
         let path = request.uri().path();
         let own = |app: &&Front| {
-            path.strip_prefix(&app.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(&app.prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         apps.iter().find(own).or_else(|| apps.first())
     }

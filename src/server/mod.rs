@@ -106,7 +106,7 @@ impl Server {
             None => Arc::new(EmbeddedStore::open(path)?),
         };
         let server_key = ServerKey::from_bytes(*server_key.expose());
-        let house = House::build(&settings, store, server_key, ambient, telemetry.clone())?;
+        let mut house = House::build(&settings, store, server_key, ambient, telemetry.clone())?;
 
         let server_tls = settings
             .server
@@ -118,22 +118,24 @@ impl Server {
             .transpose()
             .map_err(|fault| AssemblyFault::tls("server.tls", &fault))?;
         let limits = Limits {
-            first_byte_timeout: settings.server.first_byte_timeout,
-            header_timeout: settings.server.header_timeout,
-            idle_timeout: settings.server.idle_timeout,
-            max_connections: settings.server.max_connections,
-            drain_timeout: settings.server.drain_timeout,
+            connections: settings.server.max_connections,
+            first_byte: settings.server.first_byte_timeout,
+            header: settings.server.header_timeout,
+            idle: settings.server.idle_timeout,
+            drain: settings.server.drain_timeout,
             ..Limits::default()
         };
-        let bind = async |what, address, tls, limits| {
-            Listener::bind(address, tls, limits, what, Arc::clone(&telemetry.metrics))
-                .await
-                .map_err(|source| StartError::Bind { what, address, source })
+        let bind = async |what, address, tls| {
+            let failed = |source| StartError::Bind { what, address, source };
+            let metrics = Arc::clone(&telemetry.metrics);
+            let listener =
+                Listener::bind(address, tls, limits, what, metrics).await.map_err(failed)?;
+            let bound = listener.local_addr().map_err(failed)?;
+            Ok::<_, StartError>((listener, bound))
         };
-        let public = bind("public", settings.server.listen, server_tls, limits.clone()).await?;
-        let admin = bind("admin", settings.admin.listen, None, limits).await?;
+        let (public, public_addr) = bind("public", settings.server.listen, server_tls).await?;
+        let (admin, admin_addr) = bind("admin", settings.admin.listen, None).await?;
 
-        let (public_addr, admin_addr) = (public.local_addr(), admin.local_addr());
         let stop = CancellationToken::new();
         let admin_router = admin::router(AdminState {
             metrics: Arc::clone(&telemetry.metrics),
@@ -172,7 +174,8 @@ impl Server {
 
     /// Serves until the process is told to stop (SIGTERM, or Ctrl-C), then drains.
     pub async fn serve_until_signalled(self) -> io::Result<()> {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             interrupted = tokio::signal::ctrl_c() => interrupted?,
             _ = terminate.recv() => {}

@@ -11,8 +11,8 @@ use crate::{
     provider::{AsFailureKind, Provider, RedeemFailure, TokenFailure},
     proxy::{Admitted, Gate, Need, Observer, Renewal},
     session::{
-        self, Activity, BoxFuture, Cause, Handle, RefreshFailure, RefreshGrant, RefreshedTokens,
-        Refresher, Session, TokenTrouble,
+        Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
+        RefreshGrant, RefreshOutcome, RefreshedTokens, Refresher, Session,
     },
     telemetry::{Action, AuditEvent, Outcome, Telemetry},
     web::{ErrorAnswer, ErrorCode, Guard, Refusal},
@@ -44,7 +44,7 @@ impl Refresher for ProviderRefresher {
         Box::pin(async move {
             let tokens = self
                 .provider
-                .refresh(grant.refresh_token, grant.scope, grant.continuity)
+                .refresh(grant.refresh_token, grant.scope, &grant.identity.continuity)
                 .await
                 .map_err(|failure| classify(&failure))?;
             let now = self.ambient.now();
@@ -52,7 +52,7 @@ impl Refresher for ProviderRefresher {
                 access_expires: tokens
                     .expires_in
                     .map(|seconds| now.plus(i64::try_from(seconds).unwrap_or(i64::MAX))),
-                scope: tokens.scope.clone().unwrap_or_else(|| grant.scope.to_owned()),
+                scope: Some(tokens.scope.clone()),
                 access_token: tokens.access_token.clone(),
                 refresh_token: tokens.refresh_token.clone(),
                 id_token: tokens.id_token.clone(),
@@ -60,7 +60,7 @@ impl Refresher for ProviderRefresher {
         })
     }
 
-    fn discard<'a>(&'a self, tokens: RefreshedTokens) -> BoxFuture<'a, ()> {
+    fn discard(&self, _client: &str, tokens: RefreshedTokens) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.provider.revoke(tokens.refresh_token.as_ref(), Some(&tokens.access_token)).await;
         })
@@ -79,7 +79,7 @@ fn classify(failure: &RedeemFailure) -> RefreshFailure {
             AsFailureKind::TimedOut { sent: true }
             | AsFailureKind::Broken { sent: true }
             | AsFailureKind::Malformed { .. } => RefreshFailure::Unknown { reason },
-            _ => RefreshFailure::AsTrouble { reason },
+            _ => RefreshFailure::AsTrouble { reason, retry_after: call.retry_after() },
         },
         // The tokens came, but their ID token could not be judged for want of keys.
         RedeemFailure::IdToken(TokenFailure::Keys(_)) => RefreshFailure::Unknown { reason },
@@ -164,14 +164,17 @@ impl Gate for AppGate {
     async fn renew(&self, guest: Guest) -> Renewal<Guest, Refusal> {
         let Guest { handle, session } = guest;
         let cause = Cause::UpstreamRejected { used_version: session.version() };
-        match self.admission.renew(&handle, cause).await.into_result() {
-            Ok(session) => Renewal::Renewed(Guest { handle, session }),
-            Err(
-                trouble @ (TokenTrouble::GrantDead
-                | TokenTrouble::Ended(_)
-                | TokenTrouble::StoreUnavailable),
-            ) => Renewal::Refused(self.admission.trouble(trouble)),
-            Err(_) => Renewal::Unchanged,
+        match self.admission.renew(&handle, cause).await {
+            RefreshOutcome::Refreshed(session) | RefreshOutcome::Joined(session) => {
+                Renewal::Renewed(Guest { handle, session })
+            }
+            outcome @ (RefreshOutcome::GrantDead
+            | RefreshOutcome::Ended(_)
+            | RefreshOutcome::StoreUnavailable(_)) => match self.admission.renewed(outcome) {
+                Ok(session) => Renewal::Renewed(Guest { handle, session }),
+                Err(refusal) => Renewal::Refused(refusal),
+            },
+            _ => Renewal::Unchanged,
         }
     }
 }
@@ -220,5 +223,28 @@ pub(super) struct SessionObserver {
 impl SessionObserver {
     pub(super) const fn new(telemetry: Telemetry) -> Self {
         Self { telemetry }
+    }
+}
+
+impl SessionEvents for SessionObserver {
+    fn refresh(&self, app: &str, outcome: &'static str, seconds: f64) {
+        self.telemetry.metrics.refresh(app, outcome, seconds);
+    }
+
+    fn session_started(&self, app: &str) {
+        self.telemetry.metrics.session_started(app);
+    }
+
+    fn session_ended(&self, app: &str, reason: &'static str, count: u64) {
+        self.telemetry.metrics.sessions_ended(app, reason, count);
+    }
+
+    fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64) {
+        self.telemetry.metrics.store_operation(operation, outcome, seconds);
+    }
+
+    fn unreadable(&self, app: &str) {
+        self.telemetry.metrics.store_operation("open", "unreadable", 0.0);
+        tracing::error!(app, "a session record does not open: damaged, or tampered with");
     }
 }

@@ -12,7 +12,6 @@ mod outcome;
 mod record;
 mod refresh;
 pub mod store;
-mod token;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +28,6 @@ pub use self::{
     record::{Identity, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},
-    token::Token,
 };
 use self::{
     handle::Keys,

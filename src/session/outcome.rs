@@ -4,9 +4,11 @@
 use super::{
     record::{Identity, Session},
     store::{Expiry, StoreUnavailable, Version},
-    token::Token,
 };
-use crate::clock::{EntropyUnavailable, UnixTime};
+use crate::{
+    clock::{EntropyUnavailable, UnixTime},
+    protocol::Token,
+};
 
 /// Whether a call is the user's doing (SES-7.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 use super::{
     handle::{Handle, Keys},
     store::{Expiry, StoreKey, StoredRecord, Version},
-    token::Token,
 };
 use crate::{
     clock::UnixTime,
+    protocol::{Continuity, Token},
     seal::{SealFailed, Unsealable},
 };
 
@@ -41,13 +41,6 @@ pub struct Identity {
     pub issuer: String,
     /// `sub`
     pub subject: String,
-    /// `aud`; with `azp`, `nonce` and `auth_time` what an ID token from a refresh is held against
-    /// (OIDC-12.2).
-    pub audience: Vec<String>,
-    /// `azp`
-    pub azp: Option<String>,
-    /// `nonce`
-    pub nonce: Option<String>,
     /// `sid`
     pub sid: Option<String>,
     /// `acr`
@@ -56,6 +49,8 @@ pub struct Identity {
     pub auth_time: Option<UnixTime>,
     /// The claims the front end may see.
     pub claims: Map<String, Value>,
+    /// What an ID token from a refresh is held against (OIDC-12.2).
+    pub continuity: Continuity,
 }
 
 impl fmt::Debug for Identity {

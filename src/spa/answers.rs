@@ -84,8 +84,8 @@ pub(super) fn json(value: &impl Serialize) -> Result<Response<Body>, Refusal> {
 /// What a browser is told of a login that failed: enough to act on, no detail of the checks.
 pub(super) fn login_failure(failure: &LoginFailure) -> ErrorAnswer {
     match failure {
-        LoginFailure::Parameter { name, .. } => {
-            ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail(name)
+        LoginFailure::Parameter { reason } => {
+            ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail(reason)
         }
         LoginFailure::Transaction { .. } => ErrorAnswer::new(ErrorCode::TransactionMissing),
         LoginFailure::Rejected { channel: Channel::Front, .. } => {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     login::{Answer, Ended, LoginFailure, Start, Started},
-    protocol::transaction::Mode,
+    protocol::Mode,
     web::{
         Body, ErrorAnswer, ErrorCode, Refusal, RequestId, SameSite, clear_cookie, set_cookie,
         with_cookies,
@@ -140,7 +140,7 @@ pub(super) async fn callback(
             let path = ended.return_to.as_deref().unwrap_or(&spa.default_return_to);
             with_cookies(see_other(&format!("{}{path}", spa.origin)), cookies)
         }
-        Err(refusal) => page::refused(spa, refusal, id),
+        Err(refusal) => page::refused(spa, refusal.into(), id),
     }
 }
 
@@ -182,10 +182,12 @@ impl Spa {
         let name = &self.admission.cookies.session;
         let max_age = ended.session.absolute_expires().since(self.ambient.now());
         let value = ended.handle.to_cookie_value();
-        let session =
-            set_cookie(name, &value, u64::try_from(max_age).ok(), SameSite::Strict)
-                .ok_or_else(|| self.cookie_too_large(name))?;
-        let done = clear_cookie(&self.admission.cookies.transaction(&ended.transaction_id), same_site(mode));
+        let session = set_cookie(name, &value, u64::try_from(max_age).ok(), SameSite::Strict)
+            .ok_or_else(|| self.cookie_too_large(name))?;
+        let done = clear_cookie(
+            &self.admission.cookies.transaction(&ended.transaction_id),
+            same_site(mode),
+        );
         Ok(std::iter::once(session).chain(done).collect())
     }
 

@@ -11,9 +11,7 @@ use super::{
 };
 use crate::{
     telemetry::{Action, AuditEvent, Outcome},
-    web::{
-        Body, Refusal, RequestId, SameSite, clear_cookie, cookie, set_cookie, with_cookies,
-    },
+    web::{Body, Refusal, RequestId, SameSite, clear_cookie, cookie, set_cookie, with_cookies},
 };
 
 /// Ends the session. Where the AS keeps one too, `logout_url` leads there and back.

@@ -123,9 +123,7 @@ async fn call(
     let started = spa.ambient.clock.monotonic_millis();
     let mut response = match spa.admit(&request, kind, &id) {
         Ok(()) => spa.dispatch(name, request, &id).await,
-        Err(_) if kind == Kind::Api => {
-            ErrorAnswer::new(ErrorCode::CsrfRejected).into_response(&id)
-        }
+        Err(_) if kind == Kind::Api => ErrorAnswer::new(ErrorCode::CsrfRejected).into_response(&id),
         Err(_) => page::error(&spa, &ErrorAnswer::new(ErrorCode::CsrfRejected), &id),
     };
     let surface = if kind == Kind::Api { Surface::Api } else { Surface::Document };
@@ -142,9 +140,7 @@ async fn call(
     response
 }
 
-async fn method_not_allowed(
-    Extension(id): Extension<RequestId>,
-) -> Response<Body> {
+async fn method_not_allowed(Extension(id): Extension<RequestId>) -> Response<Body> {
     let mut response = ErrorAnswer::new(ErrorCode::MethodNotAllowed).into_response(&id);
     harden(response.headers_mut(), Surface::Api);
     response

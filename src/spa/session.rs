@@ -30,7 +30,7 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
     let Admission { sessions, policy, .. } = &*spa.admission;
     match sessions.find(&spa.app, &handle, policy, Activity::Polls).await {
         // The same verdict an API call would get: no zombie that is logged in but useless.
-        Ok(session) if session.is_exhausted(spa.ambient.now()) => {
+        Ok(session) if Admission::is_exhausted(&session, spa.ambient.now()) => {
             answers::json(&SessionState::LOGGED_OUT)
         }
         Ok(session) => answers::json(&SessionState::of(&session, spa.ambient.now())),
@@ -38,7 +38,7 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
             let state = answers::json(&SessionState::LOGGED_OUT)?;
             Ok(with_cookies(state, spa.admission.parting()))
         }
-        Err(FindError::StoreUnavailable) => {
+        Err(FindError::StoreUnavailable(_)) => {
             Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
         }
     }
@@ -87,12 +87,9 @@ pub(super) async fn refresh(
         return Err(ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("unknown").into());
     }
     let (handle, _) = spa.admission.session(headers, Activity::Polls).await?;
-    match spa.admission.renew(&handle, Cause::Demanded).await.into_result() {
-        Ok(session) => answers::json(&Refreshed {
-            access_token_expires_in: left(&session, spa.ambient.now()),
-        }),
-        Err(trouble) => Err(spa.admission.trouble(trouble)),
-    }
+    let outcome = spa.admission.renew(&handle, Cause::Demanded).await;
+    let session = spa.admission.renewed(outcome)?;
+    answers::json(&Refreshed { access_token_expires_in: left(&session, spa.ambient.now()) })
 }
 
 /// The client's public keys, for the AS.

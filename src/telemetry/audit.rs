@@ -41,6 +41,8 @@ pub enum Action {
     LogoutBackchannel,
     /// The authorization server ended sessions (front-channel logout).
     LogoutFrontchannel,
+    /// The authorization server sent a user agent back after a logout.
+    LogoutReturn,
     /// A session ended: logout, expiry, revocation, dead grant, operator.
     SessionEnd,
     /// Tokens of a session were renewed.
@@ -64,6 +66,7 @@ impl Action {
             Self::Logout => "logout",
             Self::LogoutBackchannel => "logout.backchannel",
             Self::LogoutFrontchannel => "logout.frontchannel",
+            Self::LogoutReturn => "logout.return",
             Self::SessionEnd => "session.end",
             Self::SessionRefresh => "session.refresh",
             Self::SessionStart => "session.start",
@@ -344,5 +347,121 @@ impl Write for AuditLog {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{ManualClock, UnixTime},
+        telemetry::{Metrics, Pseudonymiser, Telemetry},
+    };
+
+    const PLAIN: AuditEvent<'static> = AuditEvent {
+        action: Action::LoginEnd,
+        outcome: Outcome::Rejected,
+        reason: "jarm.expired",
+        app: "bank",
+        client: "main",
+        subject: None,
+        session: None,
+        acr: None,
+        request_id: "req-1",
+        transaction: None,
+    };
+
+    fn clock() -> Arc<ManualClock> {
+        ManualClock::at(UnixTime::new(0))
+    }
+
+    #[test]
+    fn a_line_is_json_with_exactly_the_fields_that_apply() {
+        let (audit, log) = Audit::memory(clock());
+        audit.record(&PLAIN);
+        assert_eq!(
+            log.text(),
+            concat!(
+                r#"{"v":1,"ts":"1970-01-01T00:00:00Z","stream":"audit","seq":1,"action":"login.end","#,
+                r#""outcome":"rejected","reason":"jarm.expired","app":"bank","client":"main","request_id":"req-1"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn persons_and_sessions_appear_as_pseudonyms_only() {
+        let (audit, log) = Audit::memory(clock());
+        let names = Pseudonymiser::new(&[3; 32]);
+        let (who, which) =
+            (names.subject("https://as.example", "alice@example"), names.session(b"key"));
+        audit.record(&AuditEvent {
+            subject: Some(&who),
+            session: Some(&which),
+            acr: Some("urn:acr:strong"),
+            transaction: Some("tx"),
+            ..PLAIN
+        });
+        let line = &log.events()[0];
+        assert_eq!(line["subject"], who.as_str());
+        assert_eq!(line["session"], which.as_str());
+        assert_eq!(line["acr"], "urn:acr:strong");
+        assert!(!log.text().contains("alice"));
+    }
+
+    #[test]
+    fn nothing_from_outside_breaks_a_line_or_floods_the_stream() {
+        let (audit, log) = Audit::memory(clock());
+        let long = "\u{e9}".repeat(10_000);
+        audit.record(&AuditEvent { acr: Some("x\n{\"seq\":99}"), request_id: &long, ..PLAIN });
+        assert_eq!(log.text().lines().count(), 1);
+        let line = &log.events()[0];
+        assert_eq!(line["acr"], "x\n{\"seq\":99}");
+        assert_eq!(line["request_id"].as_str().unwrap().chars().count(), LONGEST);
+    }
+
+    #[test]
+    fn numbers_grow_by_one_in_the_order_of_the_lines_under_contention() {
+        let (audit, log) = Audit::memory(clock());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50).for_each(|_| audit.record(&PLAIN)));
+            }
+        });
+        let numbers: Vec<_> = log.events().iter().map(|e| e["seq"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (1..=200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_file_is_appended_to_private_and_reopened_after_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("audit"), dir.path().join("audit.1"));
+        std::fs::write(&path, "before\n").unwrap();
+        let audit = Audit::to_file(&path, clock()).unwrap();
+        audit.record(&PLAIN);
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("before\n{\"v\":1"));
+        std::fs::rename(&path, &moved).unwrap();
+        audit.reopen().unwrap();
+        audit.record(&PLAIN);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+        assert_eq!(std::fs::read_to_string(&moved).unwrap().lines().count(), 2);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    /// `/dev/full` refuses every write.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_failing_sink_is_counted_and_stops_nobody() {
+        let audit = Audit::to_file(Path::new("/dev/full"), clock()).unwrap();
+        let telemetry = Telemetry::new(Metrics::new(), audit);
+        telemetry.audit.record(&PLAIN);
+        telemetry.audit.record(&PLAIN);
+        let text = telemetry.metrics.render();
+        assert!(text.contains("fapi_bff_audit_lines_lost_total 2"), "{text}");
+        assert!(text.contains("fapi_bff_audit_lines_total 0"), "{text}");
     }
 }

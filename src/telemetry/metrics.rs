@@ -247,8 +247,8 @@ impl Metrics {
     }
 
     /// A session ended for `reason`.
-    pub fn session_ended(&self, app: &str, reason: &'static str) {
-        self.count(&self.sessions_ended, &[Named(app), Fixed(reason)]);
+    pub fn sessions_ended(&self, app: &str, reason: &'static str, n: u64) {
+        self.count_by(&self.sessions_ended, &[Named(app), Fixed(reason)], n);
     }
 
     /// Sessions now in the store.
@@ -479,4 +479,106 @@ where
 #[expect(clippy::expect_used, reason = "names and labels are constants; every test makes them all")]
 fn made<T>(result: prometheus::Result<T>) -> T {
     result.expect("metric names and labels are constants")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn everything() -> Metrics {
+        let m = Metrics::new();
+        m.login("bank", "rejected", "jarm.expired");
+        m.login_seconds("bank", 0.2);
+        m.refresh("bank", "joined", 0.01);
+        m.session_started("bank");
+        m.session_ended("bank", "session.idle_expired");
+        m.set_sessions_active(3);
+        m.backchannel_logout("bank", "accepted", "none");
+        m.guard_rejected("bank", "guard.origin_mismatch");
+        m.as_call("as", "token", "ok", 0.1);
+        m.jwks_fetch("as", "unknown_kid", "ok");
+        m.set_jwks_fetched_at("as", 1_700_000_000);
+        m.jwks_keys_skipped("as", 2);
+        m.store_operation("load", "ok", 0.0001);
+        m.upstream("bank", "accounts", "2xx", 0.05);
+        m.upstream_stream_opened("bank");
+        m.upstream_stream_opened("bank");
+        m.upstream_stream_closed("bank");
+        m.set_not_after("client_tls", "main", 1_800_000_000);
+        m.http_answer("bank", "session", "2xx", 0.001);
+        m.connections("public", 1);
+        m.connection_refused("public", "http.header_timeout");
+        m.reload("keys", "ok");
+        m.set_started_at(1_700_000_000);
+        m
+    }
+
+    /// `(name, labels, value)` of each sample.
+    fn samples(text: &str) -> Vec<(String, String, f64)> {
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+                let labels = labels.strip_suffix('}').expect("labels end in a brace");
+                (name.to_owned(), labels.to_owned(), value.parse().unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_text_parses_and_every_family_follows_the_naming_rules() {
+        let text = everything().render();
+        let mut families = 0;
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            assert!(
+                name.starts_with("fapi_bff_") || name == "process_start_time_seconds",
+                "{name}"
+            );
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            assert!(kind != "histogram" || name.ends_with("_seconds"), "{name}");
+            assert!(text.contains(&format!("# HELP {name} ")));
+            families += 1;
+        }
+        assert_eq!(families, 27);
+        assert!(samples(&text).len() > families);
+    }
+
+    #[test]
+    fn values_arrive_where_they_belong() {
+        let text = everything().render();
+        for line in [
+            "fapi_bff_logins_total{app=\"bank\",outcome=\"rejected\",reason=\"jarm.expired\"} 1",
+            "fapi_bff_upstream_streams_open{app=\"bank\"} 1",
+            "fapi_bff_jwks_keys_skipped_total{provider=\"as\"} 2",
+            "fapi_bff_sessions_active 3",
+            "fapi_bff_not_after_timestamp_seconds{name=\"main\",purpose=\"client_tls\"} 1800000000",
+            "fapi_bff_login_seconds_bucket{app=\"bank\",le=\"0.25\"} 1",
+            "process_start_time_seconds 1700000000",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
+        }
+    }
+
+    #[test]
+    fn reading_resets_nothing() {
+        let m = everything();
+        assert_eq!(m.render(), m.render());
+    }
+
+    #[test]
+    fn names_from_strangers_cannot_grow_the_series_without_bound() {
+        let m = Metrics::new();
+        for n in 0..5000 {
+            m.session_started(&format!("app-{n}"));
+        }
+        m.session_started(&"x".repeat(500));
+        let series = samples(&m.render());
+        let started: Vec<_> =
+            series.iter().filter(|s| s.0 == "fapi_bff_sessions_started_total").collect();
+        assert_eq!(started.len(), 1025);
+        let other = started.iter().find(|s| s.1 == "app=\"other\"").unwrap();
+        assert!((other.2 - 3977.0).abs() < 0.5, "{}", other.2);
+    }
 }

@@ -111,13 +111,7 @@ fn strong_enough(key: &SubjectPublicKeyInfo<'_>) -> Result<(), TlsFault> {
         let Ok(PublicKey::RSA(rsa)) = key.parsed() else {
             return Err(TlsFault::BadCertificate("unreadable RSA key".to_owned()));
         };
-        if bits(rsa.modulus) < 2048 {
-            return Err(TlsFault::WeakKey("RSA needs 2048 bits or more"));
-        }
-        if bits(rsa.exponent) < 17 {
-            return Err(TlsFault::WeakKey("the RSA exponent must be 65537 or more"));
-        }
-        return Ok(());
+        return rsa_strong_enough(rsa.modulus, rsa.exponent);
     }
     if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
         let curve = key.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
@@ -130,6 +124,17 @@ fn strong_enough(key: &SubjectPublicKeyInfo<'_>) -> Result<(), TlsFault> {
         return Ok(());
     }
     Err(TlsFault::WeakKey("the key must be RSA, EC or Ed25519"))
+}
+
+/// FAPI2-SP-5.4.1-2; small exponents make forgeries of badly padded signatures easy.
+pub(super) fn rsa_strong_enough(modulus: &[u8], exponent: &[u8]) -> Result<(), TlsFault> {
+    if bits(modulus) < 2048 {
+        return Err(TlsFault::WeakKey("RSA needs 2048 bits or more"));
+    }
+    if bits(exponent) < 17 {
+        return Err(TlsFault::WeakKey("the RSA exponent must be 65537 or more"));
+    }
+    Ok(())
 }
 
 /// The length of a big-endian number without its leading zeros.

@@ -38,6 +38,8 @@ pub enum ErrorCode {
     ReauthenticationRequired,
     /// A fault of the BFF itself; the operator finds it by the request id.
     ServerError,
+    /// The request body stopped arriving.
+    RequestTimeout,
     /// The session ended by idle or absolute time-out.
     SessionExpired,
     /// There is no session: never logged in, logged out, or ended elsewhere.
@@ -48,10 +50,16 @@ pub enum ErrorCode {
     TokenUnavailable,
     /// No login is under way in this browser for this answer: finished, expired or started elsewhere.
     TransactionMissing,
-    /// The API behind the BFF refused the access token it was given.
+    /// WebSocket and other protocol upgrades are not offered here.
+    UpgradeNotSupported,
+    /// The API behind the BFF redirects to where its route does not lead.
+    UpstreamRedirect,
+    /// The API behind the BFF refused the access token it was given. A new login changes nothing.
     UpstreamRejectedToken,
     /// The API behind the BFF did not answer in time.
     UpstreamTimeout,
+    /// The API refused an access token that had just ended; there is a new one now. Repeat the call.
+    UpstreamTokenRenewed,
     /// The API behind the BFF cannot be reached, or answered something that cannot be passed on.
     UpstreamUnavailable,
 }
@@ -63,7 +71,9 @@ impl ErrorCode {
             Self::AuthorizationError
             | Self::InvalidRequest
             | Self::LoginRejected
-            | Self::TransactionMissing => StatusCode::BAD_REQUEST,
+            | Self::TransactionMissing
+            | Self::UpgradeNotSupported => StatusCode::BAD_REQUEST,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::ReauthenticationRequired | Self::SessionExpired | Self::SessionMissing => {
                 StatusCode::UNAUTHORIZED
             }
@@ -73,11 +83,13 @@ impl ErrorCode {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AuthorizationServerError
+            | Self::UpstreamRedirect
             | Self::UpstreamRejectedToken
             | Self::UpstreamUnavailable => StatusCode::BAD_GATEWAY,
             Self::AuthorizationServerUnavailable
             | Self::StoreUnavailable
-            | Self::TokenUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::TokenUnavailable
+            | Self::UpstreamTokenRenewed => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -95,14 +107,18 @@ impl ErrorCode {
             Self::NotFound => "not_found",
             Self::PayloadTooLarge => "payload_too_large",
             Self::ReauthenticationRequired => "reauthentication_required",
+            Self::RequestTimeout => "request_timeout",
             Self::ServerError => "server_error",
             Self::SessionExpired => "session_expired",
             Self::SessionMissing => "session_missing",
             Self::StoreUnavailable => "store_unavailable",
             Self::TokenUnavailable => "token_unavailable",
             Self::TransactionMissing => "transaction_missing",
+            Self::UpgradeNotSupported => "upgrade_not_supported",
+            Self::UpstreamRedirect => "upstream_redirect",
             Self::UpstreamRejectedToken => "upstream_rejected_token",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamTokenRenewed => "upstream_token_renewed",
             Self::UpstreamUnavailable => "upstream_unavailable",
         }
     }
@@ -129,10 +145,11 @@ pub struct ErrorBody<'a> {
 }
 
 impl ErrorAnswer {
-    /// A refusal; those with status 503 ask to be retried after two seconds.
+    /// A refusal; those with status 503 ask to be retried soon.
     pub const fn new(code: ErrorCode) -> Self {
-        let retry_after = match code.status() {
-            StatusCode::SERVICE_UNAVAILABLE => Some(2),
+        let retry_after = match code {
+            ErrorCode::UpstreamTokenRenewed => Some(0),
+            _ if code.status().as_u16() == 503 => Some(2),
             _ => None,
         };
         Self { code, detail: None, retry_after }

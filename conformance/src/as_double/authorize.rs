@@ -22,12 +22,8 @@ use crate::{
 };
 
 /// Outside the request object only client authentication and the client's name (MS-5.3.2-1).
-const PAR_PARAMETERS: [&str; 4] = [
-    "client_assertion",
-    "client_assertion_type",
-    "client_id",
-    "request",
-];
+const PAR_PARAMETERS: [&str; 4] =
+    ["client_assertion", "client_assertion_type", "client_id", "request"];
 
 /// Seconds an authorization response is good for.
 const JARM_LIFETIME: i64 = 300;
@@ -130,11 +126,7 @@ fn find(core: &Core, call: &mut Call, parameters: &Pairs) -> Result<Found, Refus
     let request = pushed.request.clone();
     drop(state);
     call.client_id = Some(client_id.clone());
-    Ok(Found {
-        client_id,
-        request_uri,
-        request,
-    })
+    Ok(Found { client_id, request_uri, request })
 }
 
 struct Found {
@@ -169,9 +161,7 @@ pub(super) fn authorize(core: &Core, call: &mut Call) -> Result<Response, Refusa
         return answer(core, call, &found, Err(&error));
     }
     let first = core.config.users.first().map(|user| user.sub.clone());
-    let sub = wanted
-        .or(first)
-        .ok_or_else(|| call.refuse("no_user", "nobody can log in"))?;
+    let sub = wanted.or(first).ok_or_else(|| call.refuse("no_user", "nobody can log in"))?;
     answer(core, call, &found, Ok(&sub))
 }
 
@@ -191,10 +181,7 @@ fn login_page(core: &Core, found: &Found) -> Response {
         .collect();
     page::login(
         &metadata::url(&core.config.path, Endpoint::Decision),
-        &[
-            ("client_id", &found.client_id),
-            ("request_uri", &found.request_uri),
-        ],
+        &[("client_id", &found.client_id), ("request_uri", &found.request_uri)],
         &found.client_id,
         &found.request.scope,
         &users,

@@ -67,10 +67,7 @@ pub type ParamsEdit = Arc<dyn Fn(&mut Vec<(String, String)>) + Send + Sync>;
 
 /// The double's behaviour. The default is that of a correct server.
 /// Closures given to it run under its lock: they must not call back into the double.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch a test throws on its own"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch a test throws on its own")]
 pub struct Behaviour {
     /// Seconds an access token lives.
     pub access_token_lifetime: i64,
@@ -161,10 +158,7 @@ impl Behaviour {
         times: Option<u32>,
         edit: impl Fn(&mut Object) + Send + Sync + 'static,
     ) {
-        self.edits
-            .entry(target)
-            .or_default()
-            .push(Arc::new(edit), times);
+        self.edits.entry(target).or_default().push(Arc::new(edit), times);
     }
 
     /// Spoils every token of this kind ([`Target::IdToken`] or [`Target::Jarm`]) from now on.
@@ -174,10 +168,7 @@ impl Behaviour {
 
     /// Spoils the next token of this kind only.
     pub fn tamper_once(&mut self, target: Target, tamper: Tamper) {
-        self.tampers
-            .entry(target)
-            .or_default()
-            .push(tamper, Some(1));
+        self.tampers.entry(target).or_default().push(tamper, Some(1));
     }
 
     /// Disturbs an endpoint. The oldest rule with uses left applies to each request.

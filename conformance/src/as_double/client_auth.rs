@@ -63,20 +63,11 @@ pub(super) fn authenticate<'a>(
         return Err(refuse("typ", "not the type of a client assertion"));
     }
     let jti = check_claims(core, client, &verified.claims)?;
-    if call
-        .form("client_id")
-        .is_some_and(|id| id != client.client_id)
-    {
-        return Err(refuse(
-            "client_id_mismatch",
-            "client_id is not the assertion's",
-        ));
+    if call.form("client_id").is_some_and(|id| id != client.client_id) {
+        return Err(refuse("client_id_mismatch", "client_id is not the assertion's"));
     }
     check_certificate(call, client)?;
-    let fresh = core
-        .state()
-        .assertion_ids
-        .insert((client.client_id.clone(), jti));
+    let fresh = core.state().assertion_ids.insert((client.client_id.clone(), jti));
     if !fresh {
         return Err(refuse("jti_replayed", "the assertion was used before"));
     }
@@ -134,8 +125,5 @@ fn check_certificate(call: &Call, client: &ClientRegistration) -> Result<(), Ref
     if client.certificate_thumbprints.contains(presented) {
         return Ok(());
     }
-    Err(refuse(
-        "certificate_unknown",
-        "not a certificate of this client",
-    ))
+    Err(refuse("certificate_unknown", "not a certificate of this client"))
 }

@@ -37,9 +37,7 @@ pub(crate) struct Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core")
-            .field("issuer", &self.issuer)
-            .finish_non_exhaustive()
+        f.debug_struct("Core").field("issuer", &self.issuer).finish_non_exhaustive()
     }
 }
 
@@ -61,9 +59,7 @@ impl Core {
     }
 
     pub(super) fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
-        self.behaviour
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.behaviour.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn now(&self) -> i64 {
@@ -71,10 +67,7 @@ impl Core {
     }
 
     pub(super) fn client(&self, client_id: &str) -> Option<&ClientRegistration> {
-        self.config
-            .clients
-            .iter()
-            .find(|client| client.client_id == client_id)
+        self.config.clients.iter().find(|client| client.client_id == client_id)
     }
 
     pub(super) fn user(&self, sub: &str) -> Option<&User> {
@@ -84,10 +77,7 @@ impl Core {
     pub(super) fn rfc8414_metadata_url(&self) -> String {
         let origin = self.issuer.strip_suffix(&self.config.path);
         let path = self.config.path.trim_end_matches('/');
-        format!(
-            "{}/.well-known/oauth-authorization-server{path}",
-            origin.unwrap_or(&self.issuer)
-        )
+        format!("{}/.well-known/oauth-authorization-server{path}", origin.unwrap_or(&self.issuer))
     }
 
     /// Signs claims after their edits, spoiled if so told, and lists the result as a secret.
@@ -121,10 +111,8 @@ impl Core {
         let now = self.now();
         let state = self.state();
         let access = state.access.get(token).ok_or("token_unknown")?;
-        let grant = state
-            .live_grant(&access.grant)
-            .filter(|_| !access.revoked)
-            .ok_or("token_revoked")?;
+        let grant =
+            state.live_grant(&access.grant).filter(|_| !access.revoked).ok_or("token_revoked")?;
         if access.expires_at <= now {
             return Err("token_expired");
         }
@@ -194,18 +182,10 @@ pub(crate) fn bearer_token(call: &Call) -> Result<&str, Refusal> {
             "tokens belong in the Authorization header",
         ));
     }
-    if call
-        .headers
-        .get_all(http::header::AUTHORIZATION)
-        .iter()
-        .count()
-        > 1
-    {
+    if call.headers.get_all(http::header::AUTHORIZATION).iter().count() > 1 {
         return Err(missing());
     }
-    let value = call
-        .header(&http::header::AUTHORIZATION)
-        .ok_or_else(missing)?;
+    let value = call.header(&http::header::AUTHORIZATION).ok_or_else(missing)?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token),
         _ => Err(missing()),
@@ -220,11 +200,9 @@ pub(super) fn router(core: &Arc<Core>) -> Router {
     };
     let at = |endpoint| {
         let core = Arc::clone(core);
-        any(
-            move |Extension(connection): Extension<Connection>, request: Request| {
-                serve(core, endpoint, connection, request)
-            },
-        )
+        any(move |Extension(connection): Extension<Connection>, request: Request| {
+            serve(core, endpoint, connection, request)
+        })
     };
     let mut router = Router::new();
     let plain = [
@@ -263,8 +241,7 @@ async fn serve(
     let taken = || call.lock().unwrap_or_else(PoisonError::into_inner).take();
     let skipped = || {
         if let Some(call) = taken() {
-            core.ledger
-                .record(call.event(core.now(), StatusCode::OK, Verdict::Faulted));
+            core.ledger.record(call.event(core.now(), StatusCode::OK, Verdict::Faulted));
         }
     };
     let handle = async {
@@ -281,15 +258,13 @@ fn judge(core: &Core, mut call: Call) -> Response {
     let at = core.now();
     match judged {
         Ok(response) => {
-            core.ledger
-                .record(call.event(at, response.status(), Verdict::Accepted));
+            core.ledger.record(call.event(at, response.status(), Verdict::Accepted));
             response
         }
         Err(refusal) => {
             let response = refusal.respond();
             let verdict = Verdict::Refused(refusal.reason, refusal.detail);
-            core.ledger
-                .record(call.event(at, response.status(), verdict));
+            core.ledger.record(call.event(at, response.status(), verdict));
             response
         }
     }
@@ -322,10 +297,8 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
         Endpoint::EndSession => logout::end_session(core, call).map_err(Refusal::into_page),
         Endpoint::EndSessionDecision => logout::decide(core, call).map_err(Refusal::into_page),
         Endpoint::Api | Endpoint::Unknown => {
-            Err(
-                Refusal::new("invalid_request", "unknown.endpoint", "nothing lives here")
-                    .status(StatusCode::NOT_FOUND),
-            )
+            Err(Refusal::new("invalid_request", "unknown.endpoint", "nothing lives here")
+                .status(StatusCode::NOT_FOUND))
         }
     }
 }

@@ -122,11 +122,7 @@ impl Call {
 
     /// A refusal whose reason is prefixed with the endpoint's name.
     pub(crate) fn refuse(&self, reason: &str, detail: &str) -> Refusal {
-        Refusal::new(
-            "invalid_request",
-            &format!("{}.{reason}", self.endpoint.name()),
-            detail,
-        )
+        Refusal::new("invalid_request", &format!("{}.{reason}", self.endpoint.name()), detail)
     }
 
     pub(crate) fn event(self, at: i64, status: StatusCode, verdict: Verdict) -> Event {
@@ -248,9 +244,7 @@ impl Refusal {
                     )
                 };
                 if let Ok(value) = HeaderValue::from_str(&challenge) {
-                    response
-                        .headers_mut()
-                        .insert(header::WWW_AUTHENTICATE, value);
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
                 }
                 response
             }

@@ -29,11 +29,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(alg: Alg) -> Result<Self, JwsFault> {
-        Ok(Self {
-            signing: SigningKey::generate(alg)?,
-            old: Vec::new(),
-            withdrawn: Vec::new(),
-        })
+        Ok(Self { signing: SigningKey::generate(alg)?, old: Vec::new(), withdrawn: Vec::new() })
     }
 
     pub(super) fn rotate(&mut self, alg: Alg, keep_old: bool) -> Result<(), JwsFault> {

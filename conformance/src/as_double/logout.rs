@@ -40,10 +40,8 @@ pub(super) fn end_session(core: &Core, call: &mut Call) -> Result<Response, Refu
     let ending = judge(core, call, &parameters)?;
     if core.config.interaction == Interaction::Page {
         let action = metadata::url(&core.config.path, Endpoint::EndSessionDecision);
-        let hidden: Vec<(&str, &str)> = parameters
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let hidden: Vec<(&str, &str)> =
+            parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let target = ending.destination.as_deref().map(origin);
         return Ok(page::logout(&action, &hidden, &target.unwrap_or_default()));
     }
@@ -84,10 +82,7 @@ fn judge(core: &Core, call: &mut Call, parameters: &Pairs) -> Result<Ending, Ref
     if let Some(sid) = text("sid") {
         call.note("sid", sid);
     }
-    Ok(Ending {
-        sid: text("sid").map(str::to_owned),
-        destination,
-    })
+    Ok(Ending { sid: text("sid").map(str::to_owned), destination })
 }
 
 fn destination(
@@ -97,11 +92,7 @@ fn destination(
     state: Option<&str>,
 ) -> Result<String, Refusal> {
     let refused = || call.refuse("post_logout_redirect_uri", "not registered, to the letter");
-    if !client
-        .post_logout_redirect_uris
-        .iter()
-        .any(|known| known == uri)
-    {
+    if !client.post_logout_redirect_uris.iter().any(|known| known == uri) {
         return Err(refused());
     }
     let Some(state) = state else {

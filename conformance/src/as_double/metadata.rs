@@ -32,11 +32,7 @@ pub(super) fn document(core: &Core) -> Object {
     let client_algs = json!(["ES256", "PS256", "EdDSA"]);
     let own_alg = json!([core.config.signing_alg.name()]);
     let signed = core.config.profile == Profile::MessageSigning;
-    let modes = if signed {
-        json!(["jwt", "query.jwt"])
-    } else {
-        json!(["query"])
-    };
+    let modes = if signed { json!(["jwt", "query.jwt"]) } else { json!(["query"]) };
     let mut scopes: Vec<&str> = Vec::new();
     for scope in core.config.clients.iter().flat_map(|client| &client.scopes) {
         if !scopes.contains(&scope.as_str()) {

@@ -113,10 +113,7 @@ impl User {
         claims.insert("name".into(), json!(name));
         claims.insert("email".into(), json!(email));
         claims.insert("email_verified".into(), json!(true));
-        Self {
-            sub: sub.to_owned(),
-            claims,
-        }
+        Self { sub: sub.to_owned(), claims }
     }
 
     /// The sample users: `alice`, `bjork` (a name outside ASCII) and `carol`.
@@ -290,9 +287,7 @@ impl AsDouble {
 
     /// Requests to an endpoint that were by the rules.
     pub fn accepted(&self, endpoint: Endpoint) -> usize {
-        self.core
-            .ledger
-            .count_where(|e| e.endpoint == endpoint && e.outcome == Outcome::Accepted)
+        self.core.ledger.count_where(|e| e.endpoint == endpoint && e.outcome == Outcome::Accepted)
     }
 
     /// The last request to an endpoint.
@@ -302,9 +297,7 @@ impl AsDouble {
 
     /// The last request that was refused.
     pub fn last_refusal(&self) -> Option<Event> {
-        self.core
-            .ledger
-            .last_where(|e| e.outcome == Outcome::Refused)
+        self.core.ledger.last_where(|e| e.outcome == Outcome::Refused)
     }
 
     /// Forgets all events (secrets stay listed).
@@ -314,10 +307,7 @@ impl AsDouble {
 
     /// Resolves once `count` requests to the endpoint are recorded. Wrap it in a time-out.
     pub async fn wait_for(&self, endpoint: Endpoint, count: usize) {
-        self.core
-            .ledger
-            .wait_where(count, |e| e.endpoint == endpoint)
-            .await;
+        self.core.ledger.wait_where(count, |e| e.endpoint == endpoint).await;
     }
 
     /// Everything that must not leak: codes, tokens, authorization responses, `request_uri`s, and
@@ -328,10 +318,7 @@ impl AsDouble {
 
     /// Signs with a new key from now on; the old one stays published or vanishes.
     pub fn rotate_keys(&self, keep_old: bool) -> Result<(), JwsFault> {
-        self.core
-            .state()
-            .keys
-            .rotate(self.core.config.signing_alg, keep_old)
+        self.core.state().keys.rotate(self.core.config.signing_alg, keep_old)
     }
 
     /// `kid` of the current signing key.

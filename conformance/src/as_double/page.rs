@@ -49,10 +49,8 @@ fn page(status: StatusCode, title: &str, body: &str, form_targets: &str) -> Resp
          <style>{STYLE}</style></head><body><main><h1>{0}</h1>{body}</main></body></html>",
         escape(title)
     );
-    let hash = STANDARD.encode(aws_lc_rs::digest::digest(
-        &aws_lc_rs::digest::SHA256,
-        STYLE.as_bytes(),
-    ));
+    let hash =
+        STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes()));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self' {form_targets}; \
          base-uri 'none'; frame-ancestors 'none'"
@@ -62,14 +60,8 @@ fn page(status: StatusCode, title: &str, body: &str, form_targets: &str) -> Resp
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
@@ -123,12 +115,7 @@ pub(super) fn logout(action: &str, hidden: &[(&str, &str)], form_targets: &str) 
 
 /// The end, when nobody asked to be sent anywhere.
 pub(super) fn goodbye() -> Response {
-    page(
-        StatusCode::OK,
-        "Signed out",
-        "<p>You may close this window.</p>",
-        "",
-    )
+    page(StatusCode::OK, "Signed out", "<p>You may close this window.</p>", "")
 }
 
 /// What was wrong, for the person at the browser.

@@ -27,11 +27,7 @@ pub(super) struct AuthorizationRequest {
 }
 
 fn refuse(reason: &str, detail: &str) -> Refusal {
-    Refusal::new(
-        "invalid_request_object",
-        &format!("request_object.{reason}"),
-        detail,
-    )
+    Refusal::new("invalid_request_object", &format!("request_object.{reason}"), detail)
 }
 
 pub(super) fn judge(
@@ -115,9 +111,7 @@ fn check_envelope(
         return Err(refuse("aud", "aud is the issuer"));
     }
     // MS-5.3.2-3
-    let nbf = claims
-        .time("nbf")
-        .ok_or_else(|| refuse("nbf_missing", "no nbf in whole seconds"))?;
+    let nbf = claims.time("nbf").ok_or_else(|| refuse("nbf_missing", "no nbf in whole seconds"))?;
     if nbf < now - HOUR {
         return Err(refuse("nbf_old", "nbf is more than 60 minutes ago"));
     }
@@ -125,9 +119,7 @@ fn check_envelope(
         return Err(refuse("nbf_future", "nbf is in the future"));
     }
     // MS-5.3.2-4
-    let exp = claims
-        .time("exp")
-        .ok_or_else(|| refuse("exp_missing", "no exp in whole seconds"))?;
+    let exp = claims.time("exp").ok_or_else(|| refuse("exp_missing", "no exp in whole seconds"))?;
     if exp <= now {
         return Err(refuse("expired", "exp has passed"));
     }
@@ -172,13 +164,7 @@ fn check_parameters(
     }
     let state = claims.text("state")?;
     let nonce = claims.text("nonce")?;
-    for name in [
-        "login_hint",
-        "ui_locales",
-        "display",
-        "id_token_hint",
-        "dpop_jkt",
-    ] {
+    for name in ["login_hint", "ui_locales", "display", "id_token_hint", "dpop_jkt"] {
         claims.text(name)?;
     }
     if claims.0.contains_key("max_age") && claims.time("max_age").is_none_or(|age| age < 0) {
@@ -187,16 +173,10 @@ fn check_parameters(
     if let Some(requested) = claims.0.get("claims") {
         check_claims_parameter(requested)?;
     }
-    if claims
-        .0
-        .get("authorization_details")
-        .is_some_and(|details| !details.is_array())
-    {
+    if claims.0.get("authorization_details").is_some_and(|details| !details.is_array()) {
         return Err(refuse("authorization_details", "an array"));
     }
-    let first_acr = claims
-        .text("acr_values")?
-        .and_then(|all| all.split(' ').next());
+    let first_acr = claims.text("acr_values")?.and_then(|all| all.split(' ').next());
     Ok(AuthorizationRequest {
         redirect_uri: redirect_uri.to_owned(),
         scope: scope.to_owned(),
@@ -216,9 +196,7 @@ pub(super) const fn is_base64url(byte: u8) -> bool {
 fn check_claims_parameter(requested: &Value) -> Result<(), Refusal> {
     let members = requested.as_object();
     let fine = |members: &Map<String, Value>| {
-        ["userinfo", "id_token"]
-            .iter()
-            .all(|name| members.get(*name).is_none_or(Value::is_object))
+        ["userinfo", "id_token"].iter().all(|name| members.get(*name).is_none_or(Value::is_object))
     };
     if members.is_some_and(fine) {
         return Ok(());

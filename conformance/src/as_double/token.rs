@@ -47,10 +47,8 @@ fn redeem_code(
     call: &mut Call,
     client: &ClientRegistration,
 ) -> Result<Response, Refusal> {
-    let presented = call
-        .form("code")
-        .ok_or_else(|| call.refuse("code_missing", "no code"))?
-        .to_owned();
+    let presented =
+        call.form("code").ok_or_else(|| call.refuse("code_missing", "no code"))?.to_owned();
     let verifier = call.form("code_verifier").map(str::to_owned);
     let redirect_uri = call.form("redirect_uri").map(str::to_owned);
     let now = core.now();
@@ -63,10 +61,7 @@ fn redeem_code(
         .get_mut(&presented)
         .ok_or_else(|| invalid_grant("code_unknown", "never issued"))?;
     if issued.client_id != client.client_id {
-        return Err(invalid_grant(
-            "code_other_client",
-            "issued to another client",
-        ));
+        return Err(invalid_grant("code_other_client", "issued to another client"));
     }
     let id = issued.grant.clone();
     if issued.used {
@@ -85,13 +80,9 @@ fn redeem_code(
     let verifier =
         verifier.ok_or_else(|| call.refuse("code_verifier_missing", "no code_verifier"))?;
     let well_formed = (43..=128).contains(&verifier.len())
-        && verifier
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+        && verifier.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
     let challenge = sha256_b64(verifier.as_bytes());
-    let fits = challenge
-        .as_bytes()
-        .ct_eq(issued.request.code_challenge.as_bytes());
+    let fits = challenge.as_bytes().ct_eq(issued.request.code_challenge.as_bytes());
     if !well_formed || !bool::from(fits) {
         return Err(invalid_grant("code_verifier", "does not fit the challenge"));
     }
@@ -101,11 +92,7 @@ fn redeem_code(
     let response = Issue {
         id_token: true,
         nonce: true,
-        refresh_token: if with_refresh {
-            RefreshIssue::New
-        } else {
-            RefreshIssue::None
-        },
+        refresh_token: if with_refresh { RefreshIssue::New } else { RefreshIssue::None },
         scope: None,
     };
     respond_with_tokens(core, call, &id, &response)
@@ -135,10 +122,7 @@ fn refresh(core: &Core, call: &mut Call, client: &ClientRegistration) -> Result<
         return Err(invalid_grant("refresh_revoked", "the grant has ended"));
     };
     if grant.client_id != client.client_id {
-        return Err(invalid_grant(
-            "refresh_other_client",
-            "issued to another client",
-        ));
+        return Err(invalid_grant("refresh_other_client", "issued to another client"));
     }
     if replaced {
         if revoke_family {
@@ -163,11 +147,7 @@ fn refresh(core: &Core, call: &mut Call, client: &ClientRegistration) -> Result<
     let issued = Issue {
         id_token: with_id_token,
         nonce: false,
-        refresh_token: if rotate {
-            RefreshIssue::New
-        } else {
-            RefreshIssue::None
-        },
+        refresh_token: if rotate { RefreshIssue::New } else { RefreshIssue::None },
         scope,
     };
     respond_with_tokens(core, call, &id, &issued)
@@ -191,12 +171,8 @@ fn client_credentials(
         nonce: None,
         revoked: false,
     });
-    let issued = Issue {
-        id_token: false,
-        nonce: false,
-        refresh_token: RefreshIssue::None,
-        scope: None,
-    };
+    let issued =
+        Issue { id_token: false, nonce: false, refresh_token: RefreshIssue::None, scope: None };
     respond_with_tokens(core, call, &id, &issued)
 }
 
@@ -227,10 +203,7 @@ fn respond_with_tokens(
     let now = core.now();
     let (lifetime, token_type) = {
         let behaviour = core.behaviour();
-        (
-            behaviour.access_token_lifetime,
-            behaviour.token_type.clone(),
-        )
+        (behaviour.access_token_lifetime, behaviour.token_type.clone())
     };
     let mut state = core.state();
     let grant = state
@@ -258,10 +231,7 @@ fn respond_with_tokens(
         let refresh_token = state.secret();
         state.refresh.insert(
             refresh_token.clone(),
-            RefreshToken {
-                grant: grant_id.to_owned(),
-                replaced: false,
-            },
+            RefreshToken { grant: grant_id.to_owned(), replaced: false },
         );
         body.insert("refresh_token".into(), json!(refresh_token));
     }
@@ -273,10 +243,7 @@ fn respond_with_tokens(
         if !issue.nonce {
             claims.remove("nonce");
         }
-        body.insert(
-            "id_token".into(),
-            json!(core.issue(Target::IdToken, claims)?),
-        );
+        body.insert("id_token".into(), json!(core.issue(Target::IdToken, claims)?));
     }
     Ok(core.json(StatusCode::OK, Target::TokenResponse, body))
 }
@@ -331,9 +298,9 @@ pub(super) fn userinfo(core: &Core, call: &mut Call) -> Result<Response, Refusal
         .clone()
         .filter(|_| active.scope.split(' ').any(|name| name == "openid"))
         .ok_or_else(|| {
-            Refusal::bearer("insufficient_scope", "userinfo.scope", "openid is missing")
-                .status(StatusCode::FORBIDDEN)
-        })?;
+        Refusal::bearer("insufficient_scope", "userinfo.scope", "openid is missing")
+            .status(StatusCode::FORBIDDEN)
+    })?;
     call.client_id = Some(active.client_id);
     let mut body = scoped_claims(core, &sub, &active.scope);
     body.insert("sub".into(), json!(sub));
@@ -346,21 +313,15 @@ fn core_active(
     thumbprint: Option<&str>,
 ) -> Result<super::ActiveToken, Refusal> {
     core.active(token, thumbprint).map_err(|reason| {
-        Refusal::bearer(
-            "invalid_token",
-            &format!("bearer.{reason}"),
-            "not this token, not here",
-        )
+        Refusal::bearer("invalid_token", &format!("bearer.{reason}"), "not this token, not here")
     })
 }
 
 pub(super) fn revoke(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     call.demand_form()?;
     let client = authenticate(core, call)?;
-    let token = call
-        .form("token")
-        .ok_or_else(|| call.refuse("token_missing", "no token"))?
-        .to_owned();
+    let token =
+        call.form("token").ok_or_else(|| call.refuse("token_missing", "no token"))?.to_owned();
     let mut state = core.state();
     let (kind, grant) = if let Some(refresh) = state.refresh.get(&token) {
         ("refresh_token", Some(refresh.grant.clone()))
@@ -369,12 +330,8 @@ pub(super) fn revoke(core: &Core, call: &mut Call) -> Result<Response, Refusal> 
     } else {
         ("unknown", None)
     };
-    let owned = grant.filter(|id| {
-        state
-            .grants
-            .get(id)
-            .is_some_and(|grant| grant.client_id == client.client_id)
-    });
+    let owned = grant
+        .filter(|id| state.grants.get(id).is_some_and(|grant| grant.client_id == client.client_id));
     if let Some(id) = owned {
         if kind == "refresh_token" {
             state.revoke_grant(&id);

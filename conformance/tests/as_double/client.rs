@@ -62,10 +62,7 @@ pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
             body: response.bytes().await?.to_vec(),
         })
     };
-    timeout(Duration::from_secs(20), attempt)
-        .await
-        .unwrap()
-        .unwrap()
+    timeout(Duration::from_secs(20), attempt).await.unwrap().unwrap()
 }
 
 pub(crate) fn object(value: &Value) -> Object {
@@ -94,19 +91,11 @@ impl World {
         config.now = Arc::new(move || now.load(Ordering::SeqCst));
         adjust(&mut config);
         let double = AsDouble::start(config).await.unwrap();
-        let api = SampleApi::start(ApiConfig::new(&pki), double.token_state())
-            .await
-            .unwrap();
+        let api = SampleApi::start(ApiConfig::new(&pki), double.token_state()).await.unwrap();
         let mut resolve = double.resolve();
         resolve.extend(api.resolve());
         let http = pki.http_client(Some(&pki.client_tls), &resolve).unwrap();
-        Self {
-            pki,
-            double,
-            api,
-            clock,
-            http,
-        }
+        Self { pki, double, api, clock, http }
     }
 
     fn resolve(&self) -> Vec<(String, SocketAddr)> {
@@ -145,10 +134,7 @@ impl World {
 
     pub(crate) fn authentication(assertion: &str) -> Form {
         form(&[
-            (
-                "client_assertion_type",
-                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            ),
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
             ("client_assertion", assertion),
         ])
     }
@@ -180,13 +166,9 @@ impl World {
     }
 
     pub(crate) async fn post_by(http: &reqwest::Client, url: &str, form: &Form) -> Answer {
-        let body = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(form)
-            .finish();
-        let request = http
-            .post(url)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(body);
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request =
+            http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
         send(request).await
     }
 
@@ -246,8 +228,7 @@ impl World {
     }
 
     pub(crate) async fn post_token(&self, form: &Form) -> Answer {
-        self.post(&self.double.mtls_url(Endpoint::Token), form)
-            .await
+        self.post(&self.double.mtls_url(Endpoint::Token), form).await
     }
 
     pub(crate) async fn login(&self) -> Value {
@@ -259,19 +240,12 @@ impl World {
 
     pub(crate) async fn refresh(&self, refresh_token: &str) -> Answer {
         let mut all = Self::authentication(&self.assertion(CLIENT));
-        all.extend(form(&[
-            ("grant_type", "refresh_token"),
-            ("refresh_token", refresh_token),
-        ]));
+        all.extend(form(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]));
         self.post_token(&all).await
     }
 
     pub(crate) async fn get_with(&self, http: &reqwest::Client, url: &str, token: &str) -> Answer {
-        send(
-            http.get(url)
-                .header("authorization", format!("Bearer {token}")),
-        )
-        .await
+        send(http.get(url).header("authorization", format!("Bearer {token}"))).await
     }
 
     pub(crate) async fn get_api(&self, path: &str, token: &str) -> Answer {

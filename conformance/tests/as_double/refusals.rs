@@ -35,10 +35,7 @@ async fn request_object_claims_are_judged_one_by_one() {
         ("sub", set("sub", json!(CLIENT))),
         ("aud", wrong("aud")),
         ("aud", remove("aud")),
-        (
-            "aud",
-            set("aud", json!(world.double.mtls_url(Endpoint::Par))),
-        ),
+        ("aud", set("aud", json!(world.double.mtls_url(Endpoint::Par)))),
         ("nbf_missing", remove("nbf")),
         ("nbf_missing", set("nbf", json!("1800000000"))),
         (
@@ -61,10 +58,7 @@ async fn request_object_claims_are_judged_one_by_one() {
         ("nested_request", set("request_uri", json!("x"))),
         ("client_id", remove("client_id")),
         ("client_id", set("client_id", json!(OTHER))),
-        (
-            "response_type",
-            set("response_type", json!("code id_token")),
-        ),
+        ("response_type", set("response_type", json!("code id_token"))),
         ("response_mode", remove("response_mode")),
         ("response_mode", set("response_mode", json!("query"))),
         ("redirect_uri", remove("redirect_uri")),
@@ -76,18 +70,12 @@ async fn request_object_claims_are_judged_one_by_one() {
         ("code_challenge", remove("code_challenge")),
         ("code_challenge", wrong("code_challenge")),
         ("code_challenge_method", remove("code_challenge_method")),
-        (
-            "code_challenge_method",
-            set("code_challenge_method", json!("plain")),
-        ),
+        ("code_challenge_method", set("code_challenge_method", json!("plain"))),
         ("state", set("state", json!(1))),
         ("nonce", set("nonce", json!(null))),
         ("max_age", set("max_age", json!("60"))),
         ("claims", set("claims", json!({"id_token": []}))),
-        (
-            "authorization_details",
-            set("authorization_details", json!("[]")),
-        ),
+        ("authorization_details", set("authorization_details", json!("[]"))),
     ];
     for (reason, change) in cases {
         let mut claims = world.request_claims(CLIENT, &random_token());
@@ -122,10 +110,7 @@ async fn request_object_headers_and_signatures_are_judged() {
         ("key_unknown", signed(set("kid", json!("other")))),
         ("header_not_allowed", signed(set("crit", json!(["exp"])))),
         ("alg_not_allowed", jws::unsecured(&header, &claims)),
-        (
-            "alg_not_allowed",
-            trap.sign_jws(&trap.header(None), &claims).unwrap(),
-        ),
+        ("alg_not_allowed", trap.sign_jws(&trap.header(None), &claims).unwrap()),
         ("signature_invalid", jws::flip_signature(&good)),
         ("malformed", "not-a-jwt".to_owned()),
     ];
@@ -133,10 +118,7 @@ async fn request_object_headers_and_signatures_are_judged() {
         let mut request = World::authentication(&world.assertion(CLIENT));
         request.push(("request".to_owned(), token));
         assert_eq!(world.post_par(&request).await.status, 400);
-        assert_eq!(
-            world.refused(Endpoint::Par),
-            format!("request_object.{reason}")
-        );
+        assert_eq!(world.refused(Endpoint::Par), format!("request_object.{reason}"));
     }
 }
 
@@ -149,15 +131,9 @@ async fn nothing_stands_outside_the_request_object() {
         ("accepted", form(&[("client_id", CLIENT)])),
         ("par.parameter_outside", form(&[("scope", "openid")])),
         ("par.parameter_outside", form(&[("response_type", "code")])),
-        (
-            "par.request_uri_forbidden",
-            form(&[("request_uri", "urn:x")]),
-        ),
+        ("par.request_uri_forbidden", form(&[("request_uri", "urn:x")])),
         ("par.duplicate_parameter", form(&[("request", "again")])),
-        (
-            "client_auth.client_id_mismatch",
-            form(&[("client_id", OTHER)]),
-        ),
+        ("client_auth.client_id_mismatch", form(&[("client_id", OTHER)])),
     ];
     for (reason, extra) in cases {
         let mut request = world.par_form(CLIENT, &claims);
@@ -168,10 +144,7 @@ async fn nothing_stands_outside_the_request_object() {
     let bare = World::authentication(&world.assertion(CLIENT));
     world.post_par(&bare).await;
     assert_eq!(world.refused(Endpoint::Par), "par.request_missing");
-    let json = world
-        .http
-        .post(world.double.mtls_url(Endpoint::Par))
-        .body("{}");
+    let json = world.http.post(world.double.mtls_url(Endpoint::Par)).body("{}");
     send(json.header("content-type", "application/json")).await;
     assert_eq!(world.refused(Endpoint::Par), "par.content_type");
 }
@@ -215,10 +188,7 @@ async fn client_assertions_are_judged_one_by_one() {
         let answer = world.post_par(&request).await;
         assert_eq!(world.refused(Endpoint::Par), expected, "{claims:?}");
         if reason != "accepted" {
-            assert_eq!(
-                (answer.status, &answer.json()["error"]),
-                (401, &json!("invalid_client"))
-            );
+            assert_eq!((answer.status, &answer.json()["error"]), (401, &json!("invalid_client")));
         }
     }
 }
@@ -239,32 +209,18 @@ async fn client_assertion_signatures_types_and_replays_are_judged() {
     nameless.remove("kid");
     let cases = [
         ("kid_missing", key.sign_jws(&nameless, &claims).unwrap()),
-        (
-            "alg_not_allowed",
-            jws::unsecured(&key.header(None), &claims),
-        ),
-        (
-            "signature_invalid",
-            jws::flip_signature(&world.assertion(CLIENT)),
-        ),
-        (
-            "typ",
-            World::sign(key, Some("oauth-authz-req+jwt"), &claims),
-        ),
+        ("alg_not_allowed", jws::unsecured(&key.header(None), &claims)),
+        ("signature_invalid", jws::flip_signature(&world.assertion(CLIENT))),
+        ("typ", World::sign(key, Some("oauth-authz-req+jwt"), &claims)),
         ("malformed", "x.y".to_owned()),
     ];
     for (reason, assertion) in cases {
         world.post_par(&with_assertion(&world, &assertion)).await;
-        assert_eq!(
-            world.refused(Endpoint::Par),
-            format!("client_auth.{reason}")
-        );
+        assert_eq!(world.refused(Endpoint::Par), format!("client_auth.{reason}"));
     }
     // RFC 9101 §10.8: a request object is no client assertion.
     let request_object = world.request_object(&world.request_claims(CLIENT, &random_token()));
-    world
-        .post_par(&with_assertion(&world, &request_object))
-        .await;
+    world.post_par(&with_assertion(&world, &request_object)).await;
     assert_eq!(world.refused(Endpoint::Par), "client_auth.typ");
 
     let assertion = world.assertion(CLIENT);
@@ -308,15 +264,10 @@ async fn token_and_userinfo_live_on_the_mutual_tls_host_only() {
     let url = world.double.url(Endpoint::Token);
     world.post(&url, &world.token_form(&code, &verifier)).await;
     assert_eq!(world.refused(Endpoint::Token), "token.wrong_listener");
-    world
-        .get_with(&world.http, &world.double.url(Endpoint::Userinfo), "x")
-        .await;
+    world.get_with(&world.http, &world.double.url(Endpoint::Userinfo), "x").await;
     assert_eq!(world.refused(Endpoint::Userinfo), "userinfo.wrong_listener");
     send(world.http.get(world.double.mtls_url(Endpoint::Authorize))).await;
-    assert_eq!(
-        world.refused(Endpoint::Authorize),
-        "authorize.wrong_listener"
-    );
+    assert_eq!(world.refused(Endpoint::Authorize), "authorize.wrong_listener");
 }
 
 #[tokio::test]
@@ -341,16 +292,10 @@ async fn authorize_takes_a_pushed_request_once_and_nothing_else() {
             _ => format!("authorize.{reason}"),
         };
         assert_eq!(world.refused(Endpoint::Authorize), expected);
-        assert_eq!(
-            answer.headers.contains_key("location"),
-            reason == "accepted"
-        );
+        assert_eq!(answer.headers.contains_key("location"), reason == "accepted");
     }
     world.get_authorize(&good).await;
-    assert_eq!(
-        world.refused(Endpoint::Authorize),
-        "authorize.request_uri_used"
-    );
+    assert_eq!(world.refused(Endpoint::Authorize), "authorize.request_uri_used");
 }
 
 #[tokio::test]
@@ -387,10 +332,7 @@ async fn codes_are_judged_one_rule_at_a_time() {
         ("redirect_uri_missing", replaced("redirect_uri", None)),
         ("redirect_uri", replaced("redirect_uri", Some(LOGGED_OUT))),
         ("code_verifier_missing", replaced("code_verifier", None)),
-        (
-            "code_verifier",
-            replaced("code_verifier", Some(&random_token())),
-        ),
+        ("code_verifier", replaced("code_verifier", Some(&random_token()))),
         ("code_verifier", replaced("code_verifier", Some("short"))),
         ("code_other_client", foreign),
     ];
@@ -411,11 +353,8 @@ async fn codes_are_judged_one_rule_at_a_time() {
 #[tokio::test]
 async fn a_code_lives_to_its_last_second() {
     let world = World::start().await;
-    for (age, reason) in [
-        (59, "accepted"),
-        (60, "token.code_expired"),
-        (61, "token.code_expired"),
-    ] {
+    for (age, reason) in [(59, "accepted"), (60, "token.code_expired"), (61, "token.code_expired")]
+    {
         let (code, verifier) = world.code().await;
         world.advance(age);
         world.post_token(&world.token_form(&code, &verifier)).await;
@@ -431,22 +370,15 @@ async fn access_tokens_are_good_with_their_own_certificate_only() {
     let other = world.pki.issue_client(CLIENT).unwrap();
     let api = format!("{}accounts", world.api.base_url());
     let userinfo = world.double.mtls_url(Endpoint::Userinfo);
-    for (identity, reason) in [
-        (Some(&other), "bearer.certificate_mismatch"),
-        (None, "bearer.certificate_missing"),
-    ] {
+    for (identity, reason) in
+        [(Some(&other), "bearer.certificate_mismatch"), (None, "bearer.certificate_missing")]
+    {
         let http = world.http_as(identity);
         let answer = world.get_with(&http, &api, access).await;
         assert_eq!(answer.status, 401);
         let challenge = answer.headers["www-authenticate"].to_str().unwrap();
-        assert!(
-            challenge.starts_with("Bearer error=\"invalid_token\""),
-            "{challenge}"
-        );
-        assert_eq!(
-            world.api.last("/accounts").unwrap().reason.as_deref(),
-            Some(reason)
-        );
+        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
+        assert_eq!(world.api.last("/accounts").unwrap().reason.as_deref(), Some(reason));
         assert_eq!(world.get_with(&http, &userinfo, access).await.status, 401);
         assert_eq!(world.refused(Endpoint::Userinfo), reason);
     }
@@ -468,25 +400,15 @@ async fn logout_needs_a_true_hint_and_a_registered_destination() {
     let tokens = world.login().await;
     let id_token = tokens["id_token"].as_str().unwrap();
     let flipped = jws::flip_signature(id_token);
-    let forged = World::sign(
-        &world.pki.request_object,
-        None,
-        &jws::peek(id_token).unwrap().1,
-    );
+    let forged = World::sign(&world.pki.request_object, None, &jws::peek(id_token).unwrap().1);
     let cases: [(&str, &[(&str, &str)]); 6] = [
         ("id_token_hint_missing", &[("state", "x")]),
         ("id_token_hint", &[("id_token_hint", &flipped)]),
         ("id_token_hint", &[("id_token_hint", &forged)]),
-        (
-            "client_id",
-            &[("id_token_hint", id_token), ("client_id", OTHER)],
-        ),
+        ("client_id", &[("id_token_hint", id_token), ("client_id", OTHER)]),
         (
             "post_logout_redirect_uri",
-            &[
-                ("id_token_hint", id_token),
-                ("post_logout_redirect_uri", "https://evil.example/"),
-            ],
+            &[("id_token_hint", id_token), ("post_logout_redirect_uri", "https://evil.example/")],
         ),
         ("duplicate_parameter", &[("state", "x"), ("state", "x")]),
     ];
@@ -495,10 +417,7 @@ async fn logout_needs_a_true_hint_and_a_registered_destination() {
         let url = url::Url::parse_with_params(&url, query).unwrap();
         let answer = send(world.http.get(url)).await;
         assert_eq!(answer.status, 400);
-        assert_eq!(
-            world.refused(Endpoint::EndSession),
-            format!("end_session.{reason}")
-        );
+        assert_eq!(world.refused(Endpoint::EndSession), format!("end_session.{reason}"));
     }
     assert_eq!(world.double.sessions().len(), 1);
 }

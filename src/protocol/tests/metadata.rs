@@ -1,0 +1,496 @@
+//! The metadata document, against issuer, profile and what our keys need.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::protocol::{
+    Binding, ClientAuthMethod, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse,
+    Needs, ProfileName,
+};
+
+fn good() -> Value {
+    json!({
+        "issuer": ISSUER,
+        "authorization_endpoint": "https://as.example/t/authorize",
+        "token_endpoint": "https://as.example/t/token",
+        "jwks_uri": "https://as.example/t/jwks",
+        "pushed_authorization_request_endpoint": "https://as.example/t/par",
+        "userinfo_endpoint": "https://as.example/t/userinfo",
+        "revocation_endpoint": "https://as.example/t/revoke",
+        "end_session_endpoint": "https://as.example/t/logout",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query", "jwt"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["private_key_jwt", "tls_client_auth"],
+        "token_endpoint_auth_signing_alg_values_supported": ["PS256", "ES256"],
+        "request_object_signing_alg_values_supported": ["PS256", "ES256"],
+        "id_token_signing_alg_values_supported": ["PS256", "ES256", "RS256"],
+        "authorization_signing_alg_values_supported": ["PS256"],
+        "dpop_signing_alg_values_supported": ["PS256", "ES256"],
+        "tls_client_certificate_bound_access_tokens": true,
+        "require_pushed_authorization_requests": true,
+        "require_signed_request_object": true,
+        "authorization_response_iss_parameter_supported": true,
+        "mtls_endpoint_aliases": {
+            "token_endpoint": "https://mtls.as.example/t/token",
+            "userinfo_endpoint": "https://mtls.as.example/t/userinfo",
+            "pushed_authorization_request_endpoint": "https://mtls.as.example/t/par",
+        },
+    })
+}
+
+fn needs() -> Needs {
+    Needs {
+        client_auth: ClientAuthMethod::PrivateKeyJwt,
+        client_assertion_alg: Some(JwsAlg::Es256),
+        request_object_alg: Some(JwsAlg::Ps256),
+        binding: Binding::Mtls,
+        id_token_alg: None,
+        authorization_response_alg: None,
+    }
+}
+
+fn judge_with(
+    document: &Value,
+    profile: ProfileName,
+    needs: &Needs,
+) -> Result<Metadata, MetadataRejected> {
+    Metadata::accept(document.to_string().as_bytes(), ISSUER, profile.profile(), needs)
+}
+
+fn judge(document: &Value) -> Result<Metadata, MetadataRejected> {
+    judge_with(document, ProfileName::Fapi2MessageSigning, &needs())
+}
+
+fn refused(document: &Value) -> MetadataRejected {
+    judge(document).unwrap_err()
+}
+
+#[test]
+fn a_document_that_fits_is_accepted() {
+    let metadata = judge(&good()).unwrap();
+    assert_eq!(metadata.issuer(), ISSUER);
+    assert_eq!(metadata.authorization_endpoint().as_str(), "https://as.example/t/authorize");
+    assert_eq!(metadata.jwks_uri().as_str(), "https://as.example/t/jwks");
+    assert_eq!(metadata.end_session_endpoint().unwrap().as_str(), "https://as.example/t/logout");
+    assert!(metadata.authorization_response_iss_parameter_supported());
+    assert!(judge(&with(good(), "unknown", json!({"any": null}))).is_ok());
+}
+
+/// META-3.3, FAPI2-SP-5.3.3.1-11: byte for byte.
+#[test]
+fn another_issuers_document_is_refused() {
+    let variants = [
+        "https://as.example/t",
+        "https://as.example/t//",
+        "https://as.example:443/t/",
+        "https://AS.example/t/",
+        "HTTPS://as.example/t/",
+        "https://as.example/T/",
+        "https://as.example/%74/",
+        "https://as.example/t/?",
+        "https://as.example./t/",
+        "https://as.example/t/INVALID",
+        "http://as.example/t/",
+    ];
+    for wrong in near_misses(ISSUER).into_iter().chain(variants.map(str::to_owned)) {
+        assert_eq!(
+            refused(&with(good(), "issuer", wrong.as_str())),
+            MetadataRejected::IssuerMismatch,
+            "{wrong}"
+        );
+    }
+    assert_eq!(refused(&without(good(), "issuer")), MetadataRejected::IssuerMissing);
+    for value in not_strings() {
+        assert_eq!(refused(&with(good(), "issuer", value)), MetadataRejected::MemberType("issuer"));
+    }
+}
+
+/// The document must agree with a usable issuer; agreeing with an unusable one is not enough.
+#[test]
+fn an_unusable_issuer_has_no_metadata() {
+    for issuer in ["http://as.example", "https://as.example/?a", "https://as.example/#", ""] {
+        let document = with(good(), "issuer", issuer).to_string();
+        let profile = ProfileName::Fapi2MessageSigning.profile();
+        let refused = Metadata::accept(document.as_bytes(), issuer, profile, &needs()).unwrap_err();
+        assert_eq!(refused.reason(), "metadata.expected_issuer", "{issuer}");
+    }
+}
+
+/// FAPI2-SP-5.3.3.2-2, PAR-5, META-2.
+#[test]
+fn the_endpoints_a_login_needs_must_be_there() {
+    for member in [
+        "authorization_endpoint",
+        "token_endpoint",
+        "jwks_uri",
+        "pushed_authorization_request_endpoint",
+    ] {
+        assert_eq!(refused(&without(good(), member)), MetadataRejected::EndpointMissing(member));
+    }
+    for member in [
+        "userinfo_endpoint",
+        "revocation_endpoint",
+        "end_session_endpoint",
+        "mtls_endpoint_aliases",
+    ] {
+        assert!(judge(&without(good(), member)).is_ok(), "{member}");
+    }
+}
+
+/// PAR-5: a server that requires what it does not offer is unusable under every profile.
+#[test]
+fn par_is_optional_only_where_profile_and_server_agree() {
+    let document = without(good(), "pushed_authorization_request_endpoint");
+    let oidc = |document: &Value| judge_with(document, ProfileName::Oidc, &needs());
+    let missing = MetadataRejected::EndpointMissing("pushed_authorization_request_endpoint");
+    let unsigned = with(document, "require_signed_request_object", false);
+    assert_eq!(oidc(&unsigned), Err(missing));
+    let metadata = oidc(&with(unsigned, "require_pushed_authorization_requests", false)).unwrap();
+    assert_eq!(metadata.endpoint(Endpoint::PushedAuthorizationRequest, MtlsUse::default()), None);
+}
+
+/// META-2.
+#[test]
+fn every_endpoint_is_a_plain_https_url() {
+    let members = [
+        "authorization_endpoint",
+        "token_endpoint",
+        "jwks_uri",
+        "pushed_authorization_request_endpoint",
+        "userinfo_endpoint",
+        "revocation_endpoint",
+        "end_session_endpoint",
+    ];
+    for member in members {
+        for wrong in [
+            "",
+            "http://as.example/x",
+            "/x",
+            "//as.example/x",
+            "as.example/x",
+            "https:as.example/x",
+            "ftp://as.example/x",
+            "javascript:alert(1)",
+            "https://",
+            " https://as.example/x",
+            "https://as.example/x\n",
+            "https://as.example\\x",
+        ] {
+            let refused = refused(&with(good(), member, wrong));
+            assert_eq!(refused, MetadataRejected::EndpointNotHttps(member), "{member} {wrong}");
+        }
+        for wrong in [
+            "https://as.example/x#",
+            "https://as.example/x#f",
+            "https://u@as.example/x",
+            "https://u:p@as.example/x",
+        ] {
+            let refused = refused(&with(good(), member, wrong));
+            assert_eq!(refused, MetadataRejected::EndpointNotAllowed(member), "{member} {wrong}");
+        }
+        for value in not_strings() {
+            assert_eq!(refused(&with(good(), member, value)), MetadataRejected::MemberType(member));
+        }
+    }
+}
+
+/// FAPI2-SP-5.3.3.2-6: the endpoint may have a query of its own, but not one of ours.
+#[test]
+fn the_authorization_endpoint_brings_no_request_parameters() {
+    let with_query = |query: &str| {
+        with(good(), "authorization_endpoint", format!("https://as.example/a?{query}"))
+    };
+    assert!(judge(&with_query("tenant=1")).is_ok());
+    for query in ["client_id=x", "request_uri=x", "a=b&state=x", "re%71uest=x", "nonce"] {
+        let refused = refused(&with_query(query));
+        assert_eq!(
+            refused,
+            MetadataRejected::EndpointNotAllowed("authorization_endpoint"),
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn aliases_are_judged_like_endpoints() {
+    let aliases = |value: Value| with(good(), "mtls_endpoint_aliases", value);
+    for value in [json!(null), json!([]), json!("x")] {
+        assert_eq!(refused(&aliases(value)), MetadataRejected::MemberType("mtls_endpoint_aliases"));
+    }
+    let http = aliases(json!({"token_endpoint": "http://mtls.as.example/token"}));
+    assert_eq!(refused(&http), MetadataRejected::EndpointNotHttps("mtls_endpoint_aliases"));
+    let number = aliases(json!({"userinfo_endpoint": 1}));
+    assert_eq!(refused(&number), MetadataRejected::MemberType("mtls_endpoint_aliases"));
+    assert!(judge(&aliases(json!({"unknown_endpoint": 1}))).is_ok());
+}
+
+/// What a server must support, each capability left out, empty and wrong. `None` means the
+/// document is accepted.
+#[test]
+fn capabilities_against_the_message_signing_profile() {
+    let table: [(&str, Option<MetadataRejected>, Value, MetadataRejected); 9] = [
+        (
+            "response_types_supported",
+            None,
+            json!(["code id_token", "token"]),
+            MetadataRejected::ResponseTypeMissing,
+        ),
+        (
+            "response_modes_supported",
+            None,
+            json!(["query", "form_post"]),
+            MetadataRejected::ResponseModeMissing,
+        ),
+        (
+            "code_challenge_methods_supported",
+            Some(MetadataRejected::S256Missing),
+            json!(["plain", "s256"]),
+            MetadataRejected::S256Missing,
+        ),
+        (
+            "token_endpoint_auth_methods_supported",
+            Some(MetadataRejected::ClientAuthMissing),
+            json!(["tls_client_auth"]),
+            MetadataRejected::ClientAuthMissing,
+        ),
+        (
+            "token_endpoint_auth_signing_alg_values_supported",
+            None,
+            json!(["PS256", "es256"]),
+            MetadataRejected::AlgorithmMissing("token_endpoint_auth_signing_alg_values_supported"),
+        ),
+        (
+            "request_object_signing_alg_values_supported",
+            None,
+            json!(["ES256", "none"]),
+            MetadataRejected::AlgorithmMissing("request_object_signing_alg_values_supported"),
+        ),
+        (
+            "id_token_signing_alg_values_supported",
+            None,
+            json!(["RS256", "HS256"]),
+            MetadataRejected::AlgorithmMissing("id_token_signing_alg_values_supported"),
+        ),
+        (
+            "authorization_signing_alg_values_supported",
+            None,
+            json!(["RS256"]),
+            MetadataRejected::AlgorithmMissing("authorization_signing_alg_values_supported"),
+        ),
+        // Binding by certificate does not look at DPoP at all.
+        (
+            "dpop_signing_alg_values_supported",
+            None,
+            json!(null),
+            MetadataRejected::MemberType("dpop_signing_alg_values_supported"),
+        ),
+    ];
+    for (member, when_absent, wrong, when_wrong) in table {
+        assert_eq!(judge(&without(good(), member)).err(), when_absent, "{member} absent");
+        assert_eq!(refused(&with(good(), member, wrong)), when_wrong, "{member} wrong");
+        for value in [json!(null), json!("x"), json!({}), json!([1]), json!(["ES256", null])] {
+            let refused = refused(&with(good(), member, value));
+            assert_eq!(refused, MetadataRejected::MemberType(member), "{member} of the wrong type");
+        }
+    }
+    for member in [
+        "code_challenge_methods_supported",
+        "token_endpoint_auth_methods_supported",
+        "response_types_supported",
+    ] {
+        assert!(judge(&with(good(), member, json!([]))).is_err(), "{member} empty");
+    }
+    assert!(judge(&with(good(), "response_modes_supported", json!(["query.jwt"]))).is_ok());
+}
+
+#[test]
+fn flags_are_booleans() {
+    for member in [
+        "tls_client_certificate_bound_access_tokens",
+        "require_pushed_authorization_requests",
+        "require_signed_request_object",
+        "authorization_response_iss_parameter_supported",
+    ] {
+        for value in [json!(null), json!("true"), json!(1), json!([])] {
+            let refused = refused(&with(good(), member, value));
+            assert_eq!(refused, MetadataRejected::MemberType(member), "{member}");
+        }
+    }
+}
+
+/// MTLS-3.3.
+#[test]
+fn certificate_binding_must_be_announced_when_we_rely_on_it() {
+    const MEMBER: &str = "tls_client_certificate_bound_access_tokens";
+    for document in [without(good(), MEMBER), with(good(), MEMBER, false)] {
+        assert_eq!(refused(&document), MetadataRejected::CertificateBindingMissing);
+        let dpop = Needs { binding: Binding::DPoP(JwsAlg::Es256), ..needs() };
+        assert!(judge_with(&document, ProfileName::Fapi2MessageSigning, &dpop).is_ok());
+    }
+    let eddsa = Needs { binding: Binding::DPoP(JwsAlg::EdDsa), ..needs() };
+    let refused = judge_with(&good(), ProfileName::Fapi2MessageSigning, &eddsa);
+    assert_eq!(
+        refused,
+        Err(MetadataRejected::AlgorithmMissing("dpop_signing_alg_values_supported"))
+    );
+}
+
+/// FAPI2-SP-5.3.3.1-1, FAPI1-ADV-5.2.3-1.
+#[test]
+fn tokens_are_bound_as_the_profile_says() {
+    let verdict =
+        |profile, binding| judge_with(&good(), profile, &Needs { binding, ..needs() }).err();
+    let dpop = Binding::DPoP(JwsAlg::Es256);
+    let refused = Some(MetadataRejected::BindingNotAllowed);
+    assert_eq!(verdict(ProfileName::Fapi2MessageSigning, Binding::Mtls), None);
+    assert_eq!(verdict(ProfileName::Fapi2MessageSigning, dpop), None);
+    assert_eq!(verdict(ProfileName::Fapi2MessageSigning, Binding::None), refused);
+    assert_eq!(verdict(ProfileName::Fapi1Advanced, Binding::Mtls), None);
+    assert_eq!(verdict(ProfileName::Fapi1Advanced, dpop), refused);
+    assert_eq!(verdict(ProfileName::Fapi1Advanced, Binding::None), refused);
+}
+
+/// JAR-10.5.
+#[test]
+fn a_server_that_wants_signed_requests_gets_no_plain_ones() {
+    let refused = judge_with(
+        &good(),
+        ProfileName::Fapi2Security,
+        &Needs { request_object_alg: None, ..needs() },
+    );
+    assert_eq!(refused, Err(MetadataRejected::SignedRequestRequired));
+}
+
+/// FAPI2-SP-5.3.3.1-2, FAPI2-SP-5.4.1-1.2, FAPI1-ADV-8.6.
+#[test]
+fn what_the_profile_forbids_is_refused_whatever_the_server_offers() {
+    let secret = Needs { client_auth: ClientAuthMethod::ClientSecretBasic, ..needs() };
+    let permissive =
+        with(good(), "token_endpoint_auth_methods_supported", json!(["client_secret_basic"]));
+    let refused = judge_with(&permissive, ProfileName::Fapi2MessageSigning, &secret);
+    assert_eq!(refused, Err(MetadataRejected::ClientAuthNotAllowed));
+    for needs in [
+        Needs { client_assertion_alg: Some(JwsAlg::Rs256), ..needs() },
+        Needs { request_object_alg: Some(JwsAlg::Rs256), ..needs() },
+        Needs { id_token_alg: Some(JwsAlg::Rs256), ..needs() },
+        Needs { authorization_response_alg: Some(JwsAlg::Rs256), ..needs() },
+        Needs { binding: Binding::DPoP(JwsAlg::Rs256), ..needs() },
+    ] {
+        let refused = judge_with(&good(), ProfileName::Fapi2MessageSigning, &needs);
+        assert_eq!(refused, Err(MetadataRejected::AlgorithmNotAllowed), "{needs:?}");
+    }
+    let eddsa = Needs { client_assertion_alg: Some(JwsAlg::EdDsa), ..needs() };
+    let refused = judge_with(&good(), ProfileName::Fapi1Advanced, &eddsa);
+    assert_eq!(refused, Err(MetadataRejected::AlgorithmNotAllowed));
+}
+
+/// A pin must be among what the server says it signs with.
+#[test]
+fn a_pinned_algorithm_must_be_listed() {
+    let pinned = Needs { authorization_response_alg: Some(JwsAlg::Es256), ..needs() };
+    let refused = judge_with(&good(), ProfileName::Fapi2MessageSigning, &pinned);
+    assert_eq!(
+        refused,
+        Err(MetadataRejected::AlgorithmMissing("authorization_signing_alg_values_supported"))
+    );
+    let pinned = Needs { authorization_response_alg: Some(JwsAlg::Ps256), ..needs() };
+    assert!(judge_with(&good(), ProfileName::Fapi2MessageSigning, &pinned).is_ok());
+}
+
+/// META-3.2, JWT-PARSE.
+#[test]
+fn the_document_is_strict_bounded_json() {
+    let judge = |bytes: &[u8]| {
+        Metadata::accept(bytes, ISSUER, ProfileName::Fapi2MessageSigning.profile(), &needs())
+            .map_err(|r| r.reason())
+    };
+    for bytes in [b"".as_slice(), b"<html>", b"[]", b"null", b"\xff", b"{", b"{}x"] {
+        assert_eq!(judge(bytes), Err("metadata.not_json"));
+    }
+    for member in ["issuer", "token_endpoint", "unknown"] {
+        let twice =
+            with_duplicate(&with(good(), "unknown", 1), member, &json!("https://evil.example"));
+        assert_eq!(judge(twice.as_bytes()), Err("metadata.duplicate_member"), "{member}");
+    }
+    let padded = |bytes: usize| {
+        let text = good().to_string();
+        format!("{text}{}", " ".repeat(bytes - text.len()))
+    };
+    assert!(judge(padded(MAX_METADATA_BYTES).as_bytes()).is_ok());
+    assert_eq!(judge(padded(MAX_METADATA_BYTES + 1).as_bytes()), Err("metadata.too_large"));
+}
+
+/// FAPI2-SP-5.2.2.1-3, FAPI2-SP-5.3.3.1-7, MTLS-5, MTLS-5-PRJ: which host each call goes to.
+#[test]
+fn aliases_are_taken_where_the_call_relies_on_the_certificate() {
+    use Endpoint::{
+        EndSession, Jwks, PushedAuthorizationRequest as Par, Revocation, Token, Userinfo,
+    };
+    let metadata = judge(&good()).unwrap();
+    let dpop = MtlsUse::default();
+    let bound = MtlsUse { token_binding: true, ..dpop };
+    let authenticated = MtlsUse { client_authentication: true, ..dpop };
+    let flag = MtlsUse { endpoint_aliases: true, ..dpop };
+    let table = [
+        (Token, dpop, "https://as.example/t/token"),
+        (Token, bound, "https://mtls.as.example/t/token"),
+        (Token, authenticated, "https://mtls.as.example/t/token"),
+        (Token, flag, "https://mtls.as.example/t/token"),
+        (Par, dpop, "https://as.example/t/par"),
+        (Par, bound, "https://as.example/t/par"),
+        (Par, authenticated, "https://mtls.as.example/t/par"),
+        (Par, flag, "https://mtls.as.example/t/par"),
+        (Userinfo, dpop, "https://as.example/t/userinfo"),
+        (Userinfo, bound, "https://mtls.as.example/t/userinfo"),
+        (Userinfo, authenticated, "https://as.example/t/userinfo"),
+        (Userinfo, flag, "https://mtls.as.example/t/userinfo"),
+        // A partial set of aliases leaves the root endpoint.
+        (Revocation, bound, "https://as.example/t/revoke"),
+        (Revocation, flag, "https://as.example/t/revoke"),
+        (Jwks, flag, "https://as.example/t/jwks"),
+        (EndSession, flag, "https://as.example/t/logout"),
+    ];
+    for (endpoint, mtls, url) in table {
+        assert_eq!(
+            metadata.endpoint(endpoint, mtls).unwrap().as_str(),
+            url,
+            "{endpoint:?} {mtls:?}"
+        );
+    }
+    assert_eq!(metadata.endpoint(Endpoint::Metadata, flag), None);
+}
+
+/// An alias does not bring an endpoint into being.
+#[test]
+fn an_alias_without_its_endpoint_is_not_called() {
+    let metadata = judge(&without(good(), "userinfo_endpoint")).unwrap();
+    let bound = MtlsUse { token_binding: true, ..MtlsUse::default() };
+    assert_eq!(metadata.endpoint(Endpoint::Userinfo, bound), None);
+}
+
+#[test]
+fn endpoint_names_are_distinct() {
+    let all = [
+        Endpoint::Metadata,
+        Endpoint::Jwks,
+        Endpoint::PushedAuthorizationRequest,
+        Endpoint::Token,
+        Endpoint::Userinfo,
+        Endpoint::Revocation,
+        Endpoint::EndSession,
+    ];
+    let names: std::collections::BTreeSet<_> = all.into_iter().map(Endpoint::name).collect();
+    assert_eq!(names.len(), all.len());
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_document_panics(bytes: Vec<u8>, member in proptest::sample::select(object(&good()).keys().cloned().collect::<Vec<_>>()), text: String) {
+        let profile = ProfileName::Fapi2MessageSigning.profile();
+        let _ = Metadata::accept(&bytes, ISSUER, profile, &needs());
+        for value in [json!(text), json!([text]), json!({"token_endpoint": text})] {
+            let _ = judge(&with(good(), &member, value));
+        }
+    }
+}
