@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Parser;
-use fapi_bff::{config, telemetry};
+use fapi_bff::telemetry::{LogFormat, init_logging};
 use fapi_bff_conformance::{
     as_double::{Event, Interaction, OnEvent},
     demo::{
@@ -77,12 +77,8 @@ fn root() -> PathBuf {
 }
 
 /// The BFF's own log, to standard error.
-fn log(level: &str, format: config::LogFormat) {
-    let format = match format {
-        config::LogFormat::Json => telemetry::LogFormat::Json,
-        config::LogFormat::Text => telemetry::LogFormat::Text,
-    };
-    if let Err(fault) = telemetry::init_logging(level, format) {
+fn log(level: &str, format: LogFormat) {
+    if let Err(fault) = init_logging(level, format) {
         eprintln!("cargo demo: no log: {fault}");
     }
 }
@@ -90,7 +86,7 @@ fn log(level: &str, format: config::LogFormat) {
 /// Silent but for the steps; `RUST_LOG=debug` shows the BFF's log as well.
 async fn check(arguments: &Arguments) -> Result<ExitCode, WorldFault> {
     if let Ok(level) = env::var("RUST_LOG") {
-        log(&level, config::LogFormat::Text);
+        log(&level, LogFormat::Text);
     }
     let scratch =
         tempfile::tempdir().map_err(|source| WorldFault::File { path: env::temp_dir(), source })?;
