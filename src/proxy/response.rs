@@ -33,8 +33,6 @@ fn is_dropped(name: &HeaderName, public: bool) -> bool {
     const PREFIXES: &[&str] = &[
         "access-control-",
         "proxy-",
-        "content-security-policy",
-        "cross-origin-",
         "public-key-pins",
         "x-accel-",
         "x-fapi-",
@@ -50,8 +48,7 @@ fn is_dropped(name: &HeaderName, public: bool) -> bool {
         | "authentication-info" | "dpop" | "dpop-nonce" | "client-cert" | "client-cert-chain"
         // Policy of the origin, which is ours.
         | "strict-transport-security" | "x-frame-options" | "x-content-type-options"
-        | "x-xss-protection" | "referrer-policy" | "permissions-policy" | "clear-site-data"
-        | "timing-allow-origin" | "service-worker-allowed" | "origin-agent-cluster" | "nel"
+        | "x-xss-protection" | "clear-site-data" | "timing-allow-origin" | "service-worker-allowed" | "origin-agent-cluster" | "nel"
         | "report-to" | "reporting-endpoints" | "expect-ct" | "alt-svc" | "refresh"
         // Who answered, and with what.
         | "server" | "via" | "forwarded" | "x-powered-by" | "x-aspnet-version"
@@ -60,6 +57,11 @@ fn is_dropped(name: &HeaderName, public: bool) -> bool {
         // Caching beyond `Cache-Control`: a CDN would rank these above our `no-store`.
         "age" | "expires" | "pragma" | "surrogate-control" | "surrogate-key" => !public,
         other if other.ends_with("cdn-cache-control") => !public,
+        // What a document may do: the app's own pages say it themselves, an API answer is none.
+        "referrer-policy" | "permissions-policy" => !public,
+        other if ["content-security-policy", "cross-origin-"].iter().any(|p| other.starts_with(p)) => {
+            !public
+        }
         other => PREFIXES.iter().any(|prefix| other.starts_with(prefix)),
     }
 }
