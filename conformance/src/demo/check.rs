@@ -70,3 +70,47 @@ fn explain(world: &World) {
         println!("        audit: {line}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        as_double::{Interaction, Target, edits},
+        demo::{
+            ports::Ports,
+            world::{Plan, tests::repository},
+        },
+    };
+
+    async fn world(root: &std::path::Path) -> World {
+        let plan = Plan {
+            root: root.to_owned(),
+            ports: Ports::ANY,
+            interaction: Interaction::Auto,
+            scratch: Some(root.join("scratch")),
+            environment: Vec::new(),
+            on_event: None,
+        };
+        World::start(plan).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_whole_journey_succeeds() {
+        let root = repository();
+        let world = world(root.path()).await;
+        assert_eq!(run(&world).await, Ok(22));
+        world.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_journey_stops_at_the_step_that_fails() {
+        let root = repository();
+        let world = world(root.path()).await;
+        let issuer = edits::append("iss", "x");
+        world.authorization_server.behave(|b| b.edit_once(Target::Jarm, issuer));
+        let failed = run(&world).await.unwrap_err();
+        assert_eq!(failed.step, 7, "{failed}");
+        assert!(failed.why.contains("login_rejected"), "{failed}");
+        world.shutdown().await;
+    }
+}

@@ -229,17 +229,22 @@ fn registration(settings: &Settings, pki: &Pki) -> Result<ClientRegistration, Wo
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A directory that holds the committed configuration where the repository has it.
+    pub(in crate::demo) fn repository() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join(CONFIGURATION);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, include_str!("../../demo/fapi-bff.toml")).unwrap();
+        root
+    }
 
     /// The committed file is sound, and with no overrides it describes the default ports.
     #[test]
     fn the_committed_configuration_loads_with_and_without_other_ports() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("conformance/demo");
-        fs::create_dir_all(&folder).unwrap();
-        let committed = include_str!("../../demo/fapi-bff.toml");
-        fs::write(folder.join("fapi-bff.toml"), committed).unwrap();
+        let root = repository();
         let pki = keys(&root.path().join("certs")).unwrap();
         let file = root.path().join(CONFIGURATION);
 
