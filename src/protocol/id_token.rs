@@ -127,6 +127,20 @@ pub struct Continuity {
     nonce: String,
 }
 
+impl Continuity {
+    /// What a session kept of the first ID token, as it was when verified.
+    pub fn restore(
+        issuer: String,
+        subject: String,
+        audience: String,
+        auth_time: Option<UnixTime>,
+        azp: Option<String>,
+        nonce: String,
+    ) -> Self {
+        Self { issuer, subject, audience, auth_time, azp, nonce }
+    }
+}
+
 impl fmt::Debug for Continuity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Continuity(..)")

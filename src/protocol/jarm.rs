@@ -88,6 +88,13 @@ pub fn unverified_issuer(response: &str) -> Result<String, ResponseRejected> {
     issuer(jws.unverified_claims()).map(str::to_owned)
 }
 
+/// The `state` a response carries. Only to find the transaction it may belong to; it is compared
+/// with that transaction's after the signature has been verified.
+pub fn unverified_state(response: &str) -> Result<String, ResponseRejected> {
+    let jws = UnverifiedJws::parse(response)?;
+    required(jws.unverified_claims(), "state", ResponseRejected::StateMissing).map(str::to_owned)
+}
+
 /// Verifies a response against what was asked (JARM §2.4): the signature first, then `iss`, `aud`
 /// and the times, then `state`, and only then is the code or error read. An unsigned response is
 /// refused even if it is an error: it may be anybody's.

@@ -32,7 +32,9 @@ pub use id_token::{
     Continuity, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_id_token,
     verify_refreshed_id_token,
 };
-pub use jarm::{AuthorizationResponse, Expected, VerifiedCode, unverified_issuer, verify_jarm};
+pub use jarm::{
+    AuthorizationResponse, Expected, VerifiedCode, unverified_issuer, unverified_state, verify_jarm,
+};
 pub use logout::end_session_url;
 pub use metadata::{
     Binding, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse, Needs,
@@ -52,8 +54,8 @@ pub use request::{
 pub use response::{ResponseParameters, ResponseRejected};
 pub use return_to::safe_return_to;
 pub use token::{
-    Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType, granted_scope,
-    token_response,
+    Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType,
+    check_certificate_binding, granted_scope, token_response,
 };
 pub use transaction::{Arrival, Mode, Transaction, TransactionRejected};
 pub use userinfo::{UserinfoError, UserinfoRejected, userinfo};
