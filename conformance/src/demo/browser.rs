@@ -1,0 +1,292 @@
+//! A browser without a screen: cookies kept and sent as browsers do, `Origin` and `Sec-Fetch-*` on every
+//! request, redirects shown and not followed, everything seen remembered. It must not know what the
+//! servers are.
+
+use std::{
+    fmt::Write as _,
+    net::{Ipv4Addr, SocketAddr},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde_json::Value;
+use url::Url;
+
+use super::{
+    cookies::{Crossing, Jar, SetCookie},
+    leaks::{Sight, by_design},
+};
+use crate::pki::{APP_HOST, AS_HOST, Pki, PkiError};
+
+/// Where a navigation comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    /// The address bar.
+    Typed,
+    /// A page of the same origin.
+    SameOrigin,
+    /// Another site, or a chain of redirects that passed through one.
+    CrossSite,
+}
+
+/// A call by the page's script.
+#[derive(Clone, Debug)]
+pub struct Call {
+    method: Method,
+    path: String,
+    body: Option<(&'static str, Bytes)>,
+    custom_header: bool,
+    foreign: Option<&'static str>,
+}
+
+impl Call {
+    /// A GET of a path on the app's origin, with the custom header.
+    pub fn get(path: &str) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.to_owned(),
+            body: None,
+            custom_header: true,
+            foreign: None,
+        }
+    }
+
+    /// The same as a POST without a body.
+    pub fn post(path: &str) -> Self {
+        Self { method: Method::POST, ..Self::get(path) }
+    }
+
+    /// With form-encoded text.
+    #[must_use]
+    pub fn form(self, form: &str) -> Self {
+        self.bytes("application/x-www-form-urlencoded", form.to_owned())
+    }
+
+    /// With JSON.
+    #[must_use]
+    pub fn json(self, json: &Value) -> Self {
+        self.bytes("application/json", json.to_string())
+    }
+
+    /// With any body.
+    #[must_use]
+    pub fn bytes(self, kind: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { body: Some((kind, body.into())), ..self }
+    }
+
+    /// Without the custom header, as a form or an image of any page could send it.
+    #[must_use]
+    pub fn without_custom_header(self) -> Self {
+        Self { custom_header: false, ..self }
+    }
+
+    /// By script of another origin.
+    #[must_use]
+    pub fn by_origin(self, origin: &'static str) -> Self {
+        Self { foreign: Some(origin), ..self }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The request, for people.
+    pub request: String,
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// This answer if it has the status, or what it was instead.
+    pub fn expect(self, status: u16) -> Result<Self, String> {
+        if self.status == status {
+            return Ok(self);
+        }
+        let body = String::from_utf8_lossy(&self.body);
+        let body: String = body.chars().take(600).collect();
+        Err(format!("{} was answered with {}, not {status}: {body}", self.request, self.status))
+    }
+
+    /// This answer if it is a refusal with this status and code.
+    pub fn expect_refusal(self, status: u16, code: &str) -> Result<Self, String> {
+        let answer = self.expect(status)?;
+        let body = answer.json()?;
+        let (found, id) = (text(&body, "error_code"), text(&body, "request_id"));
+        if found == code && !id.is_empty() {
+            return Ok(answer);
+        }
+        Err(format!("{}: expected error_code {code} and a request_id, not {body}", answer.request))
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Result<Value, String> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| format!("{}: the body is not JSON: {error}", self.request))
+    }
+
+    /// One header as text, or nothing.
+    pub fn header(&self, name: impl header::AsHeaderName) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Where the answer sends the browser.
+    pub fn location(&self) -> Result<Url, String> {
+        let location = self.header(header::LOCATION);
+        Url::parse(location)
+            .map_err(|_| format!("{}: Location is not an absolute URL: {location:?}", self.request))
+    }
+
+    /// The cookies it sets.
+    pub fn cookies(&self) -> Vec<SetCookie> {
+        let headers = self.headers.get_all(header::SET_COOKIE).iter();
+        headers.filter_map(|value| SetCookie::parse(value.to_str().ok()?)).collect()
+    }
+}
+
+/// A member of a JSON object as text; empty if it is none.
+pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    object.get(member).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// One browser. A clone has the same cookies and goes its own way.
+#[derive(Clone, Debug)]
+pub struct Browser {
+    http: reqwest::Client,
+    origin: String,
+    jar: Jar,
+    seen: Vec<Sight>,
+}
+
+impl Browser {
+    /// A browser that trusts the development authority and is about to visit the app at `origin`.
+    pub fn new(pki: &Pki, origin: &str) -> Result<Self, PkiError> {
+        // The port comes from each URL.
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let hosts = [APP_HOST, AS_HOST].map(|host| (host.to_owned(), here));
+        let http = pki.http_client(None, &hosts)?;
+        Ok(Self { http, origin: origin.to_owned(), jar: Jar::default(), seen: Vec::new() })
+    }
+
+    /// Everything seen so far.
+    pub fn seen(&self) -> &[Sight] {
+        &self.seen
+    }
+
+    /// Names and values of the app's cookies.
+    pub fn cookies(&self) -> Vec<(&str, &str)> {
+        self.jar.of(APP_HOST)
+    }
+
+    /// A call by script: `fetch`.
+    pub async fn fetch(&mut self, call: Call) -> Result<Answer, String> {
+        let url = self.url(&call.path)?;
+        let (site, crossing) = match call.foreign {
+            None => ("same-origin", None),
+            Some(_) => ("cross-site", Some(Crossing::Subrequest)),
+        };
+        let mut headers = fetch_metadata(site, "cors", "empty");
+        // Browsers send no Origin with a same-origin GET.
+        if call.foreign.is_some() || call.method != Method::GET {
+            headers.insert(header::ORIGIN, value(call.foreign.unwrap_or(&self.origin))?);
+        }
+        if call.custom_header {
+            headers.insert("x-bff-csrf", HeaderValue::from_static("1"));
+        }
+        if let Some((kind, _)) = &call.body {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        let body = call.body.map(|(_, body)| body).unwrap_or_default();
+        self.send(call.method, url, headers, crossing, body).await
+    }
+
+    /// A top-level navigation.
+    pub async fn navigate(&mut self, from: From, url: &str) -> Result<Answer, String> {
+        let url = self.url(url)?;
+        let site = match from {
+            From::Typed => "none",
+            From::SameOrigin => "same-origin",
+            From::CrossSite => "cross-site",
+        };
+        let crossing = (from == From::CrossSite).then_some(Crossing::Navigation);
+        let headers = fetch_metadata(site, "navigate", "document");
+        self.send(Method::GET, url, headers, crossing, Bytes::new()).await
+    }
+
+    fn url(&self, reference: &str) -> Result<Url, String> {
+        let base = Url::parse(&self.origin).and_then(|origin| origin.join(reference));
+        base.map_err(|error| format!("{reference:?} is no address: {error}"))
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        url: Url,
+        mut headers: HeaderMap,
+        crossing: Option<Crossing>,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let mut address = url.clone();
+        address.set_query(None);
+        let request = format!("{method} {address}");
+        if let Some(cookies) = self.jar.header(&host, url.path(), crossing) {
+            headers.insert(header::COOKIE, value(&cookies)?);
+        }
+        let broken = |error: reqwest::Error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{request}: no answer: {error} ({})", cause.unwrap_or_default())
+        };
+        let sending = self.http.request(method, url).headers(headers).body(body);
+        let response = sending.send().await.map_err(broken)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.map_err(broken)?;
+        let answer = Answer { request, status, headers, body };
+        self.remember(&answer);
+        for cookie in answer.cookies() {
+            let name = cookie.name.clone();
+            self.jar.store(&host, cookie).map_err(|why| {
+                format!("{}: a browser drops the cookie {name}: {why}", answer.request)
+            })?;
+        }
+        Ok(answer)
+    }
+
+    fn remember(&mut self, answer: &Answer) {
+        let mut passed = Vec::new();
+        let mut body = String::from_utf8_lossy(&answer.body).into_owned();
+        let mut lines = String::new();
+        for (name, value) in &answer.headers {
+            let mut value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            if name == header::LOCATION {
+                let (rest, taken) = by_design(&value, APP_HOST);
+                (value, passed) = (rest, taken);
+            }
+            let _ = writeln!(lines, "{name}: {value}");
+        }
+        if let Ok(json) = answer.json()
+            && let Some(url) = json.get("authorization_url").and_then(Value::as_str)
+        {
+            let (rest, taken) = by_design(url, APP_HOST);
+            body = body.replace(url, &rest);
+            passed.extend(taken);
+        }
+        let what = format!("{} -> {}", answer.request, answer.status);
+        self.seen.push(Sight { what, text: lines + "\n" + &body, passed });
+    }
+}
+
+fn fetch_metadata(site: &'static str, mode: &'static str, dest: &'static str) -> HeaderMap {
+    let pairs = [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+    pairs
+        .into_iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect()
+}
+
+fn value(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(text).map_err(|_| format!("{text:?} is no header value"))
+}
