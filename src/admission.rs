@@ -6,7 +6,6 @@ use std::{fmt, sync::Arc};
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
-    clock::UnixTime,
     session::{
         Activity, Cause, FindError, Handle, NoSession, Policy, RefreshOutcome, Refresher, Session,
         Sessions, TokenTrouble,
@@ -55,7 +54,7 @@ impl Admission {
         match self.sessions.find(&self.app, &handle, &self.policy, activity).await {
             Ok(session) => Ok((handle, session)),
             Err(FindError::NoSession(gone)) => Err(self.missing(gone)),
-            Err(FindError::StoreUnavailable(_)) => {
+            Err(FindError::StoreUnavailable) => {
                 Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
             }
         }
@@ -74,32 +73,6 @@ impl Admission {
         self.sessions.refresh(&self.app, handle, &self.policy, &self.refresher, cause).await
     }
 
-    /// What a refresh that somebody asked for came to.
-    pub fn renewed(&self, outcome: RefreshOutcome) -> Result<Session, Refusal> {
-        Err(match outcome {
-            RefreshOutcome::Refreshed(session) | RefreshOutcome::Joined(session) => {
-                return Ok(session);
-            }
-            RefreshOutcome::NoRefreshToken(_) => {
-                ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("no_refresh_token").into()
-            }
-            RefreshOutcome::GrantDead => self.trouble(TokenTrouble::GrantDead),
-            RefreshOutcome::Ended(gone) => self.trouble(TokenTrouble::Ended(gone)),
-            RefreshOutcome::AsTrouble { reason, retry_after, .. } => {
-                self.trouble(TokenTrouble::AsTrouble { reason, retry_after })
-            }
-            RefreshOutcome::Unknown { reason, .. } => {
-                self.trouble(TokenTrouble::Unknown { reason })
-            }
-            RefreshOutcome::Rejected { reason, .. } => {
-                self.trouble(TokenTrouble::Rejected { reason })
-            }
-            RefreshOutcome::StoreUnavailable(error) => {
-                self.trouble(TokenTrouble::StoreUnavailable(error))
-            }
-        })
-    }
-
     /// What is said when there is a session but no usable access token.
     pub fn trouble(&self, trouble: TokenTrouble) -> Refusal {
         tracing::info!(app = %self.app, reason = trouble.reason(), "no usable access token");
@@ -108,23 +81,15 @@ impl Admission {
                 return self.gone(ErrorAnswer::new(ErrorCode::ReauthenticationRequired));
             }
             TokenTrouble::Ended(gone) => return self.missing(gone),
-            TokenTrouble::Expired => ErrorAnswer::new(ErrorCode::ReauthenticationRequired),
-            TokenTrouble::AsTrouble { retry_after, .. } => {
-                ErrorAnswer::new(ErrorCode::AuthorizationServerUnavailable)
-                    .retry_after(u32::try_from(retry_after).unwrap_or(u32::MAX))
+            TokenTrouble::Exhausted => ErrorAnswer::new(ErrorCode::ReauthenticationRequired),
+            TokenTrouble::NoRefreshToken => {
+                ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("no_refresh_token")
             }
-            TokenTrouble::Unknown { .. } => ErrorAnswer::new(ErrorCode::TokenUnavailable),
-            TokenTrouble::Rejected { .. } => ErrorAnswer::new(ErrorCode::AuthorizationServerError),
-            TokenTrouble::StoreUnavailable(_) => ErrorAnswer::new(ErrorCode::StoreUnavailable),
+            TokenTrouble::AsTrouble => ErrorAnswer::new(ErrorCode::AuthorizationServerUnavailable),
+            TokenTrouble::Unknown => ErrorAnswer::new(ErrorCode::TokenUnavailable),
+            TokenTrouble::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable),
         };
         answer.into()
-    }
-
-    /// Whether a session can do nothing any more: its access token is over and there is no refresh
-    /// token. To a page it is the same as none, so that no page shows a user who is logged in while
-    /// every API call fails.
-    pub fn is_exhausted(session: &Session, now: UnixTime) -> bool {
-        !session.access_token_lives(now) && session.refresh_token().is_none()
     }
 
     /// The cookies that a session which is certainly gone takes along.

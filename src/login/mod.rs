@@ -20,8 +20,8 @@ use crate::{
     protocol::Mode,
     provider::Provider,
     seal::{SealingKey, ServerKey},
-    session::{Policy, Session, Sessions},
-    telemetry::{Pseudonym, Pseudonymiser, Telemetry},
+    session::{Policy, Sessions},
+    telemetry::Telemetry,
 };
 
 /// What one app allows and demands of its logins.
@@ -70,7 +70,6 @@ pub struct Login {
     sessions: Arc<Sessions>,
     transaction_seal: SealingKey,
     logout_seal: SealingKey,
-    pseudonyms: Pseudonymiser,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -97,7 +96,6 @@ impl Login {
         Self {
             transaction_seal: key.derive("login-transaction v1"),
             logout_seal: key.derive("logout v1"),
-            pseudonyms: Pseudonymiser::new(&key.hash_key("pseudonym v1").hash(&[])),
             app,
             policy,
             session_policy,
@@ -106,14 +104,5 @@ impl Login {
             ambient,
             telemetry,
         }
-    }
-
-    fn subject_pseudonym(&self, session: &Session) -> Pseudonym {
-        let identity = session.identity();
-        self.pseudonyms.subject(&identity.issuer, &identity.subject)
-    }
-
-    fn session_pseudonym(&self, session: &Session) -> Pseudonym {
-        self.pseudonyms.session(session.pseudonym().as_bytes())
     }
 }

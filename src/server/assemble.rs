@@ -28,7 +28,7 @@ use crate::{
     seal::ServerKey,
     session::{Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
-    telemetry::Telemetry,
+    telemetry::{Pseudonymiser, Telemetry},
     tls::{self, Identity, Roots, TlsFault},
     web::{CookieNames, Guard},
 };
@@ -81,7 +81,9 @@ impl House {
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
         let observer = Arc::new(SessionObserver::new(telemetry.clone()));
-        let sessions = Sessions::new(store, server_key.clone(), ambient.clone(), observer);
+        let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
+        let sessions =
+            Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
         let mut house = Self {
             apps: Vec::new(),
             providers: Vec::new(),

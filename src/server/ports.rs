@@ -12,7 +12,7 @@ use crate::{
     proxy::{Admitted, Gate, Need, Observer, Renewal},
     session::{
         Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
-        RefreshGrant, RefreshOutcome, RefreshedTokens, Refresher, Session,
+        RefreshGrant, RefreshedTokens, Refresher, Session, TokenTrouble,
     },
     telemetry::{Action, AuditEvent, Outcome, Telemetry},
     web::{ErrorAnswer, ErrorCode, Guard, Refusal},
@@ -44,7 +44,7 @@ impl Refresher for ProviderRefresher {
         Box::pin(async move {
             let tokens = self
                 .provider
-                .refresh(grant.refresh_token, grant.scope, &grant.identity.continuity)
+                .refresh(grant.refresh_token, grant.scope, grant.continuity)
                 .await
                 .map_err(|failure| classify(&failure))?;
             let now = self.ambient.now();
@@ -52,7 +52,7 @@ impl Refresher for ProviderRefresher {
                 access_expires: tokens
                     .expires_in
                     .map(|seconds| now.plus(i64::try_from(seconds).unwrap_or(i64::MAX))),
-                scope: Some(tokens.scope.clone()),
+                scope: tokens.scope.clone(),
                 access_token: tokens.access_token.clone(),
                 refresh_token: tokens.refresh_token.clone(),
                 id_token: tokens.id_token.clone(),
@@ -60,7 +60,7 @@ impl Refresher for ProviderRefresher {
         })
     }
 
-    fn discard(&self, _client: &str, tokens: RefreshedTokens) -> BoxFuture<'_, ()> {
+    fn discard(&self, tokens: RefreshedTokens) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.provider.revoke(tokens.refresh_token.as_ref(), Some(&tokens.access_token)).await;
         })
@@ -79,7 +79,7 @@ fn classify(failure: &RedeemFailure) -> RefreshFailure {
             AsFailureKind::TimedOut { sent: true }
             | AsFailureKind::Broken { sent: true }
             | AsFailureKind::Malformed { .. } => RefreshFailure::Unknown { reason },
-            _ => RefreshFailure::AsTrouble { reason, retry_after: call.retry_after() },
+            _ => RefreshFailure::AsTrouble { reason },
         },
         // The tokens came, but their ID token could not be judged for want of keys.
         RedeemFailure::IdToken(TokenFailure::Keys(_)) => RefreshFailure::Unknown { reason },
@@ -164,17 +164,14 @@ impl Gate for AppGate {
     async fn renew(&self, guest: Guest) -> Renewal<Guest, Refusal> {
         let Guest { handle, session } = guest;
         let cause = Cause::UpstreamRejected { used_version: session.version() };
-        match self.admission.renew(&handle, cause).await {
-            RefreshOutcome::Refreshed(session) | RefreshOutcome::Joined(session) => {
-                Renewal::Renewed(Guest { handle, session })
-            }
-            outcome @ (RefreshOutcome::GrantDead
-            | RefreshOutcome::Ended(_)
-            | RefreshOutcome::StoreUnavailable(_)) => match self.admission.renewed(outcome) {
-                Ok(session) => Renewal::Renewed(Guest { handle, session }),
-                Err(refusal) => Renewal::Refused(refusal),
-            },
-            _ => Renewal::Unchanged,
+        match self.admission.renew(&handle, cause).await.into_result() {
+            Ok(session) => Renewal::Renewed(Guest { handle, session }),
+            Err(
+                trouble @ (TokenTrouble::GrantDead
+                | TokenTrouble::Ended(_)
+                | TokenTrouble::StoreUnavailable),
+            ) => Renewal::Refused(self.admission.trouble(trouble)),
+            Err(_) => Renewal::Unchanged,
         }
     }
 }

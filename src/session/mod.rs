@@ -31,13 +31,14 @@ pub use self::{
 };
 use self::{
     handle::Keys,
-    record::{Contents, pseudonym},
+    record::Contents,
     refresh::Flights,
     store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
 };
 use crate::{
     clock::{Ambient, UnixTime},
     seal::ServerKey,
+    telemetry::{Pseudonym, Pseudonymiser},
 };
 
 /// Learns what happens, for metrics. Names come from closed sets and from configuration.
@@ -78,8 +79,8 @@ pub enum Whose<'a> {
 pub struct Ended {
     /// Name of the app.
     pub app: String,
-    /// [`Session::pseudonym`] of the session.
-    pub pseudonym: String,
+    /// Names the session in logs and audit.
+    pub pseudonym: Pseudonym,
 }
 
 /// All sessions of this installation.
@@ -87,6 +88,7 @@ pub struct Ended {
 pub struct Sessions {
     store: Arc<dyn Store>,
     keys: Keys,
+    pseudonyms: Pseudonymiser,
     ambient: Ambient,
     observer: Arc<dyn Observer>,
     flights: Flights,
@@ -99,14 +101,10 @@ impl Sessions {
         key: ServerKey,
         ambient: Ambient,
         observer: Arc<dyn Observer>,
+        pseudonyms: Pseudonymiser,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            store,
-            keys: Keys::new(key),
-            ambient,
-            observer,
-            flights: Flights::default(),
-        })
+        let (keys, flights) = (Keys::new(key), Flights::default());
+        Arc::new(Self { store, keys, pseudonyms, ambient, observer, flights })
     }
 
     /// Begins a session under a new handle (SES-7.2.4). Ending the one it replaces is the caller's part.
@@ -144,7 +142,7 @@ impl Sessions {
             Creation::AlreadyThere => return Err(CreateError::NotUnique),
         }
         self.observer.session_started(&contents.app);
-        Ok((handle, Session::new(key, Version::FIRST, contents, now, None)))
+        Ok((handle, Session::new(key, Version::FIRST, contents, now, &self.pseudonyms, None)))
     }
 
     /// The living session of `handle` in `app`. One past a limit is removed on sight, so that a clock set
@@ -213,7 +211,10 @@ impl Sessions {
             if let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record()
             {
                 drop(self.flights.take_unsaved(&key, record.version));
-                ended.push(Ended { app: record.app, pseudonym: pseudonym(&key) });
+                ended.push(Ended {
+                    app: record.app,
+                    pseudonym: self.pseudonyms.session(key.as_bytes()),
+                });
             }
         }
         Ok(ended)
@@ -286,9 +287,14 @@ impl Sessions {
         policy: Option<&Policy>,
     ) -> Option<Session> {
         match Contents::open(&self.keys, handle, record) {
-            Ok(contents) => {
-                Some(Session::new(*key, record.version, contents, record.last_seen, policy))
-            }
+            Ok(contents) => Some(Session::new(
+                *key,
+                record.version,
+                contents,
+                record.last_seen,
+                &self.pseudonyms,
+                policy,
+            )),
             Err(_) => {
                 self.observer.unreadable(&record.app);
                 None

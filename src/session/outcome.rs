@@ -2,12 +2,12 @@
 //! Must not know how any of it comes about.
 
 use super::{
-    record::{Identity, Session},
+    record::Session,
     store::{Expiry, StoreUnavailable, Version},
 };
 use crate::{
     clock::{EntropyUnavailable, UnixTime},
-    protocol::Token,
+    protocol::{Continuity, Token},
 };
 
 /// Whether a call is the user's doing (SES-7.3).
@@ -104,8 +104,14 @@ pub enum FindError {
     #[error(transparent)]
     NoSession(#[from] NoSession),
     /// Nobody knows; the cookie must stay.
-    #[error(transparent)]
-    StoreUnavailable(#[from] StoreUnavailable),
+    #[error("{}", self.reason())]
+    StoreUnavailable,
+}
+
+impl From<StoreUnavailable> for FindError {
+    fn from(_: StoreUnavailable) -> Self {
+        Self::StoreUnavailable
+    }
 }
 
 impl FindError {
@@ -113,7 +119,7 @@ impl FindError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NoSession(no_session) => no_session.reason(),
-            Self::StoreUnavailable(unavailable) => unavailable.reason(),
+            Self::StoreUnavailable => StoreUnavailable::REASON,
         }
     }
 }
@@ -142,7 +148,7 @@ impl CreateError {
             Self::Entropy(_) => "session.no_randomness",
             Self::Seal => "session.not_sealed",
             Self::NotUnique => "session.not_unique",
-            Self::StoreUnavailable(unavailable) => unavailable.reason(),
+            Self::StoreUnavailable(_) => StoreUnavailable::REASON,
         }
     }
 }
@@ -157,7 +163,7 @@ pub struct RefreshGrant<'a> {
     /// Scope granted so far.
     pub scope: &'a str,
     /// What a new ID token must agree with (OIDC-12.2).
-    pub identity: &'a Identity,
+    pub continuity: &'a Continuity,
 }
 
 /// What a refresh brought; what is missing stays as it was.
@@ -171,8 +177,8 @@ pub struct RefreshedTokens {
     pub refresh_token: Option<Token>,
     /// A new ID token, verified against the first (OIDC-12.2).
     pub id_token: Option<Token>,
-    /// The scope, if it changed.
-    pub scope: Option<String>,
+    /// The scope granted now.
+    pub scope: String,
 }
 
 /// How a refresh failed, as far as the authorization server is concerned.
@@ -186,8 +192,6 @@ pub enum RefreshFailure {
     AsTrouble {
         /// Stable machine reason.
         reason: &'static str,
-        /// Seconds the authorization server asked to wait.
-        retry_after: Option<u64>,
     },
     /// The request left and no believable answer came: the refresh token may or may not be used up.
     #[error("outcome unknown: {reason}")]
@@ -254,10 +258,34 @@ pub enum RefreshOutcome {
     /// The session ended meanwhile.
     Ended(NoSession),
     /// Nobody knows; the cookie must stay.
-    StoreUnavailable(StoreUnavailable),
+    StoreUnavailable,
 }
 
 impl RefreshOutcome {
+    /// For one who wants new tokens and nothing less.
+    pub fn into_result(self) -> Result<Session, TokenTrouble> {
+        Err(match self {
+            Self::Refreshed(session) | Self::Joined(session) => return Ok(session),
+            Self::GrantDead => TokenTrouble::GrantDead,
+            Self::AsTrouble { .. } => TokenTrouble::AsTrouble,
+            Self::Unknown { .. } | Self::Rejected { .. } => TokenTrouble::Unknown,
+            Self::NoRefreshToken(_) => TokenTrouble::NoRefreshToken,
+            Self::Ended(no_session) => TokenTrouble::Ended(no_session),
+            Self::StoreUnavailable => TokenTrouble::StoreUnavailable,
+        })
+    }
+
+    /// The living session, unchanged, of an attempt that brought nothing.
+    pub(super) fn unchanged(&self) -> Option<&Session> {
+        match self {
+            Self::AsTrouble { session, .. }
+            | Self::Unknown { session, .. }
+            | Self::Rejected { session, .. }
+            | Self::NoRefreshToken(session) => Some(session),
+            _ => None,
+        }
+    }
+
     /// Stable name for metrics and audit.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -269,7 +297,7 @@ impl RefreshOutcome {
             Self::Rejected { .. } => "rejected",
             Self::NoRefreshToken(_) => "no_refresh_token",
             Self::Ended(_) => "ended",
-            Self::StoreUnavailable(_) => "store_unavailable",
+            Self::StoreUnavailable => "store_unavailable",
         }
     }
 }
@@ -281,41 +309,30 @@ pub enum TokenTrouble {
     /// The session ended because its grant is dead: log in again.
     GrantDead,
     /// The access token ended and there is no refresh token: log in again.
-    Expired,
-    /// The access token ended and the authorization server is in trouble: try later.
-    AsTrouble {
-        /// Stable machine reason.
-        reason: &'static str,
-        /// Seconds after which a new attempt makes sense.
-        retry_after: u64,
-    },
-    /// The access token ended and nobody knows what became of the refresh: try later.
-    Unknown {
-        /// Stable machine reason.
-        reason: &'static str,
-    },
-    /// The access token ended and the authorization server's answer was not believed.
-    Rejected {
-        /// Stable machine reason.
-        reason: &'static str,
-    },
+    Exhausted,
+    /// A refresh was asked for, and there is no refresh token.
+    NoRefreshToken,
+    /// The authorization server is in trouble: try later.
+    AsTrouble,
+    /// No believable answer came: try later.
+    Unknown,
     /// The session ended.
     Ended(NoSession),
     /// Nobody knows; the cookie must stay.
-    StoreUnavailable(StoreUnavailable),
+    StoreUnavailable,
 }
 
 impl TokenTrouble {
     /// Stable machine reason.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::GrantDead => "session.grant_dead",
-            Self::Expired => "session.access_token_expired",
-            Self::AsTrouble { reason, .. }
-            | Self::Unknown { reason }
-            | Self::Rejected { reason } => reason,
+            Self::GrantDead => "refresh.grant_dead",
+            Self::Exhausted => "refresh.exhausted",
+            Self::NoRefreshToken => "refresh.no_refresh_token",
+            Self::AsTrouble => "refresh.as_trouble",
+            Self::Unknown => "refresh.unknown",
             Self::Ended(no_session) => no_session.reason(),
-            Self::StoreUnavailable(unavailable) => unavailable.reason(),
+            Self::StoreUnavailable => StoreUnavailable::REASON,
         }
     }
 }

@@ -3,8 +3,6 @@
 
 use std::{fmt, sync::Arc};
 
-use aws_lc_rs::digest;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -17,6 +15,7 @@ use crate::{
     clock::UnixTime,
     protocol::{Continuity, Token},
     seal::{SealFailed, Unsealable},
+    telemetry::{Pseudonym, Pseudonymiser},
 };
 
 /// The tokens of a session. They never leave the server but to the authorization server and upstreams.
@@ -138,10 +137,17 @@ fn associated(key: &StoreKey, version: Version, app: &str) -> Vec<u8> {
     [key.as_bytes(), version.as_u64().to_be_bytes().as_slice(), app.as_bytes()].concat()
 }
 
+/// How logs and audit name a session and its subject.
+pub(super) struct Pseudonyms {
+    session: Pseudonym,
+    subject: Pseudonym,
+}
+
 /// An opened session. Cheap to clone; what it says was true when it was read.
 #[derive(Clone)]
 pub struct Session {
     pub(super) key: StoreKey,
+    pub(super) pseudonyms: Arc<Pseudonyms>,
     pub(super) version: Version,
     pub(super) contents: Arc<Contents>,
     pub(super) last_seen: UnixTime,
@@ -156,13 +162,19 @@ impl Session {
         version: Version,
         contents: Contents,
         last_seen: UnixTime,
+        pseudonyms: &Pseudonymiser,
         policy: Option<&Policy>,
     ) -> Self {
         let idle = policy.map_or(contents.idle, |policy| policy.idle.min(contents.idle));
         let absolute_expires = policy.map_or(contents.absolute_expires, |policy| {
             contents.created.plus(policy.absolute).min(contents.absolute_expires)
         });
-        Self { key, version, contents: Arc::new(contents), last_seen, idle, absolute_expires }
+        let pseudonyms = Arc::new(Pseudonyms {
+            session: pseudonyms.session(key.as_bytes()),
+            subject: pseudonyms.subject(&contents.identity.issuer, &contents.identity.subject),
+        });
+        let contents = Arc::new(contents);
+        Self { key, pseudonyms, version, contents, last_seen, idle, absolute_expires }
     }
 
     /// Name of the app.
@@ -210,28 +222,38 @@ impl Session {
         self.version
     }
 
-    /// A name for logs and audit that leads neither to the handle nor to the subject: 22 characters.
-    pub fn pseudonym(&self) -> String {
-        pseudonym(&self.key)
+    /// Names the session in logs and audit.
+    pub fn pseudonym(&self) -> &Pseudonym {
+        &self.pseudonyms.session
+    }
+
+    /// Names the person in logs and audit.
+    pub fn subject_pseudonym(&self) -> &Pseudonym {
+        &self.pseudonyms.subject
     }
 
     /// The access token, for upstreams.
-    pub(crate) fn access_token(&self) -> &Token {
+    pub fn access_token(&self) -> &Token {
         &self.contents.tokens.access_token
     }
 
     /// The refresh token, for revocation.
-    pub(crate) fn refresh_token(&self) -> Option<&Token> {
+    pub fn refresh_token(&self) -> Option<&Token> {
         self.contents.tokens.refresh_token.as_ref()
     }
 
     /// The raw ID token, for `id_token_hint`.
-    pub(crate) fn id_token(&self) -> &Token {
+    pub fn id_token(&self) -> &Token {
         &self.contents.tokens.id_token
     }
 
     pub(super) fn expiry(&self, now: UnixTime) -> Option<Expiry> {
         Expiry::of(now, self.last_seen, self.idle, self.absolute_expires)
+    }
+
+    /// Whether the access token has ended and cannot be refreshed: only a new login helps.
+    pub fn is_exhausted(&self, now: UnixTime) -> bool {
+        !self.access_token_lives(now) && self.refresh_token().is_none()
     }
 
     /// Whether the access token is still good at `now`; one of unknown lifetime is.
@@ -257,13 +279,4 @@ impl fmt::Debug for Session {
             .field("app", &self.contents.app)
             .finish_non_exhaustive()
     }
-}
-
-/// One-way, so that the audit log does not name store entries; whoever has the store can still match them.
-pub(super) fn pseudonym(key: &StoreKey) -> String {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(b"session-pseudonym v1");
-    context.update(key.as_bytes());
-    let hash = context.finish();
-    URL_SAFE_NO_PAD.encode(hash.as_ref().first_chunk::<16>().unwrap_or(&[0; 16]))
 }

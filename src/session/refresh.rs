@@ -32,8 +32,6 @@ use crate::clock::UnixTime;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long a failed attempt answers for the next ones, in milliseconds.
 const BACKOFF: u64 = 1000;
-/// Longest wait an authorization server may ask for, in seconds.
-const LONGEST_RETRY_AFTER: u64 = 60;
 /// Pauses between attempts to store tokens; then they wait in memory for the next refresh.
 const STORE_PAUSES: [Duration; 4] = [
     Duration::from_millis(50),
@@ -51,7 +49,7 @@ pub trait Refresher: Send + Sync {
     ) -> BoxFuture<'a, Result<RefreshedTokens, RefreshFailure>>;
 
     /// Gets rid of tokens that came too late, after the session had ended: they are to be revoked.
-    fn discard(&self, client: &str, tokens: RefreshedTokens) -> BoxFuture<'_, ()>;
+    fn discard(&self, tokens: RefreshedTokens) -> BoxFuture<'_, ()>;
 }
 
 /// A session is refreshed for one app only; a stranger with its handle must not join in.
@@ -125,7 +123,7 @@ struct Flight {
 /// An outcome, and tokens that came too late for it.
 struct Landing {
     outcome: RefreshOutcome,
-    late: Option<(String, RefreshedTokens)>,
+    late: Option<RefreshedTokens>,
 }
 
 impl From<RefreshOutcome> for Landing {
@@ -138,9 +136,7 @@ impl From<FindError> for Landing {
     fn from(error: FindError) -> Self {
         match error {
             FindError::NoSession(no_session) => RefreshOutcome::Ended(no_session).into(),
-            FindError::StoreUnavailable(unavailable) => {
-                RefreshOutcome::StoreUnavailable(unavailable).into()
-            }
+            FindError::StoreUnavailable => RefreshOutcome::StoreUnavailable.into(),
         }
     }
 }
@@ -170,28 +166,14 @@ impl Sessions {
         if !session.refresh_due(self.ambient.now(), policy) {
             return Ok(session);
         }
-        let (session, trouble) =
-            match self.refresh(session.app(), handle, policy, refresher, Cause::Due).await {
-                RefreshOutcome::Refreshed(session) | RefreshOutcome::Joined(session) => {
-                    return Ok(session);
-                }
-                RefreshOutcome::GrantDead => return Err(TokenTrouble::GrantDead),
-                RefreshOutcome::Ended(no_session) => return Err(TokenTrouble::Ended(no_session)),
-                RefreshOutcome::StoreUnavailable(error) => {
-                    return Err(TokenTrouble::StoreUnavailable(error));
-                }
-                RefreshOutcome::NoRefreshToken(session) => (session, TokenTrouble::Expired),
-                RefreshOutcome::AsTrouble { session, reason, retry_after } => {
-                    (session, TokenTrouble::AsTrouble { reason, retry_after })
-                }
-                RefreshOutcome::Unknown { session, reason } => {
-                    (session, TokenTrouble::Unknown { reason })
-                }
-                RefreshOutcome::Rejected { session, reason } => {
-                    (session, TokenTrouble::Rejected { reason })
-                }
-            };
-        if session.access_token_lives(self.ambient.now()) { Ok(session) } else { Err(trouble) }
+        let app = session.app().to_owned();
+        let outcome = self.refresh(&app, handle, policy, refresher, Cause::Due).await;
+        let now = self.ambient.now();
+        match outcome.unchanged() {
+            Some(session) if session.access_token_lives(now) => Ok(session.clone()),
+            Some(session) if session.is_exhausted(now) => Err(TokenTrouble::Exhausted),
+            _ => outcome.into_result(),
+        }
     }
 
     /// Refreshes a session's tokens, or waits for the refresh that is under way (BFF-6.1.2.2-PRJ). The work
@@ -221,9 +203,7 @@ impl Sessions {
             };
             let Some(outcome) = landed else {
                 // Only a panic or the end of the runtime gets here; the record is as it was or newer.
-                return RefreshOutcome::StoreUnavailable(StoreUnavailable(
-                    "the refresh was interrupted",
-                ));
+                return RefreshOutcome::StoreUnavailable;
             };
             if own {
                 return outcome;
@@ -263,8 +243,8 @@ impl Sessions {
             // Off the list first: who comes now reads the record anew instead of joining the past.
             drop(listed);
             landed.send_replace(Some(outcome));
-            if let Some((client, tokens)) = late
-                && timeout(DEADLINE, flight.refresher.discard(&client, tokens)).await.is_err()
+            if let Some(tokens) = late
+                && timeout(DEADLINE, flight.refresher.discard(tokens)).await.is_err()
             {
                 tracing::warn!(
                     "tokens that came after the session's end could not be revoked in time"
@@ -311,7 +291,7 @@ impl Sessions {
             client: session.client(),
             refresh_token,
             scope: session.scope(),
-            identity: session.identity(),
+            continuity: &session.identity().continuity,
         };
         let failure = match timeout(DEADLINE, flight.refresher.refresh(grant)).await {
             Ok(Ok(tokens)) => return Ok(tokens),
@@ -357,11 +337,11 @@ impl Sessions {
             Replaced::Conflict => {
                 match self.open(&flight.app, &flight.handle, &flight.policy).await {
                     Ok(winner) => RefreshOutcome::Joined(winner).into(),
-                    Err(FindError::NoSession(no_session)) => too_late(&session, tokens, no_session),
+                    Err(FindError::NoSession(no_session)) => too_late(tokens, no_session),
                     Err(error) => error.into(),
                 }
             }
-            Replaced::Gone => too_late(&session, tokens, NoSession::Unknown),
+            Replaced::Gone => too_late(tokens, NoSession::Unknown),
         }
     }
 
@@ -373,13 +353,14 @@ impl Sessions {
         unavailable: StoreUnavailable,
     ) -> Landing {
         tracing::error!(
-            session = session.pseudonym(),
+            session = session.pseudonym().as_str(),
+            reason = unavailable.0,
             "refreshed tokens could not be stored; they wait in memory for the next refresh"
         );
         let unsaved =
             Unsaved { version: session.version, tokens, expires: session.absolute_expires };
         locked(&self.flights.unsaved).insert(session.key, unsaved);
-        RefreshOutcome::StoreUnavailable(unavailable).into()
+        RefreshOutcome::StoreUnavailable.into()
     }
 
     /// After a failure: ends the session if its grant is dead and nobody refreshed it meanwhile, or leaves
@@ -392,7 +373,7 @@ impl Sessions {
                 Ok(Removed::Done(_)) => return RefreshOutcome::GrantDead.into(),
                 Ok(Removed::Absent) => return RefreshOutcome::Ended(NoSession::Unknown).into(),
                 Ok(Removed::Changed) => {}
-                Err(unavailable) => return RefreshOutcome::StoreUnavailable(unavailable).into(),
+                Err(_) => return RefreshOutcome::StoreUnavailable.into(),
             }
         }
         // Time has passed: the session may have ended or been refreshed.
@@ -402,7 +383,7 @@ impl Sessions {
                 let setback = Setback {
                     version: asked.version,
                     failure,
-                    until_millis: now + backoff(failure),
+                    until_millis: now.saturating_add(BACKOFF),
                 };
                 locked(&self.flights.setbacks).insert(asked.key, setback);
                 failed(current, setback, now).into()
@@ -425,26 +406,13 @@ impl Contents {
         if let Some(id_token) = &new.id_token {
             tokens.id_token = id_token.clone();
         }
-        if let Some(scope) = &new.scope {
-            tokens.scope.clone_from(scope);
-        }
+        tokens.scope.clone_from(&new.scope);
         self.tokens_since = now;
     }
 }
 
-fn too_late(session: &Session, tokens: RefreshedTokens, no_session: NoSession) -> Landing {
-    let late = Some((session.client().to_owned(), tokens));
-    Landing { outcome: RefreshOutcome::Ended(no_session), late }
-}
-
-/// Milliseconds for which `failure` answers for further attempts.
-fn backoff(failure: RefreshFailure) -> u64 {
-    match failure {
-        RefreshFailure::AsTrouble { retry_after: Some(seconds), .. } => {
-            seconds.clamp(1, LONGEST_RETRY_AFTER) * 1000
-        }
-        _ => BACKOFF,
-    }
+fn too_late(tokens: RefreshedTokens, no_session: NoSession) -> Landing {
+    Landing { outcome: RefreshOutcome::Ended(no_session), late: Some(tokens) }
 }
 
 fn failed(session: Session, setback: Setback, now_millis: u64) -> RefreshOutcome {

@@ -113,8 +113,11 @@ pub struct StoreUnavailable(pub &'static str);
 
 impl StoreUnavailable {
     /// Stable machine reason.
+    pub const REASON: &'static str = "store.unavailable";
+
+    /// Stable machine reason.
     pub const fn reason(&self) -> &'static str {
-        "store.unavailable"
+        Self::REASON
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
     let Admission { sessions, policy, .. } = &*spa.admission;
     match sessions.find(&spa.app, &handle, policy, Activity::Polls).await {
         // The same verdict an API call would get: no zombie that is logged in but useless.
-        Ok(session) if Admission::is_exhausted(&session, spa.ambient.now()) => {
+        Ok(session) if session.is_exhausted(spa.ambient.now()) => {
             answers::json(&SessionState::LOGGED_OUT)
         }
         Ok(session) => answers::json(&SessionState::of(&session, spa.ambient.now())),
@@ -38,7 +38,7 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
             let state = answers::json(&SessionState::LOGGED_OUT)?;
             Ok(with_cookies(state, spa.admission.parting()))
         }
-        Err(FindError::StoreUnavailable(_)) => {
+        Err(FindError::StoreUnavailable) => {
             Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
         }
     }
@@ -88,7 +88,7 @@ pub(super) async fn refresh(
     }
     let (handle, _) = spa.admission.session(headers, Activity::Polls).await?;
     let outcome = spa.admission.renew(&handle, Cause::Demanded).await;
-    let session = spa.admission.renewed(outcome)?;
+    let session = outcome.into_result().map_err(|trouble| spa.admission.trouble(trouble))?;
     answers::json(&Refreshed { access_token_expires_in: left(&session, spa.ambient.now()) })
 }
 
