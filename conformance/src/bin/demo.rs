@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -99,15 +100,9 @@ async fn check(arguments: &Arguments) -> Result<ExitCode, WorldFault> {
         on_event: None,
     })
     .await?;
-    let outcome = check::run(&world).await;
+    let outcome = check::run(&world, &mut io::stdout()).await;
     world.shutdown().await;
-    Ok(match outcome {
-        Ok(steps) => {
-            println!("all {steps} steps are ok");
-            ExitCode::SUCCESS
-        }
-        Err(_) => ExitCode::FAILURE,
-    })
+    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn serve(arguments: &Arguments) -> Result<ExitCode, WorldFault> {
@@ -135,7 +130,8 @@ fn narrator() -> OnEvent {
         let certificate =
             if event.peer_thumbprint.is_some() { ", client certificate shown" } else { "" };
         let reason = event.reason.as_deref().map(|reason| format!(", refused: {reason}"));
-        println!(
+        let _ = writeln!(
+            io::stdout(),
             "  {:<18} {:<4} {} -> {}{certificate}{}",
             event.endpoint.name(),
             event.method,
@@ -157,7 +153,8 @@ fn print_welcome(world: &World) -> Result<(), WorldFault> {
         path.strip_prefix(&current).unwrap_or(&path).display().to_string()
     };
     let audit = world.audit_file().map_or_else(|| "standard output".to_owned(), shown);
-    println!(
+    let _ = writeln!(
+        io::stdout(),
         "\n  Open   {origin}/\n
   Try    log in as Alice, call the accounts API, make a payment, log out
          look at what the browser holds: one cookie that no script can read, no token

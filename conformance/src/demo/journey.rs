@@ -115,7 +115,7 @@ impl<'a> Journey<'a> {
     }
 
     /// All steps in order, to the first that fails.
-    pub(super) async fn walk(&mut self, report: &mut Report) -> Result<(), Failed> {
+    pub(super) async fn walk(&mut self, report: &mut Report<'_>) -> Result<(), Failed> {
         macro_rules! walk {
             ($($step:ident),* $(,)?) => {$(
                 let outcome = self.$step().await;
