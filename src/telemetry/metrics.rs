@@ -491,7 +491,7 @@ mod tests {
         m.login_seconds("bank", 0.2);
         m.refresh("bank", "joined", 0.01);
         m.session_started("bank");
-        m.session_ended("bank", "session.idle_expired");
+        m.sessions_ended("bank", "session.idle_expired", 1);
         m.set_sessions_active(3);
         m.backchannel_logout("bank", "accepted", "none");
         m.guard_rejected("bank", "guard.origin_mismatch");
