@@ -1,5 +1,7 @@
 //! Owns the tests of beginning, finding, expiring and ending sessions.
 
+use base64::Engine as _;
+
 use super::*;
 
 /// SES-7.2.1-3
@@ -214,7 +216,6 @@ async fn a_dump_of_the_store_holds_no_handle_token_or_subject() {
     let value = handle.to_cookie_value();
     let contains = |text: &[u8]| dump.windows(text.len()).any(|window| window == text);
     assert!(contains(b"shop"), "the dump is of the right file");
-    use base64::Engine as _;
     let raw = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(&value).unwrap();
     assert!(!contains(&raw) && !contains(value.as_bytes()));
     for secret in [
