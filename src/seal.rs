@@ -107,7 +107,7 @@ impl SealingKey {
             .ok_or(SealFailed)?
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                Aad::from(bound(&self.id, associated)),
+                Aad::from(bound(self.id, associated)),
                 &mut text,
             )
             .map_err(|_| SealFailed)?;
@@ -136,7 +136,7 @@ impl SealingKey {
             .ok_or(Unsealable)?
             .open_in_place(
                 Nonce::assume_unique_for_key(*nonce),
-                Aad::from(bound(&self.id, associated)),
+                Aad::from(bound(self.id, associated)),
                 &mut text,
             )
             .map_err(|_| Unsealable)?
@@ -163,10 +163,10 @@ impl HashKey {
 }
 
 /// The header is fixed in length and comes first, so it cannot be confused with `associated`.
-fn bound(id: &[u8; KEY_ID_LEN], associated: &[u8]) -> Vec<u8> {
+fn bound(id: [u8; KEY_ID_LEN], associated: &[u8]) -> Vec<u8> {
     let mut data = Vec::with_capacity(HEADER_LEN + associated.len());
     data.push(LAYOUT);
-    data.extend_from_slice(id);
+    data.extend_from_slice(&id);
     data.extend_from_slice(associated);
     data
 }

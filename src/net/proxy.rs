@@ -26,13 +26,15 @@ pub type ProxyHttp<B> = Client<Connector, B>;
 /// Shorter than the keep-alive of common servers: a request sent into a connection that is just
 /// closing fails.
 const POOL_IDLE: Duration = Duration::from_secs(30);
+/// TCP probes, to notice a vanished upstream behind a quiet stream.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client for forwarding. It resolves under `resolver`'s policy, connects (name, TCP and TLS
 /// together) within `connect_timeout`, keeps at most `idle_per_host` idle connections for
 /// half a minute, and follows nothing. HTTP/2 is used where `tls` offers `h2` and the upstream
-/// takes it; leave it out for routes with WebSockets.
+/// takes it; leave it out for routes with `WebSocket`s.
 ///
 /// A rotated client certificate needs a new client, or pooled connections keep speaking for the old.
 pub fn proxy_http<B>(
@@ -48,13 +50,13 @@ where
     let mut tcp = HttpConnector::new_with_resolver(resolver.clone());
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_keepalive(Some(Duration::from_mins(1)));
+    tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_connect_timeout(Some(connect_timeout));
 
-    let http2 = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
+    let multiplexed = tls.alpn_protocols.iter().any(|protocol| protocol == b"h2");
     tls.alpn_protocols.clear();
     let tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-    let https = if http2 {
+    let https = if multiplexed {
         tls.enable_all_versions().wrap_connector(tcp)
     } else {
         tls.enable_http1().wrap_connector(tcp)

@@ -395,6 +395,47 @@ mod tests {
         );
     }
 
+    fn jwt(claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        format!("{}.{}.c2ln", part(&json!({"alg": "ES256"})), part(claims))
+    }
+
+    /// MTLS-3, FAPI2-SP-5.3.3.1-1.
+    #[test]
+    fn a_jwt_access_token_is_bound_to_our_certificate() {
+        let thumbprint = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2";
+        let bound = |cnf: Value| check_certificate_binding(&jwt(&json!({"cnf": cnf})), thumbprint);
+        assert_eq!(bound(json!({"x5t#S256": thumbprint})), Ok(()));
+        assert_eq!(bound(json!({"x5t#S256": thumbprint, "jkt": "other"})), Ok(()));
+        for wrong in [json!(""), json!(thumbprint.to_lowercase()), json!(format!("{thumbprint}1"))]
+        {
+            assert_eq!(bound(json!({"x5t#S256": wrong})), Err(TokenRejected::BindingMismatch));
+        }
+        for wrong in [json!(null), json!(1), json!([thumbprint])] {
+            assert_eq!(bound(json!({"x5t#S256": wrong})), Err(TokenRejected::BindingMismatch));
+        }
+        for unbound in [json!({}), json!(null), json!(thumbprint), json!({"jkt": thumbprint})] {
+            assert_eq!(bound(unbound), Err(TokenRejected::Unbound));
+        }
+        let no_cnf = check_certificate_binding(&jwt(&json!({"sub": "alice"})), thumbprint);
+        assert_eq!(no_cnf, Err(TokenRejected::Unbound));
+    }
+
+    #[test]
+    fn an_opaque_access_token_tells_nothing_about_its_binding() {
+        for opaque in [
+            "",
+            "2YotnFZFEjr1zCsicMWpAA",
+            "a.b.c",
+            "..",
+            "e30.e30",
+            "e30.e30.e30.e30.e30",
+            "e30.W10.x",
+        ] {
+            assert_eq!(check_certificate_binding(opaque, "x"), Ok(()), "{opaque}");
+        }
+    }
+
     #[test]
     fn debug_shows_no_token() {
         let shown = format!("{:?}", judge(&good()).unwrap());

@@ -106,7 +106,6 @@ pub fn inbound<T>(
     for (name, value) in received {
         if let Some(name) = name {
             let passes = !is_dropped(&name, public)
-                && (public || name != CACHE_CONTROL)
                 && !rewritten.iter().any(|(own, _)| *own == name)
                 && !listed.as_ref().is_some_and(|listed| listed.contains(&name));
             current = passes.then_some(name);

@@ -74,7 +74,7 @@ impl Default for Limits {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body_idle: Duration::from_secs(30),
-            write_stall: Duration::from_mins(1),
+            write_stall: Duration::from_secs(60),
             drain: Duration::from_secs(30),
             header_bytes: 32 * 1024,
             header_list_bytes: 16 * 1024,
@@ -91,6 +91,8 @@ const PENDING_RESETS: usize = 20;
 const LOCAL_RESETS: usize = 100;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// For an idle HTTP/2 peer to acknowledge that we leave.
+const FAREWELL: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Request extension: who is at the other end of the connection.
@@ -266,7 +268,9 @@ impl Connection {
             .max_buf_size(limits.header_bytes)
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
-        let ended = until_drained(connection, &drain, |c| c.graceful_shutdown()).await;
+        let ended =
+            until_drained(connection, &drain, http1::UpgradeableConnection::graceful_shutdown)
+                .await;
         log_end(peer, ended);
     }
 
@@ -294,14 +298,14 @@ impl Connection {
         // Idleness ends a connection as shutdown does, except that nothing is in flight.
         let leave = drain.child_token();
         let idle = pulse.idle(limits.first_byte + limits.header, limits.idle);
-        let served = until_drained(connection, &leave, |c| c.graceful_shutdown());
+        let served = until_drained(connection, &leave, http2::Connection::graceful_shutdown);
         tokio::pin!(served);
         let ended = tokio::select! {
             ended = &mut served => ended,
             () = idle => {
                 leave.cancel();
                 // A peer that does not even take our farewell is not waited for.
-                timeout(limits.header, served).await.unwrap_or(Ok(()))
+                timeout(FAREWELL, served).await.unwrap_or(Ok(()))
             }
         };
         log_end(peer, ended);

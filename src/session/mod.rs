@@ -286,20 +286,12 @@ impl Sessions {
         record: &StoredRecord,
         policy: Option<&Policy>,
     ) -> Option<Session> {
-        match Contents::open(&self.keys, handle, record) {
-            Ok(contents) => Some(Session::new(
-                *key,
-                record.version,
-                contents,
-                record.last_seen,
-                &self.pseudonyms,
-                policy,
-            )),
-            Err(_) => {
-                self.observer.unreadable(&record.app);
-                None
-            }
-        }
+        let Ok(contents) = Contents::open(&self.keys, handle, record) else {
+            self.observer.unreadable(&record.app);
+            return None;
+        };
+        let (version, last_seen) = (record.version, record.last_seen);
+        Some(Session::new(*key, version, contents, last_seen, &self.pseudonyms, policy))
     }
 
     /// Removes a record and counts the end, once.

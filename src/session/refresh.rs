@@ -163,7 +163,11 @@ impl Sessions {
         policy: &Policy,
         refresher: &Arc<dyn Refresher>,
     ) -> Result<Session, TokenTrouble> {
-        if !session.refresh_due(self.ambient.now(), policy) {
+        let now = self.ambient.now();
+        if session.is_exhausted(now) {
+            return Err(TokenTrouble::Exhausted);
+        }
+        if !session.refresh_due(now, policy) || session.refresh_token().is_none() {
             return Ok(session);
         }
         let app = session.app().to_owned();

@@ -30,8 +30,8 @@ impl StoreKey {
 impl fmt::Debug for StoreKey {
     /// The first four bytes: enough to tell two keys apart in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.0;
-        write!(f, "StoreKey({a:02x}{b:02x}{c:02x}{d:02x}..)")
+        let [first, second, third, fourth, ..] = self.0;
+        write!(f, "StoreKey({first:02x}{second:02x}{third:02x}{fourth:02x}..)")
     }
 }
 

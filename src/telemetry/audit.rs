@@ -10,7 +10,7 @@ use std::{
 };
 
 use prometheus::IntCounter;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{Pseudonym, metrics};
 use crate::clock::Clock;
@@ -130,35 +130,23 @@ struct Line<'a> {
     seq: u64,
     action: &'static str,
     outcome: &'static str,
-    #[serde(serialize_with = "bounded")]
     reason: &'a str,
-    #[serde(serialize_with = "bounded")]
     app: &'a str,
-    #[serde(serialize_with = "bounded")]
     client: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<&'a Pseudonym>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<&'a Pseudonym>,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bounded_option")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     acr: Option<&'a str>,
-    #[serde(serialize_with = "bounded")]
     request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "bounded_option")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<&'a str>,
 }
 
-fn bounded<S: Serializer>(value: &str, to: S) -> Result<S::Ok, S::Error> {
+fn bounded(value: &str) -> &str {
     let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(at, _)| at);
-    to.serialize_str(value.get(..end).unwrap_or_default())
-}
-
-#[expect(clippy::ref_option, reason = "the shape serde asks for")]
-fn bounded_option<S: Serializer>(value: &Option<&str>, to: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => bounded(value, to),
-        None => to.serialize_none(),
-    }
+    value.get(..end).unwrap_or_default()
 }
 
 /// Where lines go. Writing is synchronous on purpose: when `record` returns, the line has left the
@@ -224,14 +212,14 @@ impl Audit {
             seq: stream.next,
             action: event.action.as_str(),
             outcome: event.outcome.as_str(),
-            reason: event.reason,
-            app: event.app,
-            client: event.client,
+            reason: bounded(event.reason),
+            app: bounded(event.app),
+            client: bounded(event.client),
             subject: event.subject,
             session: event.session,
-            acr: event.acr,
-            request_id: event.request_id,
-            transaction: event.transaction,
+            acr: event.acr.map(bounded),
+            request_id: bounded(event.request_id),
+            transaction: event.transaction.map(bounded),
         };
         // A number is used up even when its line is lost: a gap is evidence.
         stream.next += 1;
@@ -412,8 +400,8 @@ mod tests {
     #[test]
     fn nothing_from_outside_breaks_a_line_or_floods_the_stream() {
         let (audit, log) = Audit::memory(clock());
-        let long = "\u{e9}".repeat(10_000);
-        audit.record(&AuditEvent { acr: Some("x\n{\"seq\":99}"), request_id: &long, ..PLAIN });
+        let flood = "\u{e9}".repeat(10_000);
+        audit.record(&AuditEvent { acr: Some("x\n{\"seq\":99}"), request_id: &flood, ..PLAIN });
         assert_eq!(log.text().lines().count(), 1);
         let line = &log.events()[0];
         assert_eq!(line["acr"], "x\n{\"seq\":99}");

@@ -56,6 +56,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// All metrics at zero.
+    #[expect(clippy::too_many_lines, reason = "a list of all metrics is best read as one")]
     pub fn new() -> Self {
         let registry = Registry::new();
         let r = &registry;
@@ -491,7 +492,7 @@ mod tests {
         m.login_seconds("bank", 0.2);
         m.refresh("bank", "joined", 0.01);
         m.session_started("bank");
-        m.session_ended("bank", "session.idle_expired");
+        m.sessions_ended("bank", "session.idle_expired", 1);
         m.set_sessions_active(3);
         m.backchannel_logout("bank", "accepted", "none");
         m.guard_rejected("bank", "guard.origin_mismatch");

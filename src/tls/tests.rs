@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::{
     CipherSuite, ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, ServerConfig,
     ServerConnection, SupportedProtocolVersion,
-    crypto::{CryptoProvider, aws_lc_rs},
+    crypto::{CryptoProvider, aws_lc_rs, aws_lc_rs::cipher_suite as suite},
     pki_types::ServerName,
     server::WebPkiClientVerifier,
     version::{TLS12, TLS13},
@@ -81,7 +81,8 @@ fn asking_server(authority: &Authority, required: bool) -> Arc<ServerConfig> {
 /// FAPI2-SP-5.2.2-1/2, TLS-9325-4.2: four suites for TLS 1.2, the three of TLS 1.3, nothing else.
 #[test]
 fn only_the_listed_suites_are_offered() {
-    let suites: Vec<_> = provider().cipher_suites.iter().map(|s| s.suite()).collect();
+    let suites: Vec<_> =
+        provider().cipher_suites.iter().map(rustls::SupportedCipherSuite::suite).collect();
     assert_eq!(
         suites,
         [
@@ -117,7 +118,6 @@ fn tls_1_3_is_preferred_and_1_2_works_with_each_listed_suite() {
     .unwrap();
     assert_eq!(client.protocol_version(), Some(ProtocolVersion::TLSv1_3));
 
-    use aws_lc_rs::cipher_suite as suite;
     for suite in [
         suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
         suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,

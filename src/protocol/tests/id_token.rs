@@ -363,6 +363,20 @@ fn continuity_survives_being_stored() {
     );
 }
 
+/// What a session keeps in its own fields is worth as much as the record itself.
+#[test]
+fn restored_continuity_is_the_original() {
+    let restored = crate::protocol::Continuity::restore(
+        ISSUER.into(),
+        "alice".into(),
+        CLIENT.into(),
+        Some(UnixTime::new(NOW - 60)),
+        None,
+        NONCE.into(),
+    );
+    assert_eq!(&restored, original().continuity());
+}
+
 #[test]
 fn debug_shows_no_claim() {
     let verified = original();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::protocol::{
     AuthorizationResponse, Expected, ResponseParameters, ResponseRejected, unverified_issuer,
-    verify_jarm,
+    unverified_state, verify_jarm,
 };
 
 pub(super) fn good() -> Value {
@@ -292,6 +292,18 @@ fn the_claimed_issuer_is_readable_before_verification() {
         unverified_issuer(&token(&without(good(), "iss"))).unwrap_err().reason(),
         "jarm.issuer_missing"
     );
+}
+
+/// The state finds the transaction; a forged one finds it too, and fails at the signature.
+#[test]
+fn the_claimed_state_is_readable_before_verification() {
+    let forged = token_by(&STRANGER, JwsAlg::Es256, None, &good());
+    assert_eq!(unverified_state(&forged).unwrap(), STATE);
+    assert_eq!(refused(&forged), "jarm.key_unknown");
+    let reason = |token: &str| unverified_state(token).unwrap_err().reason();
+    assert_eq!(reason("x"), "jarm.malformed");
+    assert_eq!(reason(&token(&without(good(), "state"))), "jarm.state_missing");
+    assert_eq!(reason(&token(&with(good(), "state", json!([STATE])))), "jarm.claim_type");
 }
 
 /// JWK-ROT: only an unknown key is a reason to fetch keys again.

@@ -250,7 +250,7 @@ pub(super) async fn front<T: Transport + 'static>(rig: Arc<Rig<T>>) -> SocketAdd
         async move {
             rig.call(request).await.unwrap_or_else(|failure| {
                 let (status, reason) = match &failure {
-                    Failure::Fault(fault) => (fault.status(), fault.reason()),
+                    Failure::Fault(fault) => (fault.error_code().status(), fault.reason()),
                     Failure::Refused(refusal) => (StatusCode::UNAUTHORIZED, *refusal),
                 };
                 let mut response = Response::new(Body::from(reason));

@@ -61,7 +61,7 @@ async fn a_body_over_the_limit_is_413_and_aborted_upstream() {
         let feed = tokio::spawn(async move { while sender.send(Ok(chunk)).await.is_ok() {} });
         let fault = rig.fault(post("/api/x", body)).await;
         assert_eq!(
-            (fault.clone(), fault.status().as_u16()),
+            (fault.clone(), fault.error_code().status().as_u16()),
             (Fault::BodyTooLarge, 413),
             "{version}"
         );
@@ -268,7 +268,7 @@ async fn an_unreachable_upstream_is_502() {
     drop(listener);
     let rig = rig(&format!("http://{address}"), http(), TestGate::default());
     let fault = rig.fault(get("/api/x")).await;
-    assert_eq!((fault.reason(), fault.status().as_u16()), ("upstream.unreachable", 502));
+    assert_eq!((fault.reason(), fault.error_code().status().as_u16()), ("upstream.unreachable", 502));
     assert_eq!(rig.seen.notes(), ["/api unreachable"]);
 }
 
@@ -329,7 +329,7 @@ async fn an_upstream_without_a_head_is_504_at_the_first_byte_time_out() {
     let rig = rig("https://up.example", silent(), TestGate::default());
     let start = tokio::time::Instant::now();
     let fault = rig.fault(get("/api/x")).await;
-    assert_eq!((fault.reason(), fault.status().as_u16()), ("upstream.timeout", 504));
+    assert_eq!((fault.reason(), fault.error_code().status().as_u16()), ("upstream.timeout", 504));
     assert_eq!(start.elapsed(), FIRST_BYTE);
     assert_eq!(rig.seen.notes(), ["/api timeout"]);
 }
@@ -373,7 +373,7 @@ async fn a_client_that_stops_sending_is_408_not_504() {
     let (sender, body) = channel();
     sender.send(Ok("x")).await.unwrap();
     let fault = rig.fault(post("/api/x", body)).await;
-    assert_eq!((fault.reason(), fault.status().as_u16()), ("request.stalled", 408));
+    assert_eq!((fault.reason(), fault.error_code().status().as_u16()), ("request.stalled", 408));
     drop(sender);
 }
 

@@ -93,14 +93,7 @@ fn router(calls: &Arc<AtomicUsize>) -> Router {
             "/echo",
             post(|body: Result<Bytes, axum::extract::rejection::BytesRejection>| async { body }),
         )
-        .route(
-            "/panic",
-            get(|| async {
-                if true {
-                    panic!("on purpose")
-                }
-            }),
-        )
+        .route("/panic", get(|| async { assert!(String::new().len() > 1, "on purpose") }))
         .layer(axum::middleware::map_request(move |request: axum::extract::Request| {
             counted.fetch_add(1, Ordering::SeqCst);
             async { request }
@@ -379,6 +372,46 @@ async fn drain_finishes_what_is_in_flight_refuses_what_is_new_and_lets_the_idle_
     go.notify_one();
     let answer = read_to_close(&mut busy).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("done"), "{answer}");
+    server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_flows_freely_and_counts_until_its_end() {
+    let echo = |mut request: axum::extract::Request| async move {
+        tokio::spawn(async move {
+            let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        });
+        Response::builder()
+            .status(101)
+            .header("upgrade", "echo")
+            .header("connection", "upgrade")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let short = Limits { idle: SHORT, header: SHORT, ..limits() };
+    let server = run(None, short, Router::new().route("/", get(echo))).await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly",
+        )
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"early") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "));
+    tokio::time::sleep(SHORT * 2).await;
+    stream.write_all(b"POST x\n\r\r\n\r\n").await.unwrap();
+    let mut back = [0; 12];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"POST x\n\r\r\n\r\n");
+    server.shutdown.cancel();
+    assert!(server.metrics.render().contains("fapi_bff_connections_open{listener=\"test\"} 1"));
+    drop(stream);
     server.task.await.unwrap();
 }
 

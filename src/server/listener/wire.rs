@@ -62,17 +62,19 @@ impl Pulse {
     /// whose pings are no progress.
     pub(super) async fn idle(&self, first: Duration, idle: Duration) {
         loop {
+            let now = Instant::now();
             let deadline = if self.busy() {
-                Instant::now() + idle
+                now + idle
             } else if self.begun.load(Ordering::Acquire) == 0 {
                 self.born + first
             } else {
                 self.born + Duration::from_millis(self.last_end.load(Ordering::Acquire)) + idle
             };
-            if deadline <= Instant::now() {
+            if deadline <= now {
                 return;
             }
-            sleep_until(deadline).await;
+            // A request may come and go meanwhile, after which `idle` counts instead of `first`.
+            sleep_until(deadline.min(now + idle)).await;
         }
     }
 }

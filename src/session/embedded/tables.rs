@@ -17,14 +17,15 @@ use crate::{
 };
 
 type Bytes32<'a> = &'a [u8; 32];
-
 /// Version, app, index keys end to end, sealed record.
-const SESSIONS: TableDefinition<'_, Bytes32<'_>, (u64, &str, &[u8], &[u8])> =
-    TableDefinition::new("sessions");
-/// Absolute expiry, idle limit, last activity. Apart from the record, so that noting activity rewrites
+type Row<'a> = (u64, &'a str, &'a [u8], &'a [u8]);
+/// Absolute expiry, idle limit, last activity.
+type Limits = (i64, i64, i64);
+
+const SESSIONS: TableDefinition<'_, Bytes32<'_>, Row<'_>> = TableDefinition::new("sessions");
+/// Apart from the record, so that noting activity rewrites
 /// 56 bytes and a sweep reads no sealed record.
-const ACTIVITY: TableDefinition<'_, Bytes32<'_>, (i64, i64, i64)> =
-    TableDefinition::new("activity");
+const ACTIVITY: TableDefinition<'_, Bytes32<'_>, Limits> = TableDefinition::new("activity");
 const INDEX: MultimapTableDefinition<'_, Bytes32<'_>, Bytes32<'_>> =
     MultimapTableDefinition::new("index");
 /// Expiry of each consumed key.
@@ -54,8 +55,8 @@ pub(super) fn prepare(database: &Database) -> Result<(), StoreFault> {
 
 /// All tables, opened for writing in one transaction.
 pub(super) struct Tables<'t> {
-    sessions: Table<'t, Bytes32<'static>, (u64, &'static str, &'static [u8], &'static [u8])>,
-    activity: Table<'t, Bytes32<'static>, (i64, i64, i64)>,
+    sessions: Table<'t, Bytes32<'static>, Row<'static>>,
+    activity: Table<'t, Bytes32<'static>, Limits>,
     index: MultimapTable<'t, Bytes32<'static>, Bytes32<'static>>,
     consumed: Table<'t, Bytes32<'static>, i64>,
     meta: Table<'t, &'static str, u64>,
@@ -258,7 +259,7 @@ impl<'t> Tables<'t> {
     }
 }
 
-fn record(row: (u64, &str, &[u8], &[u8]), activity: (i64, i64, i64)) -> StoredRecord {
+fn record(row: Row<'_>, activity: Limits) -> StoredRecord {
     let (version, app, indexes, sealed) = row;
     let (expires, idle, last_seen) = activity;
     let (indexes, _) = indexes.as_chunks::<32>();
@@ -273,7 +274,7 @@ fn record(row: (u64, &str, &[u8], &[u8]), activity: (i64, i64, i64)) -> StoredRe
     }
 }
 
-fn expiry((expires, idle, last_seen): (i64, i64, i64), now: UnixTime) -> Option<Expiry> {
+fn expiry((expires, idle, last_seen): Limits, now: UnixTime) -> Option<Expiry> {
     Expiry::of(now, UnixTime::new(last_seen), idle, UnixTime::new(expires))
 }
 

@@ -211,7 +211,9 @@ impl Writer {
             Ok(Ok(answers)) => {
                 self.failing = false;
                 shared.written(&activity);
-                answers.into_iter().for_each(|answer| answer());
+                for answer in answers {
+                    answer();
+                }
             }
             // The replies have been dropped: every caller learns that nothing was written.
             failure => {

@@ -1,0 +1,107 @@
+//! Owns the tests of a store that fails: unavailable is never absent, and nothing is removed.
+
+use super::*;
+
+#[tokio::test]
+async fn every_failing_operation_is_unavailable_and_removes_nothing() {
+    let house = House::new();
+    let (handle, _) = house.login().await;
+    house.clock.advance(100);
+
+    house.store.fail("load");
+    assert_eq!(
+        house.find(&handle, Activity::Counts).await.unwrap_err(),
+        FindError::StoreUnavailable
+    );
+    assert!(house.sessions.end("shop", &handle, EndReason::Logout).await.is_err());
+    assert!(matches!(
+        house.refresh(&handle, Cause::Demanded).await,
+        RefreshOutcome::StoreUnavailable
+    ));
+    assert_eq!(house.server.asked(), 0, "nobody asks for tokens that cannot be kept");
+
+    house.store.heal();
+    house.store.fail("touch");
+    assert_eq!(
+        house.find(&handle, Activity::Counts).await.unwrap_err(),
+        FindError::StoreUnavailable
+    );
+
+    house.store.heal();
+    house.store.fail("remove");
+    assert!(house.sessions.end("shop", &handle, EndReason::Logout).await.is_err());
+    house.server.will(Err(RefreshFailure::GrantDead));
+    assert!(matches!(
+        house.refresh(&handle, Cause::Demanded).await,
+        RefreshOutcome::StoreUnavailable
+    ));
+
+    for operation in ["find", "sweep", "count", "ping", "consume_once", "create"] {
+        house.store.fail(operation);
+    }
+    let issuer = "https://as.example";
+    let whose = Whose::Sid { issuer, sid: "sid-1" };
+    assert!(house.sessions.end_all(whose, |_| true, EndReason::BackChannelLogout).await.is_err());
+    assert!(house.sessions.sweep().await.is_err());
+    assert!(house.sessions.count().await.is_err());
+    assert!(house.sessions.ping().await.is_err());
+    assert!(house.sessions.consume_once(&[b"x"], START).await.is_err());
+
+    house.store.heal();
+    assert!(house.find(&handle, Activity::Counts).await.is_ok());
+    assert_eq!(house.seen.ends(), []);
+    assert!(house.seen.unavailable.load(Ordering::SeqCst) > 8);
+}
+
+#[tokio::test]
+async fn an_expired_session_that_cannot_be_removed_is_unavailable_not_gone() {
+    let house = House::new();
+    let (handle, _) = house.login().await;
+    house.clock.advance(600);
+    house.store.fail("remove");
+    assert_eq!(
+        house.find(&handle, Activity::Counts).await.unwrap_err(),
+        FindError::StoreUnavailable
+    );
+    house.store.heal();
+    let error = house.find(&handle, Activity::Counts).await.unwrap_err();
+    assert_eq!(error, FindError::NoSession(NoSession::IdleExpired));
+}
+
+/// FAPI2-SP-5.3.2.1-9: tokens the store will not take are neither lost nor asked for twice.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_cannot_be_stored_wait_and_are_stored_by_the_next_refresh() {
+    let house = House::new();
+    let (handle, _) = house.login().await;
+    house.store.fail("replace");
+    assert!(matches!(
+        house.refresh(&handle, Cause::Demanded).await,
+        RefreshOutcome::StoreUnavailable
+    ));
+    assert_eq!(
+        house.find(&handle, Activity::Polls).await.unwrap().access_token().expose(),
+        "access-0"
+    );
+    house.store.heal();
+    let outcome = house.refresh(&handle, Cause::Demanded).await;
+    let RefreshOutcome::Refreshed(session) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(session.access_token().expose(), "access-1");
+    assert_eq!(house.server.asked(), 1);
+    assert_eq!(
+        house.find(&handle, Activity::Polls).await.unwrap().access_token().expose(),
+        "access-1"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_gets_the_tokens_that_could_not_be_stored() {
+    let house = House::new();
+    let (handle, _) = house.login().await;
+    house.store.fail("replace");
+    assert!(matches!(
+        house.refresh(&handle, Cause::Demanded).await,
+        RefreshOutcome::StoreUnavailable
+    ));
+    let ended = house.sessions.end("shop", &handle, EndReason::Logout).await.unwrap().unwrap();
+    assert_eq!(ended.refresh_token().unwrap().expose(), "refresh-1");
+}
