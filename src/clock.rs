@@ -140,7 +140,7 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn timestamp(&self) -> String {
         let now = OffsetDateTime::now_utc();
-        let whole = now.replace_nanosecond(now.millisecond() as u32 * 1_000_000).unwrap_or(now);
+        let whole = now.replace_nanosecond(u32::from(now.millisecond()) * 1_000_000).unwrap_or(now);
         whole.format(&Rfc3339).unwrap_or_else(|_| now.unix_timestamp().to_string())
     }
 }
