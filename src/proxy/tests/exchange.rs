@@ -311,7 +311,10 @@ async fn redirects_lead_through_the_route_or_are_refused() {
             [&["https://evil.example/"][..], &["//evil.example"], &["/other"], &["y", "y"]]
         {
             let fault = rig_for(status, foreign).fault(get("/api/x")).await;
-            assert_eq!((fault.reason(), fault.error_code().status().as_u16()), ("upstream.redirect", 502));
+            assert_eq!(
+                (fault.reason(), fault.error_code().status().as_u16()),
+                ("upstream.redirect", 502)
+            );
             assert_eq!(fault.error_code().as_str(), "upstream_redirect");
         }
     }
@@ -339,7 +342,10 @@ async fn a_second_rejection_is_final_and_no_login_matter() {
     let gate = renewing([Renewal::Renewed("token-2"), Renewal::Renewed("token-9")]);
     let rig = rig("https://up.example", transport, gate);
     let fault = rig.fault(get("/api/x")).await;
-    assert_eq!((fault.error_code().as_str(), fault.error_code().status().as_u16()), ("upstream_rejected_token", 502));
+    assert_eq!(
+        (fault.error_code().as_str(), fault.error_code().status().as_u16()),
+        ("upstream_rejected_token", 502)
+    );
     assert_eq!(count.load(Ordering::SeqCst), 2);
     assert_eq!(rig.gate.renewed.load(Ordering::SeqCst), 1);
     assert_eq!(rig.seen.open.load(Ordering::SeqCst), 0);
@@ -351,7 +357,10 @@ async fn a_request_with_a_body_is_not_repeated_but_its_token_renewed() {
     let (transport, count) = demanding("token-2");
     let rig = rig("https://up.example", transport, renewing([Renewal::Renewed("token-2")]));
     let fault = rig.fault(post("/api/x", "pay")).await;
-    assert_eq!((fault.error_code().as_str(), fault.error_code().status().as_u16()), ("upstream_token_renewed", 503));
+    assert_eq!(
+        (fault.error_code().as_str(), fault.error_code().status().as_u16()),
+        ("upstream_token_renewed", 503)
+    );
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 

@@ -268,7 +268,10 @@ async fn an_unreachable_upstream_is_502() {
     drop(listener);
     let rig = rig(&format!("http://{address}"), http(), TestGate::default());
     let fault = rig.fault(get("/api/x")).await;
-    assert_eq!((fault.reason(), fault.error_code().status().as_u16()), ("upstream.unreachable", 502));
+    assert_eq!(
+        (fault.reason(), fault.error_code().status().as_u16()),
+        ("upstream.unreachable", 502)
+    );
     assert_eq!(rig.seen.notes(), ["/api unreachable"]);
 }
 

@@ -1,0 +1,1 @@
+//! API calls through the server to the sample API.

@@ -1,0 +1,1 @@
+//! The door: who is let in, by which headers, to which paths.

@@ -1,0 +1,1 @@
+//! The way out: here, at the AS, and back.

@@ -1,0 +1,13 @@
+//! Black-box tests of the product over real sockets: the server from a configuration file, the
+//! authorization-server double, the sample API, and a browser without a screen.
+
+mod forwarding;
+mod guards;
+mod login;
+mod logout;
+mod navigation;
+mod outage;
+mod refresh;
+mod responses;
+mod secrets;
+mod support;

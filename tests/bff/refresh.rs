@@ -1,0 +1,1 @@
+//! Access tokens renewed unseen: many calls, many tabs, one request.

@@ -1,0 +1,1 @@
+//! No token, code, verifier, assertion or cookie value where it does not belong.
