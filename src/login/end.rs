@@ -193,18 +193,12 @@ impl Login {
                 scope: tokens.scope.clone(),
             },
         };
-        match self.sessions.create(&self.session_policy, new).await {
-            Ok((handle, session)) => Ok(Ended {
-                handle,
-                session,
-                return_to: transaction.return_to,
-                transaction_id: transaction.id,
-            }),
-            Err(_) => {
-                // Tokens that nobody holds must not live on.
-                self.provider.give_up(&tokens).await;
-                Err(LoginFailure::StoreUnavailable)
-            }
-        }
+        let Ok((handle, session)) = self.sessions.create(&self.session_policy, new).await else {
+            // Tokens that nobody holds must not live on.
+            self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));
+            return Err(LoginFailure::StoreUnavailable);
+        };
+        let Transaction { return_to, id: transaction_id, .. } = transaction;
+        Ok(Ended { handle, session, return_to, transaction_id })
     }
 }

@@ -70,10 +70,9 @@ impl Login {
             transaction: None,
         });
         let max_age = u64::try_from(LOGOUT_LIFETIME).unwrap_or_default();
-        let goes_on = match self.provider.metadata().await {
-            Ok(metadata) => metadata.end_session_endpoint().is_some(),
-            Err(_) => false,
-        };
+        // What is known of the AS is enough: an AS that is down keeps nobody from leaving.
+        let known = self.provider.known_metadata();
+        let goes_on = known.is_some_and(|metadata| metadata.end_session_endpoint().is_some());
         let Some(session) = ended.filter(|_| goes_on) else {
             return Ok(Left { ticket: None, max_age });
         };
@@ -125,7 +124,8 @@ impl Login {
     ) -> Result<Option<Session>, StoreUnavailable> {
         let ended = self.sessions.end(&self.app, handle, reason).await?;
         if let Some(session) = ended.as_ref().filter(|_| self.policy.revoke_on_logout) {
-            self.provider.revoke(session.refresh_token(), Some(session.access_token())).await;
+            let refresh_token = session.refresh_token().cloned();
+            self.provider.give_up(refresh_token, Some(session.access_token().clone()));
         }
         Ok(ended)
     }

@@ -1,6 +1,8 @@
 //! Owns the calls a client makes at the AS in its own name: PAR, token, userinfo, revocation. Each
 //! attempt carries a fresh assertion. Must not know: why a caller wants them.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use http::{
     HeaderValue, Method,
@@ -21,6 +23,10 @@ use crate::{
         client_assertion_claims, par_response, token_response, userinfo,
     },
 };
+
+/// Pauses between attempts to revoke a token while the AS is down.
+const REVOCATION_PAUSES: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
 
 /// What a pushed authorization request brought.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,8 +92,7 @@ impl Provider {
             &jti,
             registration.profile,
         );
-        let object =
-            self.sign(PAR, &*self.request_object_key, Some(REQUEST_OBJECT_TYP), &claims)?;
+        let object = Self::sign(PAR, &*self.request_object_key, Some(REQUEST_OBJECT_TYP), &claims)?;
         let answer = self.post(PAR, &[("request", &object)]).await?;
         let pushed =
             par_response(&judged(&answer)).map_err(|answer| AsFailure::from_answer(PAR, answer))?;
@@ -102,7 +107,7 @@ impl Provider {
     /// Redeems a code that a verified response brought, and judges everything that comes back.
     /// Tokens that break a rule are given up at the AS (REV-2.1, BCP-2.1.1).
     pub async fn redeem(
-        &self,
+        self: &Arc<Self>,
         code: VerifiedCode,
         verifier: &CodeVerifier,
         redirect_uri: &str,
@@ -123,7 +128,7 @@ impl Provider {
         match self.judge(&tokens, &demands).await {
             Ok(id_token) => Ok(Redeemed { tokens, id_token }),
             Err(failure) => {
-                self.give_up(&tokens).await;
+                self.give_up(tokens.refresh_token, Some(tokens.access_token));
                 Err(failure)
             }
         }
@@ -150,7 +155,7 @@ impl Provider {
     /// Refreshes. `original` is the login's ID token, against which a new one is judged
     /// (OIDC-12.2). Tokens that break a rule are given up.
     pub async fn refresh(
-        &self,
+        self: &Arc<Self>,
         refresh_token: &Token,
         scope: &str,
         original: &Continuity,
@@ -173,7 +178,7 @@ impl Provider {
         match verdict.await {
             Ok(()) => Ok(tokens),
             Err(failure) => {
-                self.give_up(&tokens).await;
+                self.give_up(tokens.refresh_token, Some(tokens.access_token));
                 Err(failure)
             }
         }
@@ -197,28 +202,40 @@ impl Provider {
         userinfo(&judged(&answer), subject).map_err(UserinfoFailure::from)
     }
 
-    /// Gives tokens up at the AS, if it lets us: refresh token first, for it outlives the other
-    /// (REV-2.1). Failure is logged; nobody waits for it to be mended.
-    pub async fn give_up(&self, tokens: &TokenResponse) {
-        self.revoke(tokens.refresh_token.as_ref(), Some(&tokens.access_token)).await;
+    /// Gives tokens up at the AS, if it lets us: the refresh token first, for it outlives the other
+    /// (REV-2.1). Nobody waits for it; an AS that is down is asked again a few times (REV-2.2.1).
+    pub fn give_up(self: &Arc<Self>, refresh_token: Option<Token>, access_token: Option<Token>) {
+        let provider = Arc::clone(self);
+        self.revocations.spawn(async move {
+            for (token, hint) in [(refresh_token, "refresh_token"), (access_token, "access_token")]
+            {
+                if let Some(token) = token {
+                    provider.revoke(&token, hint).await;
+                }
+            }
+        });
     }
 
-    /// As [`Provider::give_up`], for tokens held one by one.
-    pub async fn revoke(&self, refresh_token: Option<&Token>, access_token: Option<&Token>) {
+    async fn revoke(&self, token: &Token, hint: &'static str) {
         if self.endpoint(Endpoint::Revocation).await.is_err() {
             return;
         }
-        for (token, hint) in [(refresh_token, "refresh_token"), (access_token, "access_token")] {
-            let Some(token) = token else { continue };
-            let form = [("token", token.expose()), ("token_type_hint", hint)];
-            // 200 also for tokens the AS no longer knows (REV-2.2).
-            match self.post(Endpoint::Revocation, &form).await {
-                Ok(answer) if answer.status == 200 => {}
-                Ok(answer) => tracing::warn!(status = answer.status, hint, "revocation refused"),
-                Err(failure) => {
-                    tracing::warn!(reason = failure.reason(), hint, "revocation failed")
-                }
-            }
+        let form = [("token", token.expose()), ("token_type_hint", hint)];
+        let mut pauses = REVOCATION_PAUSES.iter();
+        loop {
+            let answer = self.post(Endpoint::Revocation, &form).await;
+            let retry = match &answer {
+                // 200 also for tokens the AS no longer knows (REV-2.2).
+                Ok(answer) if answer.status == 200 => return,
+                Ok(answer) => answer.status >= 500 || answer.status == 429,
+                Err(failure) => failure.is_outage(),
+            };
+            let Some(pause) = pauses.next().filter(|_| retry) else {
+                let status = answer.map_or(0, |answer| answer.status);
+                tracing::warn!(status, hint, "a token could not be revoked; it ends by itself");
+                return;
+            };
+            tokio::time::sleep(*pause).await;
         }
     }
 
@@ -247,7 +264,7 @@ impl Provider {
             &jti,
         );
         let typ = registration.client_assertion_typ.then_some(CLIENT_ASSERTION_TYP);
-        let assertion = self.sign(endpoint, &*self.assertion_key, typ, &claims)?;
+        let assertion = Self::sign(endpoint, &*self.assertion_key, typ, &claims)?;
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .append_pair("client_id", &registration.client_id)
@@ -262,7 +279,6 @@ impl Provider {
     }
 
     fn sign(
-        &self,
         endpoint: Endpoint,
         key: &dyn Signer,
         typ: Option<&str>,

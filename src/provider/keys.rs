@@ -65,7 +65,7 @@ impl Provider {
             issuer: &registration.issuer,
             client_id: &registration.client_id,
             state,
-            algs: registration.algs(&registration.authorization_response_alg),
+            algs: registration.algs(registration.authorization_response_alg.as_ref()),
             now: self.ambient.now(),
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,
@@ -108,7 +108,7 @@ impl Provider {
         IdTokenExpected {
             issuer: &registration.issuer,
             client_id: &registration.client_id,
-            algs: registration.algs(&registration.id_token_alg),
+            algs: registration.algs(registration.id_token_alg.as_ref()),
             now: self.ambient.now(),
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,

@@ -17,6 +17,8 @@ use http::{
 };
 pub use keys::{ResponseFailure, TokenFailure};
 
+use tokio_util::task::TaskTracker;
+
 use crate::{
     clock::Ambient,
     jose::{JwsAlg, KeySet, PublicJwk, Signer},
@@ -89,6 +91,7 @@ pub struct Provider {
     telemetry: Telemetry,
     metadata: Remembered<Metadata, AsFailure>,
     keys: Remembered<KeySet, AsFailure>,
+    revocations: TaskTracker,
 }
 
 impl fmt::Debug for Provider {
@@ -119,6 +122,7 @@ impl Provider {
             request_object_key,
             ambient,
             telemetry,
+            revocations: TaskTracker::new(),
         }
     }
 
@@ -145,9 +149,15 @@ impl Provider {
         Ok(metadata)
     }
 
-    /// Whether a usable copy of the AS's metadata is at hand, without asking for it.
-    pub fn has_metadata(&self) -> bool {
-        self.metadata.peek().is_some()
+    /// The copy of the AS's metadata at hand, whatever its age, without asking for it.
+    pub fn known_metadata(&self) -> Option<Arc<Metadata>> {
+        self.metadata.peek().map(|(metadata, _)| metadata)
+    }
+
+    /// Waits until all tokens given up so far have been, or could not be.
+    pub async fn settle(&self) {
+        self.revocations.close();
+        self.revocations.wait().await;
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, AsFailure> {
@@ -202,8 +212,8 @@ impl Registration {
     }
 
     /// The algorithms a token of the AS may be signed with: the pinned one, or the profile's.
-    fn algs<'a>(&self, pin: &'a Option<JwsAlg>) -> &'a [JwsAlg] {
-        pin.as_ref().map_or(self.profile.jws_algs, std::slice::from_ref)
+    fn algs<'a>(&self, pin: Option<&'a JwsAlg>) -> &'a [JwsAlg] {
+        pin.map_or(self.profile.jws_algs, std::slice::from_ref)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Owns the putting together: from settings to clients, apps and their faces.
 //! Must not know: how any of them works inside.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -47,8 +47,8 @@ pub struct AssemblyFault {
 }
 
 impl AssemblyFault {
-    fn new(path: impl Into<String>, message: impl ToString) -> Self {
-        Self { path: path.into(), message: message.to_string() }
+    fn new(path: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self { path: path.into(), message: format!("{message}") }
     }
 
     pub(super) fn tls(path: impl Into<String>, fault: &TlsFault) -> Self {
@@ -66,6 +66,12 @@ pub(super) struct House {
     telemetry: Telemetry,
 }
 
+impl fmt::Debug for House {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("House").field("apps", &self.apps.len()).finish_non_exhaustive()
+    }
+}
+
 /// One client, with what its apps need of it.
 struct ClientParts {
     provider: Arc<Provider>,
@@ -76,11 +82,12 @@ impl House {
     pub(super) fn build(
         settings: &Settings,
         store: Arc<dyn Store>,
-        server_key: ServerKey,
+        server_key: &ServerKey,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
-        let observer = Arc::new(SessionObserver::new(telemetry.clone()));
+        let clients = settings.apps.iter().map(|(name, app)| (name.clone(), app.client.clone()));
+        let observer = Arc::new(SessionObserver::new(telemetry.clone(), clients.collect()));
         let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
         let sessions =
             Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
@@ -102,7 +109,7 @@ impl House {
             let client = clients.get(app.client.as_str()).ok_or_else(|| {
                 AssemblyFault::new(format!("apps.{name}.client"), "names no configured client")
             })?;
-            let front = house.app(name, app, client, &server_key)?;
+            let front = house.app(name, app, client, server_key)?;
             house.apps.push(front);
         }
         Ok(house)
@@ -259,7 +266,7 @@ impl House {
         };
         let proxy = Proxy::new(
             gate,
-            self.routes(name, app, client)?,
+            Self::routes(name, app, client)?,
             edge,
             self.ambient.clone(),
             Arc::new(AppObserver::new(name.to_owned(), self.telemetry.clone())),
@@ -268,7 +275,6 @@ impl House {
     }
 
     fn routes(
-        &self,
         name: &str,
         app: &config::App,
         client: &ClientParts,
@@ -324,6 +330,15 @@ impl House {
         self.telemetry.metrics.set_not_after(purpose, name, not_after.as_i64());
         self.certificates.push((format!("{purpose} {name}"), not_after));
         Ok(identity)
+    }
+
+    /// Waits for what is under way on nobody's request: refreshes first, for they may have to give
+    /// tokens up, then what is being given up.
+    pub(super) async fn settle(&self) {
+        self.sessions.drain().await;
+        for provider in &self.providers {
+            provider.settle().await;
+        }
     }
 
     pub(super) fn router(&self, trusted_proxies: &[IpNet]) -> axum::Router {

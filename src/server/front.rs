@@ -140,16 +140,15 @@ impl Door {
         request.extensions_mut().insert(id.clone());
         // The path only: a query may hold a response or a state (FAPI2-SP-6.5).
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let mut response = match (self.app(&request), client) {
-            (Some(app), Some(client)) => app.serve(request, &id, client.0).await,
+        let mut response = if let (Some(app), Some(client)) = (self.app(&request), client) {
+            app.serve(request, &id, client.0).await
+        } else {
             // A `Host` that is no app's: a misconfigured proxy, or DNS rebinding.
-            _ => {
-                self.telemetry.metrics.guard_rejected("none", "guard.unknown_host");
-                let mut response = ErrorAnswer::new(ErrorCode::NotFound).into_response(&id);
-                *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-                harden(response.headers_mut(), Surface::Api);
-                response
-            }
+            self.telemetry.metrics.guard_rejected("none", "guard.unknown_host");
+            let mut response = ErrorAnswer::new(ErrorCode::NotFound).into_response(&id);
+            *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+            harden(response.headers_mut(), Surface::Api);
+            response
         };
         response.headers_mut().insert(REQUEST_ID, id.header());
         let millis = self.ambient.clock.monotonic_millis().saturating_sub(started);

@@ -33,6 +33,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest pause between two attempts to reach an AS that was down when we started.
 const WARM_UP_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long a stop waits for token requests and revocations under way.
+const SETTLE_LIMIT: Duration = Duration::from_secs(35);
+
 /// What a caller may replace: time and randomness, the audit stream, the session store.
 #[derive(Debug)]
 pub struct Options {
@@ -84,6 +87,7 @@ pub struct Server {
     stop: CancellationToken,
     listeners: JoinSet<()>,
     background: JoinSet<()>,
+    house: House,
 }
 
 impl Server {
@@ -106,7 +110,7 @@ impl Server {
             None => Arc::new(EmbeddedStore::open(path)?),
         };
         let server_key = ServerKey::from_bytes(*server_key.expose());
-        let mut house = House::build(&settings, store, server_key, ambient, telemetry.clone())?;
+        let mut house = House::build(&settings, store, &server_key, ambient, telemetry.clone())?;
 
         let server_tls = settings
             .server
@@ -146,7 +150,15 @@ impl Server {
         listeners.spawn(admin.serve(admin_router, stop.clone()));
         let background = house.background(&stop);
         tracing::info!(public = %public_addr, admin = %admin_addr, version = env!("CARGO_PKG_VERSION"), "listening");
-        Ok(Self { public: public_addr, admin: admin_addr, telemetry, stop, listeners, background })
+        Ok(Self {
+            public: public_addr,
+            admin: admin_addr,
+            telemetry,
+            stop,
+            listeners,
+            background,
+            house,
+        })
     }
 
     /// Where pages and browsers connect.
@@ -169,6 +181,10 @@ impl Server {
         self.stop.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.background.shutdown().await;
+        // A refresh that was answered must reach the store; the AS may have rotated the token.
+        if tokio::time::timeout(SETTLE_LIMIT, self.house.settle()).await.is_err() {
+            tracing::warn!("stopped with token requests or revocations still under way");
+        }
         tracing::info!("stopped");
     }
 

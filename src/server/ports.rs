@@ -1,7 +1,7 @@
 //! Owns the adapters by which floors that must not know each other meet: forwarding gets its gate,
 //! sessions get their refresher, both get their observers. Must not know: rules of either side.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use http::HeaderMap;
 
@@ -12,9 +12,9 @@ use crate::{
     proxy::{Admitted, Gate, Need, Observer, Renewal},
     session::{
         Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
-        RefreshGrant, RefreshedTokens, Refresher, Session, TokenTrouble,
+        RefreshGrant, RefreshOutcome, RefreshedTokens, Refresher, Session, TokenTrouble,
     },
-    telemetry::{Action, AuditEvent, Outcome, Telemetry},
+    telemetry::{Action, AuditEvent, Outcome, Pseudonym, Telemetry},
     web::{ErrorAnswer, ErrorCode, Guard, Refusal},
 };
 
@@ -61,9 +61,8 @@ impl Refresher for ProviderRefresher {
     }
 
     fn discard(&self, tokens: RefreshedTokens) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            self.provider.revoke(tokens.refresh_token.as_ref(), Some(&tokens.access_token)).await;
-        })
+        self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -215,25 +214,67 @@ impl Observer for AppObserver {
 #[derive(Debug)]
 pub(super) struct SessionObserver {
     telemetry: Telemetry,
+    /// Client by app, for audit.
+    clients: BTreeMap<String, String>,
 }
 
 impl SessionObserver {
-    pub(super) const fn new(telemetry: Telemetry) -> Self {
-        Self { telemetry }
+    pub(super) const fn new(telemetry: Telemetry, clients: BTreeMap<String, String>) -> Self {
+        Self { telemetry, clients }
+    }
+
+    fn audit(
+        &self,
+        action: Action,
+        outcome: Outcome,
+        reason: &str,
+        app: &str,
+        session: Option<&Pseudonym>,
+    ) {
+        self.telemetry.audit.record(&AuditEvent {
+            action,
+            outcome,
+            reason,
+            app,
+            client: self.clients.get(app).map_or("none", String::as_str),
+            subject: None,
+            session,
+            acr: None,
+            // A session's life is nobody's request: one refresh serves many.
+            request_id: "none",
+            transaction: None,
+        });
     }
 }
 
 impl SessionEvents for SessionObserver {
-    fn refresh(&self, app: &str, outcome: &'static str, seconds: f64) {
-        self.telemetry.metrics.refresh(app, outcome, seconds);
+    fn refresh(&self, app: &str, session: &Pseudonym, outcome: &RefreshOutcome, seconds: f64) {
+        self.telemetry.metrics.refresh(app, outcome.name(), seconds);
+        let judged = match outcome {
+            // Nothing happened that was not recorded already.
+            RefreshOutcome::Joined(_) => return,
+            RefreshOutcome::Refreshed(_) => Outcome::Success,
+            RefreshOutcome::GrantDead | RefreshOutcome::Rejected { .. } => Outcome::Rejected,
+            _ => Outcome::Failed,
+        };
+        self.audit(Action::SessionRefresh, judged, outcome.reason(), app, Some(session));
     }
 
-    fn session_started(&self, app: &str) {
-        self.telemetry.metrics.session_started(app);
+    fn session_started(&self, session: &Session) {
+        self.telemetry.metrics.session_started(session.app());
     }
 
-    fn session_ended(&self, app: &str, reason: &'static str, count: u64) {
+    fn session_ended(
+        &self,
+        app: &str,
+        session: Option<&Pseudonym>,
+        reason: &'static str,
+        count: u64,
+    ) {
         self.telemetry.metrics.sessions_ended(app, reason, count);
+        for _ in 0..count {
+            self.audit(Action::SessionEnd, Outcome::Success, reason, app, session);
+        }
     }
 
     fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64) {

@@ -40,7 +40,7 @@ impl Readiness for HouseReadiness {
             }];
             // Whether it is known, not whether it answers now: probes must not become AS traffic.
             checks.extend(self.providers.iter().map(|provider| {
-                let known = provider.has_metadata();
+                let known = provider.known_metadata().is_some();
                 Check {
                     name: format!("metadata {}", provider.registration().provider_label),
                     ok: known,

@@ -41,14 +41,20 @@ use crate::{
     telemetry::{Pseudonym, Pseudonymiser},
 };
 
-/// Learns what happens, for metrics. Names come from closed sets and from configuration.
+/// Learns what happens, for metrics and audit. Names come from closed sets and from configuration.
 pub trait Observer: Send + Sync + fmt::Debug {
-    /// A refresh ended with [`RefreshOutcome::name`] after `seconds`.
-    fn refresh(&self, app: &str, outcome: &'static str, seconds: f64);
+    /// A refresh ended after `seconds`.
+    fn refresh(&self, app: &str, session: &Pseudonym, outcome: &RefreshOutcome, seconds: f64);
     /// A session began.
-    fn session_started(&self, app: &str);
-    /// `count` sessions ended, for an [`EndReason::reason`].
-    fn session_ended(&self, app: &str, reason: &'static str, count: u64);
+    fn session_started(&self, session: &Session);
+    /// `count` sessions ended, for an [`EndReason::reason`]; `session` is named if it was one.
+    fn session_ended(
+        &self,
+        app: &str,
+        session: Option<&Pseudonym>,
+        reason: &'static str,
+        count: u64,
+    );
     /// The store did (`done`) or could not do (`unavailable`) an operation.
     fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64);
     /// A record did not open under the handle that found it: damaged or tampered with.
@@ -141,8 +147,9 @@ impl Sessions {
             Creation::Created => {}
             Creation::AlreadyThere => return Err(CreateError::NotUnique),
         }
-        self.observer.session_started(&contents.app);
-        Ok((handle, Session::new(key, Version::FIRST, contents, now, &self.pseudonyms, None)))
+        let session = Session::new(key, Version::FIRST, contents, now, &self.pseudonyms, None);
+        self.observer.session_started(&session);
+        Ok((handle, session))
     }
 
     /// The living session of `handle` in `app`. One past a limit is removed on sight, so that a clock set
@@ -236,7 +243,7 @@ impl Sessions {
         self.flights.forget_past(now, self.ambient.clock.monotonic_millis());
         let swept = self.observed("sweep", self.store.sweep(now)).await?;
         for ((app, limit), count) in &swept.ended {
-            self.observer.session_ended(app, EndReason::from(*limit).reason(), *count);
+            self.observer.session_ended(app, None, EndReason::from(*limit).reason(), *count);
         }
         Ok(swept)
     }
@@ -303,7 +310,8 @@ impl Sessions {
     ) -> Result<Removed, StoreUnavailable> {
         let removed = self.observed("remove", self.store.remove(key, condition)).await?;
         if let Removed::Done(record) = &removed {
-            self.observer.session_ended(&record.app, reason.reason(), 1);
+            let session = self.pseudonyms.session(key.as_bytes());
+            self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);
         }
         Ok(removed)
     }

@@ -275,6 +275,20 @@ impl RefreshOutcome {
         })
     }
 
+    /// Stable machine reason of an attempt that brought nothing, `none` of one that did.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Refreshed(_) | Self::Joined(_) => "none",
+            Self::AsTrouble { reason, .. }
+            | Self::Unknown { reason, .. }
+            | Self::Rejected { reason, .. } => reason,
+            Self::GrantDead => TokenTrouble::GrantDead.reason(),
+            Self::NoRefreshToken(_) => TokenTrouble::NoRefreshToken.reason(),
+            Self::Ended(no_session) => no_session.reason(),
+            Self::StoreUnavailable => StoreUnavailable::REASON,
+        }
+    }
+
     /// The living session, unchanged, of an attempt that brought nothing.
     pub(super) fn unchanged(&self) -> Option<&Session> {
         match self {

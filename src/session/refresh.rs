@@ -213,7 +213,8 @@ impl Sessions {
                 return outcome;
             }
             if let Some(outcome) = joined(outcome, cause) {
-                self.observer.refresh(app, outcome.name(), self.seconds_since(start));
+                let session = self.pseudonyms.session(key.0.as_bytes());
+                self.observer.refresh(app, &session, &outcome, self.seconds_since(start));
                 return outcome;
             }
         }
@@ -243,7 +244,9 @@ impl Sessions {
             let sessions = Arc::clone(&listed.sessions);
             let start = sessions.ambient.clock.monotonic_millis();
             let Landing { outcome, late } = sessions.fly(&flight).await;
-            sessions.observer.refresh(&flight.app, outcome.name(), sessions.seconds_since(start));
+            let session = sessions.pseudonyms.session(listed.key.0.as_bytes());
+            let seconds = sessions.seconds_since(start);
+            sessions.observer.refresh(&flight.app, &session, &outcome, seconds);
             // Off the list first: who comes now reads the record anew instead of joining the past.
             drop(listed);
             landed.send_replace(Some(outcome));

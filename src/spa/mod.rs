@@ -122,7 +122,7 @@ async fn call(
 ) -> Response<Body> {
     let started = spa.ambient.clock.monotonic_millis();
     let mut response = match spa.admit(&request, kind, &id) {
-        Ok(()) => spa.dispatch(name, request, &id).await,
+        Ok(()) => dispatch(&spa, name, request, &id).await,
         Err(_) if kind == Kind::Api => ErrorAnswer::new(ErrorCode::CsrfRejected).into_response(&id),
         Err(_) => page::error(&spa, &ErrorAnswer::new(ErrorCode::CsrfRejected), &id),
     };
@@ -138,6 +138,22 @@ async fn call(
     let seconds = Duration::from_millis(millis).as_secs_f64();
     spa.telemetry.metrics.http_answer(&spa.app, name, status_class(response.status()), seconds);
     response
+}
+
+/// Runs the call in a task of its own: a browser that hangs up half-way leaves neither a redeemed
+/// code without a session nor an ended session whose tokens live on.
+async fn dispatch(
+    spa: &Arc<Spa>,
+    name: &'static str,
+    request: Request,
+    id: &RequestId,
+) -> Response<Body> {
+    let (task_spa, task_id) = (Arc::clone(spa), id.clone());
+    let task = tokio::spawn(async move { task_spa.dispatch(name, request, &task_id).await });
+    task.await.unwrap_or_else(|_| {
+        tracing::error!(call = name, request_id = %id, "a call panicked");
+        ErrorAnswer::new(ErrorCode::ServerError).into_response(id)
+    })
 }
 
 async fn method_not_allowed(Extension(id): Extension<RequestId>) -> Response<Body> {
@@ -162,7 +178,7 @@ impl Spa {
         let verdict = match kind {
             Kind::Api => self.guard.api(headers),
             Kind::NavigationStart => self.guard.navigation_start(headers),
-            Kind::NavigationReturn => self.guard.navigation_return(headers),
+            Kind::NavigationReturn => Guard::navigation_return(headers),
             Kind::Document => Ok(()),
         };
         verdict.inspect_err(|rejection| self.turned_away(*rejection, id))

@@ -1,6 +1,13 @@
 //! Black-box tests of the product over real sockets: the server from a configuration file, the
 //! authorization-server double, the sample API, and a browser without a screen.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what went wrong by failing"
+)]
+
 mod forwarding;
 mod guards;
 mod login;

@@ -145,11 +145,11 @@ impl Seen {
 }
 
 impl Observer for Seen {
-    fn refresh(&self, _: &str, outcome: &'static str, _: f64) {
-        self.refreshes.lock().unwrap().push(outcome);
+    fn refresh(&self, _: &str, _: &Pseudonym, outcome: &RefreshOutcome, _: f64) {
+        self.refreshes.lock().unwrap().push(outcome.name());
     }
-    fn session_started(&self, _: &str) {}
-    fn session_ended(&self, _: &str, reason: &'static str, count: u64) {
+    fn session_started(&self, _: &Session) {}
+    fn session_ended(&self, _: &str, _: Option<&Pseudonym>, reason: &'static str, count: u64) {
         self.ended.lock().unwrap().push((reason, count));
     }
     fn store_operation(&self, _: &'static str, outcome: &'static str, _: f64) {
