@@ -49,10 +49,31 @@ impl Login {
     pub async fn end(&self, answer: Answer<'_>) -> Result<Ended, Failed> {
         let started = self.ambient.clock.monotonic_millis();
         let request_id = answer.request_id;
-        let current = answer.current.clone();
+        let mut replaced: Vec<_> = answer.current.clone().into_iter().collect();
         let mut used = None;
-        let result = self.end_inner(answer, &mut used).await;
-        let (outcome, label, reason) = match &result {
+        let result = self.end_inner(answer, &mut used, &mut replaced).await;
+        self.record_end(&result, started, request_id, used.as_deref());
+        match result {
+            Ok(ended) => {
+                for old in replaced {
+                    if self.end_session(&old, EndReason::Replaced).await.is_err() {
+                        tracing::warn!(app = %self.app, "a replaced session could not be ended; it ends by its limits");
+                    }
+                }
+                Ok(ended)
+            }
+            Err(failure) => Err((failure, used)),
+        }
+    }
+
+    fn record_end(
+        &self,
+        result: &Result<Ended, LoginFailure>,
+        started_millis: u64,
+        request_id: &str,
+        transaction: Option<&str>,
+    ) {
+        let (outcome, label, reason) = match result {
             Ok(_) => (Outcome::Success, "completed", "none"),
             Err(
                 failure @ (LoginFailure::As(_)
@@ -63,8 +84,11 @@ impl Login {
             Err(failure) => (Outcome::Rejected, "rejected", failure.reason()),
         };
         self.telemetry.metrics.login(&self.app, label, reason);
+        if let Err(failure) = result {
+            tracing::warn!(app = %self.app, request_id, reason, "login refused: {failure}");
+        }
         if result.is_ok() {
-            let millis = self.ambient.clock.monotonic_millis().saturating_sub(started);
+            let millis = self.ambient.clock.monotonic_millis().saturating_sub(started_millis);
             let seconds = std::time::Duration::from_millis(millis).as_secs_f64();
             self.telemetry.metrics.login_seconds(&self.app, seconds);
         }
@@ -79,23 +103,15 @@ impl Login {
             session: session.map(Session::pseudonym),
             acr: session.and_then(|session| session.identity().acr.as_deref()),
             request_id,
-            transaction: used.as_deref(),
+            transaction,
         });
-        match result {
-            Ok(ended) => {
-                if let Some(old) = current {
-                    self.end_session(&old, EndReason::Replaced).await.ok();
-                }
-                Ok(ended)
-            }
-            Err(failure) => Err((failure, used)),
-        }
     }
 
     async fn end_inner(
         &self,
         answer: Answer<'_>,
         used: &mut Option<String>,
+        replaced: &mut Vec<Handle>,
     ) -> Result<Ended, LoginFailure> {
         let refused = |reason| LoginFailure::Rejected { reason, channel: Channel::Front };
         let parameters = ResponseParameters::parse_form(answer.parameters)
@@ -105,6 +121,7 @@ impl Login {
         // tab with the same answer gets any further (FAPI2-SP-6.4).
         self.consume(&transaction).await?;
         *used = Some(transaction.id.clone());
+        replaced.extend(transaction.replaces.as_deref().and_then(Handle::parse));
         let arrival = Arrival {
             now: self.ambient.now(),
             app: &self.app,

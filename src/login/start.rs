@@ -8,6 +8,7 @@ use crate::{
     protocol::{
         AuthorizationRequest, CodeVerifier, Mode, RequestParameters, Transaction, safe_return_to,
     },
+    session::Handle,
     telemetry::{Action, AuditEvent, Outcome},
 };
 
@@ -22,6 +23,8 @@ pub struct Start<'a> {
     pub return_to: Option<&'a str>,
     /// The browser's transactions so far.
     pub existing: Vec<SealedTransaction<'a>>,
+    /// The session the browser is in, to be ended by the new one.
+    pub current: Option<Handle>,
     /// For audit.
     pub request_id: &'a str,
 }
@@ -51,6 +54,9 @@ impl Login {
             Err(failure) => (Outcome::Rejected, failure.reason(), "start_failed"),
         };
         self.telemetry.metrics.login(&self.app, label, reason);
+        if let Err(failure) = &result {
+            tracing::warn!(app = %self.app, request_id, reason, "login not started: {failure}");
+        }
         self.telemetry.audit.record(&AuditEvent {
             action: Action::LoginStart,
             outcome,
@@ -125,6 +131,7 @@ impl Login {
             created: now,
             expires: now.plus(self.policy.transaction_lifetime),
             session_binding: None,
+            replaces: start.current.as_ref().map(Handle::to_cookie_value),
         };
         let sealed = self.seal_transaction(&transaction)?;
         Ok(Started {

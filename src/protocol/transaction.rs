@@ -58,6 +58,9 @@ pub struct Transaction {
     pub expires: UnixTime,
     /// Names the session it was started in; it must end in the same one (DRAFT-9700U-2).
     pub session_binding: Option<String>,
+    /// The handle of the session the browser was in at the start. A new login ends it (SES-7.2.4),
+    /// and a browser that returns from another site does not send its cookie (CK-SS-1).
+    pub replaces: Option<String>,
 }
 
 rejection! {
@@ -148,6 +151,7 @@ mod tests {
             created: UnixTime::new(1000),
             expires: UnixTime::new(1600),
             session_binding: None,
+            replaces: None,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
 /// The connection pool kept with a route.
 pub(super) type Upstream = ProxyHttp<RequestBody>;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// One app behind the front door.
 #[derive(Clone)]
@@ -138,6 +138,8 @@ impl Door {
         let client =
             peer.map(|peer| ClientAddress::resolve(peer, request.headers(), &self.trusted_proxies));
         request.extensions_mut().insert(id.clone());
+        // Whatever the browser called it, here it has our id; forwarding passes neither on.
+        request.headers_mut().insert(REQUEST_ID, id.header());
         // The path only: a query may hold a response or a state (FAPI2-SP-6.5).
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut response = if let (Some(app), Some(client)) = (self.app(&request), client) {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use http::HeaderMap;
 
+use super::front::REQUEST_ID;
 use crate::{
     admission::Admission,
     clock::{Ambient, UnixTime},
@@ -134,6 +135,8 @@ impl Gate for AppGate {
     fn guard(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         self.guard.api(headers).map_err(|rejection| {
             let app = &self.admission.app;
+            let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("none");
+            tracing::info!(app, request_id = id, reason = rejection.reason(), "turned away");
             self.telemetry.metrics.guard_rejected(app, rejection.reason());
             self.telemetry.audit.record(&AuditEvent {
                 action: Action::GuardReject,
@@ -144,7 +147,7 @@ impl Gate for AppGate {
                 subject: None,
                 session: None,
                 acr: None,
-                request_id: "none",
+                request_id: id,
                 transaction: None,
             });
             ErrorAnswer::new(ErrorCode::CsrfRejected).into()

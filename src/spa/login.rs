@@ -50,6 +50,7 @@ pub(super) async fn login_start(
             parameters: pairs(form),
             return_to: None,
             existing: spa.transactions(headers),
+            current: spa.admission.handle(headers),
             request_id: id.as_str(),
         })
         .await
@@ -103,6 +104,7 @@ pub(super) async fn navigate_to_login(
             parameters,
             return_to: return_to.first().map(|(_, path)| path.as_str()),
             existing: spa.transactions(headers),
+            current: spa.admission.handle(headers),
             request_id: id.as_str(),
         })
         .await

@@ -111,6 +111,7 @@ pub fn router(spa: Arc<Spa>) -> Router {
     }
     router
         .route(&format!("{}/openapi.json", spa.prefix), on(MethodFilter::GET, openapi::document))
+        .fallback(not_found)
         .with_state(spa)
 }
 
@@ -121,6 +122,10 @@ async fn call(
     request: Request,
 ) -> Response<Body> {
     let started = spa.ambient.clock.monotonic_millis();
+    // HEAD would do what GET does, unseen: start a login, or end one.
+    if request.method() == Method::HEAD && kind != Kind::Document {
+        return method_not_allowed(Extension(id)).await;
+    }
     let mut response = match spa.admit(&request, kind, &id) {
         Ok(()) => dispatch(&spa, name, request, &id).await,
         Err(_) if kind == Kind::Api => ErrorAnswer::new(ErrorCode::CsrfRejected).into_response(&id),
@@ -156,6 +161,12 @@ async fn dispatch(
     })
 }
 
+async fn not_found(Extension(id): Extension<RequestId>) -> Response<Body> {
+    let mut response = ErrorAnswer::new(ErrorCode::NotFound).into_response(&id);
+    harden(response.headers_mut(), Surface::Api);
+    response
+}
+
 async fn method_not_allowed(Extension(id): Extension<RequestId>) -> Response<Body> {
     let mut response = ErrorAnswer::new(ErrorCode::MethodNotAllowed).into_response(&id);
     harden(response.headers_mut(), Surface::Api);
@@ -186,6 +197,7 @@ impl Spa {
 
     fn turned_away(&self, rejection: GuardRejection, id: &RequestId) {
         self.telemetry.metrics.guard_rejected(&self.app, rejection.reason());
+        tracing::info!(app = %self.app, request_id = %id, reason = rejection.reason(), "turned away");
         self.telemetry.audit.record(&AuditEvent {
             action: Action::GuardReject,
             outcome: Outcome::Rejected,
