@@ -136,8 +136,9 @@ pub struct ErrorAnswer {
 #[derive(Serialize, ToSchema)]
 pub struct ErrorBody<'a> {
     /// What went wrong, in terms to act on.
+    #[schema(value_type = ErrorCode)]
     error_code: &'a str,
-    /// More about it, from a closed list: an OAuth error code, or the name of a bad parameter.
+    /// More about it, from a closed list: an OAuth error code, or what is wrong with the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     detailed_error: Option<&'a str>,
     /// Quote this to the operator.
