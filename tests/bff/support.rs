@@ -26,6 +26,7 @@ use fapi_bff_conformance::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// `client_id` of the tests' client.
 pub(crate) const CLIENT_ID: &str = "bed-client";
@@ -37,6 +38,8 @@ pub(crate) struct Wish {
     pub(crate) edit: Vec<(&'static str, String)>,
     /// Instead of the embedded store.
     pub(crate) store: Option<Arc<dyn Store>>,
+    /// What to do to the AS before the server meets it.
+    pub(crate) before: Option<fn(&AsDouble)>,
 }
 
 /// A running world.
@@ -83,6 +86,9 @@ impl Bed {
         })
         .await
         .unwrap();
+        if let Some(before) = wish.before {
+            before(&double);
+        }
         let api = SampleApi::start(ApiConfig::new(&pki), double.token_state()).await.unwrap();
         let mut toml = TOML
             .replace("{port}", &port.to_string())
@@ -174,6 +180,19 @@ impl Bed {
         (text("outcome"), text("reason"))
     }
 
+    /// Asks the operators' listener: status and body.
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+        let address = self.bff.as_ref().unwrap().admin_addr();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
     /// The metrics page.
     pub(crate) fn metrics(&self) -> String {
         self.bff.as_ref().unwrap().telemetry().metrics.render()
@@ -197,9 +216,19 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} did not happen within ten seconds"))
 }
 
+/// Waits until something holds that other tasks bring about.
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(what, waiting).await;
+}
+
 /// A port nobody listens on. Ports are handed out in turn, so that tests in one process do not
 /// meet on one between looking and listening.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(97) % 9_000;
     loop {
@@ -211,7 +240,7 @@ fn free_port() -> u16 {
     }
 }
 
-fn private(path: &std::path::Path) {
+pub(crate) fn private(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
