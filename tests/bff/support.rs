@@ -54,6 +54,7 @@ pub(crate) struct Bed {
     /// The configuration text, to start the same server again.
     pub(crate) toml: String,
     pub(crate) dir: TempDir,
+    registration: ClientRegistration,
 }
 
 impl Bed {
@@ -79,13 +80,7 @@ impl Bed {
             )
             .unwrap()
         };
-        let double_clock = Arc::clone(&clock);
-        let double = AsDouble::start(AsConfig {
-            now: Arc::new(move || double_clock.now().as_i64()),
-            ..AsConfig::new(&pki, vec![registration])
-        })
-        .await
-        .unwrap();
+        let double = authorization_server(&pki, &registration, &clock, (0, 0)).await;
         if let Some(before) = wish.before {
             before(&double);
         }
@@ -99,7 +94,18 @@ impl Bed {
             toml = toml.replace(from, &to);
         }
         let (audit, log) = Audit::memory(clock.clone());
-        let mut bed = Self { clock, audit: log, pki, double, api, bff: None, origin, toml, dir };
+        let mut bed = Self {
+            clock,
+            audit: log,
+            pki,
+            double,
+            api,
+            bff: None,
+            origin,
+            toml,
+            dir,
+            registration,
+        };
         bed.boot(audit, wish.store).await;
         bed
     }
@@ -117,6 +123,21 @@ impl Bed {
         if let Some(bff) = self.bff.take() {
             bff.shutdown().await;
         }
+    }
+
+    /// Takes the AS away, so that nobody listens where it was; answers its ports.
+    pub(crate) async fn as_down(&mut self) -> (u16, u16) {
+        let elsewhere =
+            authorization_server(&self.pki, &self.registration, &self.clock, (0, 0)).await;
+        let gone = std::mem::replace(&mut self.double, elsewhere);
+        let ports = (gone.addr().port(), gone.mtls_addr().port());
+        gone.shutdown().await;
+        ports
+    }
+
+    /// A new AS with new keys where the old one was.
+    pub(crate) async fn as_up(&mut self, ports: (u16, u16)) {
+        self.double = authorization_server(&self.pki, &self.registration, &self.clock, ports).await;
     }
 
     async fn boot(&mut self, audit: Audit, store: Option<Arc<dyn Store>>) {
@@ -207,6 +228,23 @@ impl Bed {
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
+}
+
+async fn authorization_server(
+    pki: &Pki,
+    registration: &ClientRegistration,
+    clock: &Arc<ManualClock>,
+    (port, mtls_port): (u16, u16),
+) -> AsDouble {
+    let clock = Arc::clone(clock);
+    AsDouble::start(AsConfig {
+        port,
+        mtls_port,
+        now: Arc::new(move || clock.now().as_i64()),
+        ..AsConfig::new(pki, vec![registration.clone()])
+    })
+    .await
+    .unwrap()
 }
 
 /// Waits at most ten seconds for what should come at once.
