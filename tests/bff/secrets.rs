@@ -325,7 +325,7 @@ async fn no_secret_is_in_an_answer_a_log_a_metric_or_an_audit_record() {
     for secret in planted {
         for place in 0..4 {
             let before = corpus.texts[place].1.clone();
-            corpus.texts[place].1.push_str(&format!("{{\"x\":\"{secret}\"}}"));
+            corpus.texts[place].1 = format!("{before}{{\"x\":\"{secret}\"}}");
             assert_eq!(corpus.leaks().len(), 1, "{secret} in {}", corpus.texts[place].0);
             corpus.texts[place].1 = before;
         }

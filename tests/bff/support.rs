@@ -80,7 +80,8 @@ impl Bed {
             )
             .unwrap()
         };
-        let double = authorization_server(&pki, &registration, &clock, (0, 0)).await;
+        let double =
+            authorization_server(&pki, &registration, &clock, (free_port(), free_port())).await;
         if let Some(before) = wish.before {
             before(&double);
         }
