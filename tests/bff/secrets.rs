@@ -51,6 +51,23 @@ impl Log {
     }
 }
 
+/// Beginnings and ends of secrets: a text that is cut off, as paths in a log are, may hold only those.
+/// The header of a JWT is public.
+fn parts(secrets: &[String]) -> Vec<String> {
+    const LONG: usize = 24;
+    let mut parts = BTreeSet::new();
+    for secret in secrets {
+        let header = usize::from(secret.matches('.').count() == 2);
+        for piece in secret.split('.').skip(header).filter(|piece| piece.len() >= 16) {
+            if !piece.starts_with("urn:") {
+                parts.insert(piece[..piece.len().min(LONG)].to_owned());
+            }
+            parts.insert(piece[piece.len().saturating_sub(LONG)..].to_owned());
+        }
+    }
+    parts.into_iter().collect()
+}
+
 /// Everything that left the product other than to the AS and the API.
 struct Corpus {
     bed: Bed,
@@ -122,13 +139,13 @@ impl Corpus {
         values.into_iter().filter(|value| value.len() >= 16).collect()
     }
 
-    /// Where which secret was found.
-    fn leaks(&self) -> Vec<(String, String)> {
-        let secrets = self.protocol_secrets();
-        let cookies = self.cookies();
+    /// Where which secret, or a telling part of one, was found in these of the texts.
+    fn leaks(&self, places: &[usize]) -> BTreeSet<(String, String)> {
+        let secrets = parts(&self.protocol_secrets());
+        let cookies = parts(&self.cookies());
         let person: Vec<String> = ["Alice", "alice@"].map(str::to_owned).to_vec();
-        let mut leaks = Vec::new();
-        for (place, text) in &self.texts {
+        let mut leaks = BTreeSet::new();
+        for (place, text) in places.iter().map(|place| &self.texts[*place]) {
             let told: String = text
                 .lines()
                 .filter(|line| !line.starts_with("set-cookie: "))
@@ -313,20 +330,23 @@ async fn no_secret_is_in_an_answer_a_log_a_metric_or_an_audit_record() {
     assert!(log.contains("\"fapi_bff") && log.contains("jarm.") && log.contains("as.broken"));
     assert!(corpus.bed.double.events().iter().any(|event| event.outcome == Outcome::Faulted));
 
-    assert_eq!(corpus.leaks(), []);
+    let everywhere: Vec<usize> = (0..corpus.texts.len()).collect();
+    assert_eq!(corpus.leaks(&everywhere), BTreeSet::new());
 
     // And each kind of secret would be found in each kind of place.
+    let half = |secret: String| secret[..secret.len() - secret.len() / 4].to_owned();
     let planted = [
-        corpus.protocol_secrets().remove(0),
-        corpus.bed.double.issued_secrets().pop().unwrap(),
-        corpus.cookies().remove(0),
+        half(corpus.protocol_secrets().remove(0)),
+        half(corpus.bed.double.issued_secrets().pop().unwrap()),
+        half(corpus.cookies().remove(0)),
         "alice@".to_owned(),
     ];
     for secret in planted {
         for place in 0..4 {
             let before = corpus.texts[place].1.clone();
             corpus.texts[place].1 = format!("{before}{{\"x\":\"{secret}\"}}");
-            assert_eq!(corpus.leaks().len(), 1, "{secret} in {}", corpus.texts[place].0);
+            let leaks = corpus.leaks(&[place]);
+            assert!(!leaks.is_empty(), "{secret} in {}", corpus.texts[place].0);
             corpus.texts[place].1 = before;
         }
     }
@@ -337,8 +357,8 @@ async fn no_secret_is_in_an_answer_a_log_a_metric_or_an_audit_record() {
     let file = std::fs::read(bed.dir.path().join("sessions.redb")).unwrap();
     let file = String::from_utf8_lossy(&file).into_owned();
     assert!(file.contains("web"), "a live session's app is readable, for counting");
-    let mut secrets = corpus.protocol_secrets();
-    secrets.extend(corpus.cookies());
+    let mut secrets = parts(&corpus.protocol_secrets());
+    secrets.extend(parts(&corpus.cookies()));
     secrets
         .extend(["alice", "Alice", "access_token", corpus.bed.double.issuer()].map(str::to_owned));
     secrets.extend(corpus.bed.double.sessions().into_iter().map(|(sid, _)| sid));
