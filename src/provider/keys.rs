@@ -124,12 +124,12 @@ impl Provider {
         R: KeyDependent,
         F: From<AsFailure> + From<R>,
     {
-        let (keys, fetched_at) = self.keys(Want::Fresh, "expired").await?;
+        let (keys, generation) = self.keys(Want::Fresh, "expired").await?;
         match judge(&keys) {
             Err(rejected) if rejected.key_unknown() => {
-                let (newer, newer_at) =
-                    self.keys(Want::NewerThan(fetched_at), "unknown_kid").await?;
-                if newer_at == fetched_at {
+                let (newer, newer_generation) =
+                    self.keys(Want::NewerThan(generation), "unknown_kid").await?;
+                if newer_generation == generation {
                     return Err(rejected.into());
                 }
                 Ok(judge(&newer)?)

@@ -48,7 +48,7 @@ async fn session(browser: &mut Browser) -> Value {
     browser.fetch(Call::get("/bff/session")).await.unwrap().expect(200).unwrap().json().unwrap()
 }
 
-/// BFF-6.1.2.2-PRJ, PEERS: fifty calls at the moment of expiry are one token request.
+/// BFF-6.1.2.2-PRJ: fifty calls at the moment of expiry are one token request.
 #[tokio::test]
 async fn fifty_calls_at_expiry_make_one_token_request_and_all_succeed() {
     for wait in [DUE, LIFE] {

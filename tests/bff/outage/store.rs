@@ -111,7 +111,7 @@ fn unavailable(answer: Answer) {
     assert!(answer.cookies().is_empty(), "an outage touches no cookie");
 }
 
-/// PEERS: a hiccup of the store logs nobody out, whatever is called meanwhile.
+/// A hiccup of the store logs nobody out, whatever is called meanwhile.
 #[tokio::test]
 async fn a_store_that_cannot_be_read_ends_no_session() {
     let (bed, store) = bed().await;
