@@ -322,8 +322,10 @@ async fn trouble_at_userinfo_leaves_the_session_alone() {
         bed.double.clear_events();
         bed.double.behave(|as_| as_.fault(Endpoint::Userinfo, trouble.rule.clone()));
         told(browser.fetch(Call::get("/bff/userinfo")).await.unwrap(), &trouble);
-        assert_eq!(bed.double.count(Endpoint::Userinfo), 1, "{name}");
-        assert_eq!(bed.double.count(Endpoint::Token), 0, "{name}");
+        // Only a refused token is worth another one, and one more try.
+        let renewed = usize::from(name.starts_with("401"));
+        assert_eq!(bed.double.count(Endpoint::Userinfo), 1 + renewed, "{name}");
+        assert_eq!(bed.double.count(Endpoint::Token), renewed, "{name}");
         bed.double.behave(|as_| as_.heal(Endpoint::Userinfo));
         assert_eq!(jar(&browser), before, "{name}");
         let claims = browser.fetch(Call::get("/bff/userinfo")).await.unwrap().expect(200).unwrap();

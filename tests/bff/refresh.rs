@@ -441,3 +441,14 @@ async fn userinfo_after_expiry_is_asked_with_a_new_token() {
     assert_eq!(answer.json().unwrap()["sub"], "alice");
     assert_eq!((refreshes(&bed).len(), bed.double.accepted(Endpoint::Userinfo)), (1, 1));
 }
+
+/// A token that userinfo refuses is renewed once and the call repeated, as at any API.
+#[tokio::test]
+async fn a_token_that_userinfo_refuses_is_renewed_once() {
+    let bed = bed(|_| {}).await;
+    let mut browser = bed.logged_in().await;
+    bed.double.behave(|as_| as_.fault(Endpoint::Userinfo, Fault::invalid_token().once()));
+    let claims = browser.fetch(Call::get("/bff/userinfo")).await.unwrap().expect(200).unwrap();
+    assert_eq!(claims.json().unwrap()["sub"], "alice");
+    assert_eq!(refreshes(&bed).len(), 1);
+}
