@@ -75,13 +75,11 @@ impl Login {
     ) {
         let (outcome, label, reason) = match result {
             Ok(_) => (Outcome::Success, "completed", "none"),
-            Err(
-                failure @ (LoginFailure::As(_)
-                | LoginFailure::StoreUnavailable
-                | LoginFailure::Internal { .. }),
-            ) => (Outcome::Failed, "failed", failure.reason()),
             Err(LoginFailure::Denied { error }) => (Outcome::Rejected, "denied", error.as_str()),
-            Err(failure) => (Outcome::Rejected, "rejected", failure.reason()),
+            Err(failure) => match failure.outcome() {
+                Outcome::Failed => (Outcome::Failed, "failed", failure.reason()),
+                outcome => (outcome, "rejected", failure.reason()),
+            },
         };
         self.telemetry.metrics.login(&self.app, label, reason);
         if let Err(failure) = result {

@@ -4,6 +4,7 @@
 use crate::{
     protocol::OAuthError,
     provider::{AsFailure, RedeemFailure, ResponseFailure, TokenFailure},
+    telemetry::Outcome,
 };
 
 /// Where the thing came from that a rule refused, hence whose fault it is taken for.
@@ -70,6 +71,16 @@ impl LoginFailure {
             Self::Denied { .. } => "as.denied",
             Self::As(failure) => failure.reason(),
             Self::StoreUnavailable => "store.unavailable",
+        }
+    }
+}
+
+impl LoginFailure {
+    /// Whether something did not work or a rule said no, for audit.
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::As(_) | Self::StoreUnavailable | Self::Internal { .. } => Outcome::Failed,
+            _ => Outcome::Rejected,
         }
     }
 }

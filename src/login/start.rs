@@ -51,7 +51,7 @@ impl Login {
         let result = self.start_inner(start).await;
         let (outcome, reason, label) = match &result {
             Ok(_) => (Outcome::Success, "none", "started"),
-            Err(failure) => (Outcome::Rejected, failure.reason(), "start_failed"),
+            Err(failure) => (failure.outcome(), failure.reason(), "start_failed"),
         };
         self.telemetry.metrics.login(&self.app, label, reason);
         if let Err(failure) = &result {

@@ -141,6 +141,21 @@ impl OAuthError {
     }
 }
 
+impl<'a> Answer<'a> {
+    /// The body of a document that is simply there, with status 200; its format is the caller's to
+    /// judge.
+    pub fn document(&self) -> Result<&'a [u8], AsAnswer> {
+        match self.status {
+            200 => Ok(self.body),
+            status @ (429 | 500..=599) => {
+                Err(AsAnswer::Unavailable { status, retry_after: self.retry_after.and_then(delay) })
+            }
+            300..=399 => Err(Malformation::Redirect.into()),
+            _ => Err(Malformation::StatusUnexpected.into()),
+        }
+    }
+}
+
 impl Answer<'_> {
     /// The JSON object of an answer with exactly the `success` status; anything else is a no.
     pub(super) fn object(&self, success: u16) -> Result<Claims, AsAnswer> {

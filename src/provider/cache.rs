@@ -27,9 +27,24 @@ pub(super) struct Remembered<T, E> {
 
 #[derive(Debug)]
 struct State<T, E> {
-    good: Option<(Arc<T>, u64)>,
+    good: Option<Good<T>>,
     failed: Option<(E, u64)>,
     forced_at: Option<u64>,
+}
+
+/// A good copy, when it was fetched (monotonic milliseconds), and how many there were before: two
+/// fetches may fall into one tick of the clock.
+#[derive(Debug)]
+struct Good<T> {
+    value: Arc<T>,
+    at: u64,
+    generation: u64,
+}
+
+impl<T> Good<T> {
+    fn copy(&self) -> Copy<T> {
+        (Arc::clone(&self.value), self.generation)
+    }
 }
 
 /// Why the document is wanted.
@@ -37,12 +52,12 @@ struct State<T, E> {
 pub(super) enum Want {
     /// A copy within its age.
     Fresh,
-    /// One newer than the copy fetched at this monotonic time, if the cooldown allows asking:
-    /// something in that copy did not fit.
+    /// One newer than the copy of this generation, if the cooldown allows asking: something in that
+    /// copy did not fit.
     NewerThan(u64),
 }
 
-/// A copy and when it was fetched, on the monotonic clock in milliseconds.
+/// A copy and its generation, which grows with every fetch.
 pub(super) type Copy<T> = (Arc<T>, u64);
 
 impl<T, E: Clone> Remembered<T, E> {
@@ -53,7 +68,7 @@ impl<T, E: Clone> Remembered<T, E> {
 
     /// The copy at hand, whatever its age.
     pub(super) fn peek(&self) -> Option<Copy<T>> {
-        self.lock().good.clone()
+        self.lock().good.as_ref().map(Good::copy)
     }
 
     /// A copy as wanted, fetched by `fetch` if need be.
@@ -77,8 +92,10 @@ impl<T, E: Clone> Remembered<T, E> {
         let mut state = self.lock();
         match fetched {
             Ok(value) => {
-                let copy = (Arc::new(value), now);
-                state.good = Some(copy.clone());
+                let generation = state.good.as_ref().map_or(0, |good| good.generation + 1);
+                let good = Good { value: Arc::new(value), at: now, generation };
+                let copy = good.copy();
+                state.good = Some(good);
                 state.failed = None;
                 Ok(copy)
             }
@@ -95,13 +112,14 @@ impl<T, E: Clone> Remembered<T, E> {
         let within =
             |at: u64, limit: Duration| u128::from(now.saturating_sub(at)) < limit.as_millis();
         match (&state.good, want) {
-            (Some(copy), Want::Fresh) if within(copy.1, self.max_age) => {
-                return Some(Ok(copy.clone()));
+            (Some(good), Want::Fresh) if within(good.at, self.max_age) => {
+                return Some(Ok(good.copy()));
             }
-            (Some(copy), Want::NewerThan(seen))
-                if copy.1 > seen || state.forced_at.is_some_and(|at| within(at, self.cooldown)) =>
+            (Some(good), Want::NewerThan(seen))
+                if good.generation > seen
+                    || state.forced_at.is_some_and(|at| within(at, self.cooldown)) =>
             {
-                return Some(Ok(copy.clone()));
+                return Some(Ok(good.copy()));
             }
             _ => {}
         }
@@ -114,9 +132,9 @@ impl<T, E: Clone> Remembered<T, E> {
     }
 
     fn stale(state: &State<T, E>, now: u64) -> Option<Copy<T>> {
-        let (_, at) = state.good.as_ref()?;
-        (u128::from(now.saturating_sub(*at)) < STALE_LIMIT.as_millis())
-            .then(|| state.good.clone())?
+        let within =
+            |good: &&Good<T>| u128::from(now.saturating_sub(good.at)) < STALE_LIMIT.as_millis();
+        state.good.as_ref().filter(within).map(Good::copy)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<T, E>> {

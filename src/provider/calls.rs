@@ -359,7 +359,7 @@ impl RedeemFailure {
 }
 
 /// An answer as the rules look at it.
-fn judged(answer: &net::Answer) -> Answer<'_> {
+pub(super) fn judged(answer: &net::Answer) -> Answer<'_> {
     Answer {
         status: answer.status,
         content_type: single(&answer.headers, CONTENT_TYPE),

@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use super::{AsFailure, AsFailureKind, JWKS_LIMIT, Provider, cache::Want, json};
+use super::{AsFailure, AsFailureKind, JWKS_LIMIT, Provider, cache::Want, calls::judged, json};
 use crate::{
     jose::KeySet,
     protocol::{
@@ -124,12 +124,12 @@ impl Provider {
         R: KeyDependent,
         F: From<AsFailure> + From<R>,
     {
-        let (keys, fetched_at) = self.keys(Want::Fresh, "expired").await?;
+        let (keys, generation) = self.keys(Want::Fresh, "expired").await?;
         match judge(&keys) {
             Err(rejected) if rejected.key_unknown() => {
-                let (newer, newer_at) =
-                    self.keys(Want::NewerThan(fetched_at), "unknown_kid").await?;
-                if newer_at == fetched_at {
+                let (newer, newer_generation) =
+                    self.keys(Want::NewerThan(generation), "unknown_kid").await?;
+                if newer_generation == generation {
                     return Err(rejected.into());
                 }
                 Ok(judge(&newer)?)
@@ -166,16 +166,13 @@ impl Provider {
     async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, AsFailure> {
         let get = self.http.send(Method::GET, metadata.jwks_uri(), json(), None, JWKS_LIMIT);
         let answer = self.timed(Endpoint::Jwks, get).await?;
-        let failure = |kind| AsFailure::new(Endpoint::Jwks, kind);
-        if answer.status >= 500 || answer.status == 429 {
-            let kind = AsFailureKind::Unavailable { status: answer.status, retry_after: None };
-            return Err(failure(kind));
-        }
         // `application/jwk-set+json` is the registered type; many serve `application/json`.
-        if answer.status != 200 {
-            return Err(failure(AsFailureKind::Malformed { why: "as_answer.status_unexpected" }));
-        }
-        KeySet::parse(&answer.body)
-            .map_err(|_| failure(AsFailureKind::Malformed { why: "as_answer.not_json" }))
+        let document = judged(&answer)
+            .document()
+            .map_err(|answer| AsFailure::from_answer(Endpoint::Jwks, answer))?;
+        KeySet::parse(document).map_err(|_| {
+            let kind = AsFailureKind::Malformed { why: "as_answer.not_json" };
+            AsFailure::new(Endpoint::Jwks, kind)
+        })
     }
 }

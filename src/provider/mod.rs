@@ -9,6 +9,7 @@ mod keys;
 use std::{fmt, sync::Arc, time::Duration};
 
 use cache::{Remembered, Want};
+use calls::judged;
 pub use calls::{Demands, Pushed, RedeemFailure, Redeemed, UserinfoFailure};
 pub use failure::{AsFailure, AsFailureKind};
 use http::{
@@ -173,12 +174,11 @@ impl Provider {
                 self.http.send(Method::GET, &url, json(), None, MAX_METADATA_BYTES),
             )
             .await?;
-        if answer.status >= 500 {
-            let kind = AsFailureKind::Unavailable { status: answer.status, retry_after: None };
-            return Err(failure(kind));
-        }
-        if answer.status != 200 || !is_json(&answer.headers) {
-            return Err(failure(AsFailureKind::Malformed { why: "as_answer.not_json" }));
+        let document = judged(&answer)
+            .document()
+            .map_err(|answer| AsFailure::from_answer(Endpoint::Metadata, answer))?;
+        if !is_json(&answer.headers) {
+            return Err(failure(AsFailureKind::Malformed { why: "as_answer.content_type" }));
         }
         let needs = Needs {
             client_auth: ClientAuthMethod::PrivateKeyJwt,
@@ -188,7 +188,7 @@ impl Provider {
             id_token_alg: registration.id_token_alg,
             authorization_response_alg: registration.authorization_response_alg,
         };
-        Metadata::accept(&answer.body, &registration.issuer, registration.profile, &needs).map_err(
+        Metadata::accept(document, &registration.issuer, registration.profile, &needs).map_err(
             |rejected| {
                 tracing::error!(
                     provider = %registration.provider_label,

@@ -1,5 +1,5 @@
 //! Owns API forwarding: a request under a configured route goes to that route's upstream with the
-//! session's access token, and its response comes back filtered (DESIGN.md §5, RFC 10017 §6.1).
+//! session's access token, and its response comes back filtered (RFC 10017 §6.1).
 //! Must not know: cookies, OAuth, JOSE, TLS; what it needs of them comes through [`ports`].
 
 pub mod body;

@@ -166,8 +166,10 @@ impl Sessions {
         if activity == Activity::Counts
             && now.since(session.last_seen) >= (session.idle / 20).max(1)
         {
-            self.observed("touch", self.store.touch(&session.key, now)).await?;
-            session.last_seen = now;
+            // The session was read; that this use could not be noted only lets it end sooner.
+            if self.observed("touch", self.store.touch(&session.key, now)).await.is_ok() {
+                session.last_seen = now;
+            }
         }
         Ok(session)
     }

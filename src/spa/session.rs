@@ -3,6 +3,7 @@
 
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use serde_json::{Map, Value};
 
 use super::{
     Spa,
@@ -55,8 +56,15 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
 pub(super) async fn userinfo(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
     let (handle, session) = spa.admission.session(headers, Activity::Counts).await?;
     let session = spa.admission.with_token(&handle, session).await?;
-    let subject = session.identity().subject.as_str();
-    match spa.provider.userinfo(session.access_token(), subject).await {
+    let mut answer = ask_userinfo(spa, &session).await;
+    if matches!(answer, Err(UserinfoFailure::TokenRejected)) {
+        // As at any upstream: one renewal, one more try.
+        let cause = Cause::UpstreamRejected { used_version: session.version() };
+        let outcome = spa.admission.renew(&handle, cause).await;
+        let session = outcome.into_result().map_err(|trouble| spa.admission.trouble(trouble))?;
+        answer = ask_userinfo(spa, &session).await;
+    }
+    match answer {
         Ok(claims) => answers::json(&claims),
         Err(UserinfoFailure::Call(failure)) => Err(answers::as_failure(&failure).into()),
         Err(UserinfoFailure::TokenRejected) => {
@@ -68,6 +76,10 @@ pub(super) async fn userinfo(spa: &Spa, headers: &HeaderMap) -> Result<Response<
             Err(ErrorAnswer::new(ErrorCode::AuthorizationServerError).into())
         }
     }
+}
+
+async fn ask_userinfo(spa: &Spa, session: &Session) -> Result<Map<String, Value>, UserinfoFailure> {
+    spa.provider.userinfo(session.access_token(), &session.identity().subject).await
 }
 
 /// Renews the access token now. Pages need not: API calls renew it when it is due.

@@ -37,10 +37,11 @@ pub enum LoggingFault {
 /// Sends the process's logs to standard error. `level` is `error`, `warn`, `info`, `debug`, `trace`,
 /// or a list like `info,fapi_bff::session=debug`; no environment variable is consulted.
 pub fn init_logging(level: &str, format: LogFormat) -> Result<(), LoggingFault> {
-    subscriber(level, format, io::stderr)?.try_init().map_err(|_| LoggingFault::AlreadySet)
+    log_subscriber(level, format, io::stderr)?.try_init().map_err(|_| LoggingFault::AlreadySet)
 }
 
-fn subscriber<W>(
+/// What [`init_logging`] installs, writing to `writer` instead.
+pub fn log_subscriber<W>(
     level: &str,
     format: LogFormat,
     writer: W,
@@ -85,7 +86,7 @@ mod tests {
     fn logged(level: &str, format: LogFormat, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(level, format, move || writer.clone()).unwrap();
+        let subscriber = log_subscriber(level, format, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, log);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -120,7 +121,7 @@ mod tests {
             logged("warn", LogFormat::Text, || tracing::info!(target: "fapi_bff", "hidden"));
         assert_eq!(quiet, "");
         assert!(matches!(
-            subscriber("fapi_bff=loud", LogFormat::Text, io::sink),
+            log_subscriber("fapi_bff=loud", LogFormat::Text, io::sink),
             Err(LoggingFault::Level { .. })
         ));
     }

@@ -10,7 +10,7 @@ mod pseudonym;
 use std::sync::Arc;
 
 pub use audit::{Action, Audit, AuditEvent, AuditLog, Outcome};
-pub use logging::{LogFormat, LoggingFault, init_logging};
+pub use logging::{LogFormat, LoggingFault, init_logging, log_subscriber};
 pub use metrics::Metrics;
 pub use pseudonym::{Pseudonym, Pseudonymiser};
 

@@ -26,6 +26,7 @@ use fapi_bff_conformance::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// `client_id` of the tests' client.
 pub(crate) const CLIENT_ID: &str = "bed-client";
@@ -37,6 +38,8 @@ pub(crate) struct Wish {
     pub(crate) edit: Vec<(&'static str, String)>,
     /// Instead of the embedded store.
     pub(crate) store: Option<Arc<dyn Store>>,
+    /// What to do to the AS before the server meets it.
+    pub(crate) before: Option<fn(&AsDouble)>,
 }
 
 /// A running world.
@@ -51,6 +54,7 @@ pub(crate) struct Bed {
     /// The configuration text, to start the same server again.
     pub(crate) toml: String,
     pub(crate) dir: TempDir,
+    registration: ClientRegistration,
 }
 
 impl Bed {
@@ -76,13 +80,11 @@ impl Bed {
             )
             .unwrap()
         };
-        let double_clock = Arc::clone(&clock);
-        let double = AsDouble::start(AsConfig {
-            now: Arc::new(move || double_clock.now().as_i64()),
-            ..AsConfig::new(&pki, vec![registration])
-        })
-        .await
-        .unwrap();
+        let double =
+            authorization_server(&pki, &registration, &clock, (free_port(), free_port())).await;
+        if let Some(before) = wish.before {
+            before(&double);
+        }
         let api = SampleApi::start(ApiConfig::new(&pki), double.token_state()).await.unwrap();
         let mut toml = TOML
             .replace("{port}", &port.to_string())
@@ -93,7 +95,18 @@ impl Bed {
             toml = toml.replace(from, &to);
         }
         let (audit, log) = Audit::memory(clock.clone());
-        let mut bed = Self { clock, audit: log, pki, double, api, bff: None, origin, toml, dir };
+        let mut bed = Self {
+            clock,
+            audit: log,
+            pki,
+            double,
+            api,
+            bff: None,
+            origin,
+            toml,
+            dir,
+            registration,
+        };
         bed.boot(audit, wish.store).await;
         bed
     }
@@ -111,6 +124,21 @@ impl Bed {
         if let Some(bff) = self.bff.take() {
             bff.shutdown().await;
         }
+    }
+
+    /// Takes the AS away, so that nobody listens where it was; answers its ports.
+    pub(crate) async fn as_down(&mut self) -> (u16, u16) {
+        let elsewhere =
+            authorization_server(&self.pki, &self.registration, &self.clock, (0, 0)).await;
+        let gone = std::mem::replace(&mut self.double, elsewhere);
+        let ports = (gone.addr().port(), gone.mtls_addr().port());
+        gone.shutdown().await;
+        ports
+    }
+
+    /// A new AS with new keys where the old one was.
+    pub(crate) async fn as_up(&mut self, ports: (u16, u16)) {
+        self.double = authorization_server(&self.pki, &self.registration, &self.clock, ports).await;
     }
 
     async fn boot(&mut self, audit: Audit, store: Option<Arc<dyn Store>>) {
@@ -174,6 +202,19 @@ impl Bed {
         (text("outcome"), text("reason"))
     }
 
+    /// Asks the operators' listener: status and body.
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
+        let address = self.bff.as_ref().unwrap().admin_addr();
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
     /// The metrics page.
     pub(crate) fn metrics(&self) -> String {
         self.bff.as_ref().unwrap().telemetry().metrics.render()
@@ -190,6 +231,23 @@ impl Bed {
     }
 }
 
+async fn authorization_server(
+    pki: &Pki,
+    registration: &ClientRegistration,
+    clock: &Arc<ManualClock>,
+    (port, mtls_port): (u16, u16),
+) -> AsDouble {
+    let clock = Arc::clone(clock);
+    AsDouble::start(AsConfig {
+        port,
+        mtls_port,
+        now: Arc::new(move || clock.now().as_i64()),
+        ..AsConfig::new(pki, vec![registration.clone()])
+    })
+    .await
+    .unwrap()
+}
+
 /// Waits at most ten seconds for what should come at once.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), future)
@@ -197,9 +255,19 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} did not happen within ten seconds"))
 }
 
+/// Waits until something holds that other tasks bring about.
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(what, waiting).await;
+}
+
 /// A port nobody listens on. Ports are handed out in turn, so that tests in one process do not
 /// meet on one between looking and listening.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(97) % 9_000;
     loop {
@@ -211,7 +279,7 @@ fn free_port() -> u16 {
     }
 }
 
-fn private(path: &std::path::Path) {
+pub(crate) fn private(path: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }

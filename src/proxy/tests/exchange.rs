@@ -38,7 +38,7 @@ fn renewing(renewals: impl IntoIterator<Item = Renewal<&'static str, &'static st
     TestGate { renewals: Mutex::new(renewals.into_iter().collect()), ..TestGate::default() }
 }
 
-/// BFF-6.1.1-K, PEERS C2.4: one credential, ours; no cookie; and the address is the route's.
+/// BFF-6.1.1-K: one credential, ours; no cookie; and the address is the route's.
 #[tokio::test]
 async fn the_upstream_sees_our_request_not_the_pages() {
     let address = serve(|request: Request<Body>| async move {

@@ -132,13 +132,19 @@ fn request_line(line: &[u8]) -> Result<bool, HeadFault> {
     let mut parts = line.split(|byte| *byte == b' ');
     let (method, target, version) = (parts.next(), parts.next(), parts.next());
     let plausible = method.is_some_and(|m| !m.is_empty() && m.iter().all(|b| is_token(*b)))
-        && target.is_some_and(|t| !t.is_empty() && t.iter().all(u8::is_ascii_graphic))
+        && target.is_some_and(is_target)
         && parts.next().is_none();
     match version {
         Some(b"HTTP/1.1") if plausible => Ok(false),
         Some(b"HTTP/1.0") if plausible => Ok(true),
         _ => Err(HeadFault::RequestLine),
     }
+}
+
+/// A target has no fragment (RFC 9112 §3.2): the parser behind us drops one in silence, a proxy before
+/// us may have matched it as part of the path.
+fn is_target(target: &[u8]) -> bool {
+    !target.is_empty() && target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#')
 }
 
 /// `name ":" OWS value OWS`, no space before the colon (RFC 9112 §5.1), no folding (§5.2).
@@ -240,6 +246,7 @@ mod tests {
             "GET /",
             " GET / HTTP/1.1",
             "GET / HTTP/1.1 ",
+            "GET /x#y HTTP/1.1",
             "G(T / HTTP/1.1",
             "GET /\u{e9} HTTP/1.1",
             "",
