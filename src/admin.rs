@@ -1,13 +1,20 @@
 //! Owns the operators' HTTP face: metrics, liveness and readiness.
 //! Must not know what is checked: parts of the server report through [`Readiness`].
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use axum::{Router, extract::State, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use futures_util::future::BoxFuture;
 use http::{
     StatusCode,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, HOST},
+    uri::Authority,
 };
 use serde::Serialize;
 
@@ -37,6 +44,9 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
     /// Shown at `/readyz`.
     pub readiness: Arc<dyn Readiness>,
+    /// Whether other names than addresses and `localhost` are taken in `Host`. On loopback they are
+    /// not: a page that resolves its own name to 127.0.0.1 could read the answers.
+    pub any_host: bool,
 }
 
 /// `GET /metrics` (Prometheus text), `GET /healthz` (this process answers), `GET /readyz`
@@ -46,7 +56,22 @@ pub fn router(state: AdminState) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .layer(middleware::from_fn_with_state(state.clone(), known_host))
         .with_state(state)
+}
+
+async fn known_host(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let known = host.and_then(|host| host.parse::<Authority>().ok()).is_some_and(|authority| {
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+        name == "localhost" || name.parse::<IpAddr>().is_ok()
+    });
+    if state.any_host || known {
+        next.run(request).await
+    } else {
+        StatusCode::MISDIRECTED_REQUEST.into_response()
+    }
 }
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
@@ -95,8 +120,14 @@ mod tests {
     async fn call(checks: Vec<Check>, method: &str, path: &str) -> (u16, String, String) {
         let metrics = Arc::new(Metrics::new());
         metrics.session_started("bank");
-        let router = router(AdminState { metrics, readiness: Arc::new(Fixed(checks)) });
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let router =
+            router(AdminState { metrics, readiness: Arc::new(Fixed(checks)), any_host: false });
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "127.0.0.1:9090")
+            .body(Body::empty())
+            .unwrap();
         let response = router.oneshot(request).await.unwrap();
         let kind =
             response.headers().get(CONTENT_TYPE).map_or("", |v| v.to_str().unwrap()).to_owned();
@@ -137,5 +168,27 @@ mod tests {
     async fn nothing_else_is_there_and_nothing_is_changed_by_posting() {
         assert_eq!(call(vec![], "GET", "/").await.0, 404);
         assert_eq!(call(vec![], "POST", "/metrics").await.0, 405);
+    }
+
+    /// A page that points its own name at this machine must not read what operators read.
+    #[tokio::test]
+    async fn on_loopback_only_addresses_and_localhost_are_taken_for_host() {
+        for (host, any_host, status) in [
+            ("127.0.0.1:9090", false, 200),
+            ("localhost:9090", false, 200),
+            ("[::1]:9090", false, 200),
+            ("evil.example", false, 421),
+            ("evil.example:9090", false, 421),
+            ("prometheus.internal", true, 200),
+        ] {
+            let router = router(AdminState {
+                metrics: Arc::new(Metrics::new()),
+                readiness: Arc::new(Fixed(Vec::new())),
+                any_host,
+            });
+            let request =
+                Request::builder().uri("/healthz").header(HOST, host).body(Body::empty()).unwrap();
+            assert_eq!(router.oneshot(request).await.unwrap().status(), status, "{host}");
+        }
     }
 }

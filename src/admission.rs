@@ -12,6 +12,7 @@ use crate::{
     },
     web::{
         CookieNames, CookieValue, ErrorAnswer, ErrorCode, Refusal, SameSite, clear_cookie, cookie,
+        cookie_values,
     },
 };
 
@@ -19,6 +20,10 @@ use crate::{
 pub struct Admission {
     /// The app's name in the configuration.
     pub app: String,
+    /// The client its sessions' tokens belong to.
+    pub client: String,
+    /// The issuer they come from.
+    pub issuer: String,
     /// The names of its cookies.
     pub cookies: CookieNames,
     /// Its sessions.
@@ -50,14 +55,32 @@ impl Admission {
         headers: &HeaderMap,
         activity: Activity,
     ) -> Result<(Handle, Session), Refusal> {
-        let handle = self.handle(headers).ok_or_else(|| self.missing(NoSession::Unknown))?;
-        match self.sessions.find(&self.app, &handle, &self.policy, activity).await {
+        // No readable cookie, or two of them: that says nothing about any session, so none is deleted.
+        let missing = || ErrorAnswer::new(ErrorCode::SessionMissing);
+        let handle = self.handle(headers).ok_or_else(missing)?;
+        match self.find(&handle, activity).await {
             Ok(session) => Ok((handle, session)),
             Err(FindError::NoSession(gone)) => Err(self.missing(gone)),
             Err(FindError::StoreUnavailable) => {
                 Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
             }
         }
+    }
+
+    /// The session of a handle. One that another client or issuer obtained, before the configuration
+    /// changed, is none: its tokens must not meet this client's upstreams and AS (FAPI2-SP-6.3).
+    pub async fn find(&self, handle: &Handle, activity: Activity) -> Result<Session, FindError> {
+        let session = self.sessions.find(&self.app, handle, &self.policy, activity).await?;
+        let ours = session.client() == self.client && session.identity().issuer == self.issuer;
+        if ours { Ok(session) } else { Err(NoSession::Unknown.into()) }
+    }
+
+    /// Every handle among the session cookies, a few at most: to end them all.
+    pub fn handles(&self, headers: &HeaderMap) -> Vec<Handle> {
+        /// More than two are no accident of a browser.
+        const MOST: usize = 8;
+        let values = cookie_values(headers, &self.cookies.session);
+        values.into_iter().filter_map(Handle::parse).take(MOST).collect()
     }
 
     /// The session with an access token worth sending, renewed if due.

@@ -12,6 +12,10 @@ use crate::{
     telemetry::{Action, AuditEvent, Outcome},
 };
 
+/// The longest place to return to, in bytes; it travels in a cookie, several of which must fit a
+/// request's header (CK-6.1).
+const RETURN_TO_LIMIT: usize = 512;
+
 /// A wish to log in.
 #[derive(Debug)]
 pub struct Start<'a> {
@@ -78,6 +82,13 @@ impl Login {
         let wishes =
             RequestParameters::accept(pairs, &self.policy.allowed_parameters, &registration.scopes)
                 .map_err(|rejected| LoginFailure::Parameter { reason: rejected.reason() })?;
+        // What must be reached is the operator's to say: a page may choose among it, not below it.
+        let wished = wishes.acr_values.as_deref().unwrap_or_default().split_terminator(' ');
+        if self.policy.require_acr
+            && wished.into_iter().any(|acr| self.policy.acr_values.iter().all(|known| known != acr))
+        {
+            return Err(LoginFailure::Parameter { reason: "parameter.acr_not_configured" });
+        }
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
         let (state, nonce) = (
             self.ambient.token().map_err(no_randomness)?,
@@ -123,7 +134,10 @@ impl Login {
             nonce,
             code_verifier,
             redirect_uri: redirect_uri.to_owned(),
-            return_to: start.return_to.and_then(safe_return_to),
+            return_to: start
+                .return_to
+                .filter(|path| path.len() <= RETURN_TO_LIMIT)
+                .and_then(safe_return_to),
             scope,
             acr_values,
             require_acr: self.policy.require_acr,

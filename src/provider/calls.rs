@@ -177,8 +177,12 @@ impl Provider {
         };
         match verdict.await {
             Ok(()) => Ok(tokens),
+            // Not refused, only not judged: the grant may be needed again.
+            Err(failure @ RedeemFailure::IdToken(TokenFailure::Keys(_))) => Err(failure),
             Err(failure) => {
-                self.give_up(tokens.refresh_token, Some(tokens.access_token));
+                // The session lives on with the token it holds (FAPI2-SP-5.3.2.1-9).
+                let rotated = tokens.refresh_token.filter(|token| token != refresh_token);
+                self.give_up(rotated, Some(tokens.access_token));
                 Err(failure)
             }
         }

@@ -36,6 +36,9 @@ pub enum Fault {
         /// Value for the `Allow` header.
         allow: HeaderValue,
     },
+    /// A `GET` or `HEAD` with a body: an upstream that does not read it would take it for the next
+    /// request on the connection (PXY-2).
+    BodyNotAllowed,
     /// The request body exceeds the route's limit.
     BodyTooLarge,
     /// The client stopped sending its body.
@@ -72,6 +75,7 @@ impl Fault {
             Self::Headers(rejection) => rejection.reason(),
             Self::NoRoute => "route.none",
             Self::MethodNotAllowed { .. } => "route.method",
+            Self::BodyNotAllowed => "request.body_not_allowed",
             Self::BodyTooLarge => "request.too_large",
             Self::BodyStalled => "request.stalled",
             Self::BodyBroken => "request.broken",
@@ -91,7 +95,9 @@ impl Fault {
     pub const fn error_code(&self) -> ErrorCode {
         match self {
             Self::Headers(HeaderRejection::Upgrade) => ErrorCode::UpgradeNotSupported,
-            Self::Path(_) | Self::Headers(_) | Self::BodyBroken => ErrorCode::InvalidRequest,
+            Self::Path(_) | Self::Headers(_) | Self::BodyBroken | Self::BodyNotAllowed => {
+                ErrorCode::InvalidRequest
+            }
             Self::NoRoute => ErrorCode::NotFound,
             Self::MethodNotAllowed { .. } => ErrorCode::MethodNotAllowed,
             Self::BodyTooLarge => ErrorCode::PayloadTooLarge,

@@ -80,6 +80,12 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         Self { gate, routes, edge, ambient, observer }
     }
 
+    /// How much of the target's path a route of ours covers, in bytes; 0 if none does.
+    pub fn reach(&self, target: &Uri, version: Version) -> usize {
+        let path = path::accept_target(target, version).ok();
+        path.and_then(|path| self.routes.find(path)).map_or(0, |route| route.spec().path.len())
+    }
+
     /// Forwards `request` of the user at `client`.
     ///
     /// What costs nothing comes first: target, headers, route, declared size, proof of origin; then
@@ -102,6 +108,10 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         let declared = headers::declared_length(&parts.headers).map_err(Fault::Headers)?;
         if declared.is_some_and(|length| length > route.spec().request_body_limit) {
             return Err(Fault::BodyTooLarge.into());
+        }
+        let bodiless = matches!(parts.method, Method::GET | Method::HEAD);
+        if bodiless && !http_body::Body::is_end_stream(&body) {
+            return Err(Fault::BodyNotAllowed.into());
         }
         let session = self.enter(route, &parts.headers).await?;
 

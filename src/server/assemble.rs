@@ -236,6 +236,8 @@ impl House {
         ));
         let admission = Arc::new(Admission {
             app: name.to_owned(),
+            client: app.client.clone(),
+            issuer: client.provider.registration().issuer.clone(),
             cookies: CookieNames::for_app(name),
             sessions: Arc::clone(&self.sessions),
             policy,
@@ -271,7 +273,13 @@ impl House {
             self.ambient.clone(),
             Arc::new(AppObserver::new(name.to_owned(), self.telemetry.clone())),
         );
-        Ok(Front::new(authority, app.prefix.clone(), spa::router(spa), proxy))
+        Ok(Front::new(
+            authority,
+            app.prefix.clone(),
+            app.login.redirect_path.clone(),
+            spa::router(spa),
+            proxy,
+        ))
     }
 
     fn routes(

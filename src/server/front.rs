@@ -28,6 +28,7 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) struct Front {
     authority: String,
     prefix: String,
+    redirect_path: String,
     spa: Router,
     proxy: Arc<Proxy<AppGate, Upstream>>,
 }
@@ -37,10 +38,11 @@ impl Front {
     pub(super) fn new(
         authority: String,
         prefix: String,
+        redirect_path: String,
         spa: Router,
         proxy: Proxy<AppGate, Upstream>,
     ) -> Self {
-        Self { authority, prefix, spa, proxy: Arc::new(proxy) }
+        Self { authority, prefix, redirect_path, spa, proxy: Arc::new(proxy) }
     }
 
     async fn serve(&self, request: Request, id: &RequestId, client: IpAddr) -> Response<Body> {
@@ -55,10 +57,17 @@ impl Front {
                 Err(impossible) => match impossible {},
             };
         }
+        let (request, answered) = self.without_answer(request);
         match self.proxy.handle(request, client).await {
             Ok(mut response) => {
                 let surface = response.extensions_mut().remove::<Surface>().unwrap_or(Surface::Api);
                 harden(response.headers_mut(), surface);
+                if answered {
+                    let no_store = http::HeaderValue::from_static("no-store");
+                    let no_referrer = http::HeaderValue::from_static("no-referrer");
+                    response.headers_mut().insert(http::header::CACHE_CONTROL, no_store);
+                    response.headers_mut().insert(http::header::REFERRER_POLICY, no_referrer);
+                }
                 response
             }
             Err(failure) => {
@@ -67,6 +76,28 @@ impl Front {
                 response
             }
         }
+    }
+}
+
+impl Front {
+    /// The page that a login returns to is fetched without the answer in its address: script in the
+    /// browser hands that in, and whoever serves the page need not see it (FAPI2-SP-6.5). Tells
+    /// whether there was one.
+    fn without_answer(&self, mut request: Request) -> (Request, bool) {
+        let uri = request.uri();
+        let answered = uri.path() == self.redirect_path
+            && uri.query().is_some_and(|query| {
+                url::form_urlencoded::parse(query.as_bytes())
+                    .any(|(name, _)| matches!(&*name, "response" | "code" | "error"))
+            });
+        if answered && let Ok(bare) = self.redirect_path.parse::<http::uri::PathAndQuery>() {
+            let mut parts = uri.clone().into_parts();
+            parts.path_and_query = Some(bare);
+            if let Ok(uri) = http::Uri::from_parts(parts) {
+                *request.uri_mut() = uri;
+            }
+        }
+        (request, answered)
     }
 }
 
@@ -113,6 +144,8 @@ pub(super) fn router(
         .layer(CatchPanicLayer::custom(|_| {
             tracing::error!("a request handler panicked");
             let mut response = Response::new(Body::from("{\"error_code\":\"server_error\"}"));
+            let json = http::HeaderValue::from_static("application/json");
+            response.headers_mut().insert(http::header::CONTENT_TYPE, json);
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             harden(response.headers_mut(), Surface::Api);
             response
@@ -182,6 +215,7 @@ impl Door {
             path.strip_prefix(&app.prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        apps.iter().find(own).or_else(|| apps.first())
+        let reach = |app: &&Front| app.proxy.reach(request.uri(), request.version());
+        apps.iter().find(own).or_else(|| apps.iter().max_by_key(reach))
     }
 }

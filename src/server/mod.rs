@@ -144,6 +144,7 @@ impl Server {
         let admin_router = admin::router(AdminState {
             metrics: Arc::clone(&telemetry.metrics),
             readiness: house.readiness(),
+            any_host: !settings.admin.listen.ip().is_loopback(),
         });
         let mut listeners = JoinSet::new();
         listeners.spawn(public.serve(house.router(&settings.server.trusted_proxies), stop.clone()));

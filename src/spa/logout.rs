@@ -26,18 +26,16 @@ pub(super) async fn logout(
     id: &RequestId,
 ) -> Result<Response<Body>, Refusal> {
     let clear = spa.admission.parting();
-    let Some(handle) = spa.admission.handle(headers) else {
-        let answer = answers::json(&LoggedOut { logout_url: None })?;
-        return Ok(with_cookies(answer, clear));
-    };
-    let left = spa
-        .login
-        .leave(&handle, id.as_str())
-        .await
-        .map_err(|failure| answers::login_failure(&failure))?;
+    // Every session that the browser's cookies name ends, also if somebody tossed one in.
+    let mut ticket = None;
+    for handle in spa.admission.handles(headers) {
+        let left = spa.login.leave(&handle, id.as_str()).await;
+        let left = left.map_err(|failure| answers::login_failure(&failure))?;
+        ticket = ticket.or(left.ticket.map(|ticket| (ticket, left.max_age)));
+    }
     // A ticket that fits no cookie: the user is logged out here, and that is what counts.
-    let ticket = left.ticket.and_then(|ticket| {
-        set_cookie(&spa.admission.cookies.logout, &ticket, Some(left.max_age), SameSite::Lax)
+    let ticket = ticket.and_then(|(ticket, max_age)| {
+        set_cookie(&spa.admission.cookies.logout, &ticket, Some(max_age), SameSite::Lax)
     });
     let logout_url =
         ticket.is_some().then(|| format!("{}{}/logout/continue", spa.origin, spa.prefix));

@@ -110,7 +110,10 @@ pub fn router(spa: Arc<Spa>) -> Router {
         router = router.route(&path, on(filter, handler).fallback(method_not_allowed));
     }
     router
-        .route(&format!("{}/openapi.json", spa.prefix), on(MethodFilter::GET, openapi::document))
+        .route(
+            &format!("{}/openapi.json", spa.prefix),
+            on(MethodFilter::GET, openapi::document).fallback(method_not_allowed),
+        )
         .fallback(not_found)
         .with_state(spa)
 }

@@ -10,7 +10,6 @@ use super::{
     answers::{self, Refreshed, SessionState},
 };
 use crate::{
-    admission::Admission,
     clock::UnixTime,
     jose,
     provider::UserinfoFailure,
@@ -28,8 +27,7 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
     let Some(handle) = spa.admission.handle(headers) else {
         return answers::json(&SessionState::LOGGED_OUT);
     };
-    let Admission { sessions, policy, .. } = &*spa.admission;
-    match sessions.find(&spa.app, &handle, policy, Activity::Polls).await {
+    match spa.admission.find(&handle, Activity::Polls).await {
         // The same verdict an API call would get: no zombie that is logged in but useless.
         Ok(session) if session.is_exhausted(spa.ambient.now()) => {
             answers::json(&SessionState::LOGGED_OUT)

@@ -29,13 +29,20 @@ impl<'a> CookieValue<'a> {
 }
 
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    // HTTP/2 may split the header into several (RFC 9113 §8.2.3).
+    // HTTP/2 may split the header into several (RFC 9113 §8.2.3). Each pair is read by itself: what a
+    // sibling domain puts beside our cookie must not make ours unreadable.
     headers
         .get_all(COOKIE)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| std::str::from_utf8(pair).ok())
         .filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
+}
+
+/// Every value of the cookies of exactly this name. Only for ending what they name: more than one
+/// never lets anybody in.
+pub fn cookie_values<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+    pairs(headers).filter(|(n, _)| *n == name).map(|(_, value)| value).collect()
 }
 
 /// The value of the cookie of exactly this name, case-sensitively (BFF-6.1.3.2-6).
@@ -139,7 +146,7 @@ mod tests {
     fn headers(values: &[&str]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for value in values {
-            map.append(COOKIE, value.parse().unwrap());
+            map.append(COOKIE, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         map
     }
@@ -151,6 +158,7 @@ mod tests {
             (&["__Host-Http-a=1"][..], CookieValue::One("1")),
             (&["x=y; __Host-Http-a=1; z=q"], CookieValue::One("1")),
             (&["x=y", "__Host-Http-a=a=b"], CookieValue::One("a=b")),
+            (&["x=é; __Host-Http-a=1; y=\u{1f600}"], CookieValue::One("1")),
             (&["__host-http-a=1"], CookieValue::Absent),
             (&["__Host-a=1", "__Host-Http-ab=2"], CookieValue::Absent),
             (&["__Host-Http-a=1; __Host-Http-a=1"], CookieValue::Duplicate),

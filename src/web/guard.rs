@@ -76,6 +76,10 @@ impl Guard {
     /// the user; never from another site, a frame or an image (FM-2, FAPI2-SP-5.3.3.1-12).
     pub fn navigation_start(&self, headers: &HeaderMap) -> Result<(), GuardRejection> {
         self.same_origin(headers, &["same-origin", "none"])?;
+        // A browser that looks ahead is not a user who wants to (FAPI2-SP-5.3.3.1-12).
+        if headers.contains_key("sec-purpose") || headers.contains_key("purpose") {
+            return Err(GuardRejection::NotANavigation);
+        }
         navigation(headers)
     }
 
@@ -218,6 +222,10 @@ mod tests {
             ),
             (
                 with("same-origin", [("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")]),
+                Err(R::NotANavigation),
+            ),
+            (
+                [&with("none", nav)[..], &[("sec-purpose", "prefetch;prerender")]].concat(),
                 Err(R::NotANavigation),
             ),
             (vec![("referer", "https://app.example/")], Ok(())),

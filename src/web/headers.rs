@@ -55,6 +55,14 @@ pub fn harden(headers: &mut HeaderMap, surface: Surface) {
             headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
                 "object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
             ));
+            let framing_is_said = headers.get_all(CONTENT_SECURITY_POLICY).iter().any(|policy| {
+                policy.to_str().is_ok_and(|policy| policy.contains("frame-ancestors"))
+            });
+            if !framing_is_said {
+                // A second policy only narrows the first.
+                let policy = HeaderValue::from_static("frame-ancestors 'none'");
+                headers.append(CONTENT_SECURITY_POLICY, policy);
+            }
             headers.entry(COOP).or_insert(HeaderValue::from_static("same-origin"));
             headers.entry(CORP).or_insert(HeaderValue::from_static("same-origin"));
             headers

@@ -10,7 +10,7 @@ mod request_id;
 
 pub use address::ClientAddress;
 pub use cookies::{
-    CookieNames, CookieValue, MAX_COOKIE_OCTETS, SameSite, clear_cookie, cookie,
+    CookieNames, CookieValue, MAX_COOKIE_OCTETS, SameSite, clear_cookie, cookie, cookie_values,
     cookies_with_prefix, set_cookie,
 };
 pub use errors::{ErrorAnswer, ErrorBody, ErrorCode, Refusal, with_cookies};

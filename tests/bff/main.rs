@@ -8,6 +8,7 @@
     reason = "a test says what went wrong by failing"
 )]
 
+mod attacks;
 mod forwarding;
 mod guards;
 mod login;
