@@ -24,8 +24,9 @@ fn main() -> ExitCode {
     let environment = env::vars_os().map(|(name, value)| {
         (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
     });
-    let outcome = cli::run(cli.command, environment, &Ambient::system(), &mut io::stdout().lock())
-        .and_then(|settings| settings.map_or(Ok(()), serve));
+    // The lock on standard output must end before serving begins: audit lines go there too.
+    let prepared = cli::run(cli.command, environment, &Ambient::system(), &mut io::stdout().lock());
+    let outcome = prepared.and_then(|settings| settings.map_or(Ok(()), serve));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -14,6 +14,7 @@ mod login;
 mod logout;
 mod navigation;
 mod outage;
+mod process;
 mod refresh;
 mod responses;
 mod secrets;
