@@ -128,12 +128,14 @@ path = "/api""#,
     let edit = vec![("[[apps.web.routes]]\npath = \"/api\"", route)];
     let bed = Bed::with(Wish { edit, ..Wish::default() }).await;
     let mut browser = bed.browser();
-    for (address, seen) in [("/?response=a.b.c", ""), ("/?view=all", "view=all")] {
+    for (address, seen) in
+        [("/?response=a.b.c", json!([])), ("/?view=all", json!([["view", "all"]]))]
+    {
         let answer = browser.navigate(From::CrossSite, address).await.unwrap().expect(200).unwrap();
-        assert_eq!(answer.json().unwrap()["query"].as_str().unwrap_or_default(), seen);
-        let is_answer = seen.is_empty();
+        assert_eq!(answer.json().unwrap()["query"], seen);
+        let is_answer = seen == json!([]);
         assert_eq!(answer.header("referrer-policy") == "no-referrer", is_answer);
-        assert_eq!(answer.header("cache-control") == "no-store", is_answer);
+        assert!(!is_answer || answer.header("cache-control") == "no-store");
     }
 }
 
