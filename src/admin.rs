@@ -62,7 +62,7 @@ pub fn router(state: AdminState) -> Router {
 
 async fn known_host(State(state): State<AdminState>, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let host = host.or_else(|| request.uri().authority().map(Authority::as_str));
     let known = host.and_then(|host| host.parse::<Authority>().ok()).is_some_and(|authority| {
         let name = authority.host().trim_start_matches('[').trim_end_matches(']');
         name == "localhost" || name.parse::<IpAddr>().is_ok()

@@ -83,10 +83,9 @@ impl Login {
             RequestParameters::accept(pairs, &self.policy.allowed_parameters, &registration.scopes)
                 .map_err(|rejected| LoginFailure::Parameter { reason: rejected.reason() })?;
         // What must be reached is the operator's to say: a page may choose among it, not below it.
-        let wished = wishes.acr_values.as_deref().unwrap_or_default().split_terminator(' ');
-        if self.policy.require_acr
-            && wished.into_iter().any(|acr| self.policy.acr_values.iter().all(|known| known != acr))
-        {
+        let acrs = wishes.acr_values.as_deref().unwrap_or_default();
+        let configured = |acr: &str| self.policy.acr_values.iter().any(|known| known == acr);
+        if self.policy.require_acr && !acrs.split_terminator(' ').all(configured) {
             return Err(LoginFailure::Parameter { reason: "parameter.acr_not_configured" });
         }
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };

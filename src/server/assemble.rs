@@ -259,7 +259,13 @@ impl House {
             telemetry: self.telemetry.clone(),
         });
         let authority = app.origin.strip_prefix("https://").unwrap_or_default().to_owned();
-        let gate = AppGate::new(guard, admission, app.client.clone(), self.telemetry.clone());
+        let gate = AppGate::new(
+            guard,
+            admission,
+            app.client.clone(),
+            self.ambient.clone(),
+            self.telemetry.clone(),
+        );
         let edge = Edge {
             host: HeaderValue::from_str(&authority)
                 .map_err(|_| AssemblyFault::new(format!("apps.{name}.origin"), "fits no header"))?,

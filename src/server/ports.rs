@@ -1,16 +1,17 @@
 //! Owns the adapters by which floors that must not know each other meet: forwarding gets its gate,
 //! sessions get their refresher, both get their observers. Must not know: rules of either side.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use super::front::REQUEST_ID;
 use crate::{
     admission::Admission,
     clock::{Ambient, UnixTime},
     provider::{AsFailureKind, Provider, RedeemFailure, TokenFailure},
-    proxy::{Admitted, Gate, Need, Observer, Renewal},
+    proxy::{Admitted, Gate, Lifetime, Need, Observer, Renewal},
     session::{
         Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, Refresher, Session, TokenTrouble,
@@ -92,6 +93,7 @@ pub(super) struct AppGate {
     guard: Guard,
     admission: Arc<Admission>,
     client: String,
+    ambient: Ambient,
     telemetry: Telemetry,
 }
 
@@ -100,9 +102,17 @@ impl AppGate {
         guard: Guard,
         admission: Arc<Admission>,
         client: String,
+        ambient: Ambient,
         telemetry: Telemetry,
     ) -> Self {
-        Self { guard, admission, client, telemetry }
+        Self { guard, admission, client, ambient, telemetry }
+    }
+
+    fn guest(&self, handle: Handle, session: Session) -> Guest {
+        let left = session.absolute_expires().since(self.ambient.now());
+        let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
+        let deadline = Instant::now().checked_add(left);
+        Guest { handle, session, deadline }
     }
 }
 
@@ -116,6 +126,7 @@ impl fmt::Debug for AppGate {
 pub(super) struct Guest {
     handle: Handle,
     session: Session,
+    deadline: Option<Instant>,
 }
 
 impl Admitted for Guest {
@@ -125,6 +136,11 @@ impl Admitted for Guest {
 
     fn auth_time(&self) -> Option<UnixTime> {
         self.session.identity().auth_time
+    }
+
+    /// No stream outlives the session's absolute end (PXY-6).
+    fn lifetime(&self) -> Lifetime {
+        Lifetime { ended: None, deadline: self.deadline }
     }
 }
 
@@ -160,14 +176,14 @@ impl Gate for AppGate {
             Need::Session => session,
             Need::AccessToken => self.admission.with_token(&handle, session).await?,
         };
-        Ok(Guest { handle, session })
+        Ok(self.guest(handle, session))
     }
 
     async fn renew(&self, guest: Guest) -> Renewal<Guest, Refusal> {
-        let Guest { handle, session } = guest;
+        let Guest { handle, session, .. } = guest;
         let cause = Cause::UpstreamRejected { used_version: session.version() };
         match self.admission.renew(&handle, cause).await.into_result() {
-            Ok(session) => Renewal::Renewed(Guest { handle, session }),
+            Ok(session) => Renewal::Renewed(self.guest(handle, session)),
             Err(
                 trouble @ (TokenTrouble::GrantDead
                 | TokenTrouble::Ended(_)
