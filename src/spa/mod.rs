@@ -15,9 +15,12 @@ use axum::{
     extract::{Request, State},
     handler::Handler,
     response::Response,
-    routing::{MethodFilter, on},
+    routing::{MethodFilter, MethodRouter, on},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header::LOCATION};
+use http::{
+    HeaderMap, HeaderValue, Method, StatusCode,
+    header::{ALLOW, LOCATION},
+};
 use http_body_util::{BodyExt as _, Limited};
 use url::form_urlencoded;
 
@@ -104,16 +107,16 @@ const CALLS: [(&str, Method, &str, Kind); 11] = [
 pub fn router(spa: Arc<Spa>) -> Router {
     let mut router = Router::new();
     for (path, method, name, kind) in CALLS {
+        let allow = allow(&method, kind);
         let Ok(filter) = MethodFilter::try_from(method) else { continue };
         let path = format!("{}{path}", spa.prefix);
         let handler = call.layer(Extension((name, kind)));
-        router = router.route(&path, on(filter, handler).fallback(method_not_allowed));
+        router = router.route(&path, only(on(filter, handler), allow));
     }
+    let document = on(MethodFilter::GET, openapi::document);
+    let document = only(document, allow(&Method::GET, Kind::Document));
     router
-        .route(
-            &format!("{}/openapi.json", spa.prefix),
-            on(MethodFilter::GET, openapi::document).fallback(method_not_allowed),
-        )
+        .route(&format!("{}/openapi.json", spa.prefix), document)
         .fallback(not_found)
         .with_state(spa)
 }
@@ -127,7 +130,7 @@ async fn call(
     let started = spa.ambient.clock.monotonic_millis();
     // HEAD would do what GET does, unseen: start a login, or end one.
     if request.method() == Method::HEAD && kind != Kind::Document {
-        return method_not_allowed(Extension(id)).await;
+        return method_not_allowed(&id, allow(&Method::GET, kind));
     }
     let mut response = match spa.admit(&request, kind, &id) {
         Ok(()) => dispatch(&spa, name, request, &id).await,
@@ -170,8 +173,23 @@ async fn not_found(Extension(id): Extension<RequestId>) -> Response<Body> {
     response
 }
 
-async fn method_not_allowed(Extension(id): Extension<RequestId>) -> Response<Body> {
-    let mut response = ErrorAnswer::new(ErrorCode::MethodNotAllowed).into_response(&id);
+/// A path with one method, and the answer to all others.
+fn only(route: MethodRouter<Arc<Spa>>, allow: HeaderValue) -> MethodRouter<Arc<Spa>> {
+    route.fallback(async move |Extension(id): Extension<RequestId>| method_not_allowed(&id, allow))
+}
+
+/// What `Allow` says of a call (RFC 9110 §15.5.6); left to the router it would promise HEAD, too.
+fn allow(method: &Method, kind: Kind) -> HeaderValue {
+    HeaderValue::from_static(match (method, kind) {
+        (&Method::POST, _) => "POST",
+        (_, Kind::Document) => "GET, HEAD",
+        _ => "GET",
+    })
+}
+
+fn method_not_allowed(id: &RequestId, allow: HeaderValue) -> Response<Body> {
+    let mut response = ErrorAnswer::new(ErrorCode::MethodNotAllowed).into_response(id);
+    response.headers_mut().insert(ALLOW, allow);
     harden(response.headers_mut(), Surface::Api);
     response
 }
