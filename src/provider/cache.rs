@@ -80,8 +80,9 @@ impl<T, E: Clone> Remembered<T, E> {
             return answer;
         }
         let _turn = self.fetching.lock().await;
-        // Whoever had the turn before may have brought it.
-        if let Some(answer) = self.at_hand(want) {
+        // Whoever had the turn before may have brought it. The cooldown is looked at only here: it
+        // begins with a fetch, and those who wait for that very fetch want its result.
+        if let Some(answer) = self.at_hand(want).or_else(|| self.cooling_down(want).map(Ok)) {
             return answer;
         }
         if matches!(want, Want::NewerThan(_)) {
@@ -115,10 +116,7 @@ impl<T, E: Clone> Remembered<T, E> {
             (Some(good), Want::Fresh) if within(good.at, self.max_age) => {
                 return Some(Ok(good.copy()));
             }
-            (Some(good), Want::NewerThan(seen))
-                if good.generation > seen
-                    || state.forced_at.is_some_and(|at| within(at, self.cooldown)) =>
-            {
+            (Some(good), Want::NewerThan(seen)) if good.generation > seen => {
                 return Some(Ok(good.copy()));
             }
             _ => {}
@@ -129,6 +127,14 @@ impl<T, E: Clone> Remembered<T, E> {
             }
             _ => None,
         }
+    }
+
+    /// The copy at hand, for those who want a newer one too soon after somebody asked for one.
+    fn cooling_down(&self, want: Want) -> Option<Copy<T>> {
+        let state = self.lock();
+        let since = self.clock.monotonic_millis().saturating_sub(state.forced_at?);
+        let cooling = want != Want::Fresh && u128::from(since) < self.cooldown.as_millis();
+        state.good.as_ref().filter(|_| cooling).map(Good::copy)
     }
 
     fn stale(state: &State<T, E>, now: u64) -> Option<Copy<T>> {
@@ -216,6 +222,19 @@ mod tests {
         peer.clock.advance(10);
         let (_, at) = peer.memory.peek().unwrap();
         assert_eq!(*peer.get(Want::NewerThan(at), true).await.unwrap().0, 3);
+    }
+
+    /// JWK-ROT: whoever meets the new key while somebody asks for it waits for the answer, and is not
+    /// sent away by the cooldown that has just begun.
+    #[tokio::test]
+    async fn many_who_meet_a_new_key_at_once_all_get_the_one_newer_copy() {
+        let peer = Peer::new();
+        let (_, seen) = peer.get(Want::Fresh, true).await.unwrap();
+        let askers = (0..50).map(|_| peer.get(Want::NewerThan(seen), true));
+        for copy in futures_util::future::join_all(askers).await {
+            assert_eq!(*copy.unwrap().0, 2);
+        }
+        assert_eq!(peer.calls(), 2);
     }
 
     /// META-6.2, JWK-STALE: an outage is bridged by the last good copy, up to a bound.
