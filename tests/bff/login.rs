@@ -50,7 +50,7 @@ pub(crate) async fn raw(
 }
 
 /// A script's call with this `Cookie` header.
-async fn call(bed: &Bed, method: &str, path: &str, cookies: &str, form: &str) -> Answer {
+pub(crate) async fn call(bed: &Bed, method: &str, path: &str, cookies: &str, form: &str) -> Answer {
     let headers = [
         ("sec-fetch-site", "same-origin"),
         ("sec-fetch-mode", "cors"),

@@ -13,6 +13,7 @@ mod forwarding;
 mod guards;
 mod login;
 mod logout;
+mod mixups;
 mod navigation;
 mod outage;
 mod process;
