@@ -11,6 +11,7 @@ pub mod jws;
 pub mod ledger;
 pub mod pki;
 pub mod serve;
+pub mod suite;
 
 use std::sync::Arc;
 

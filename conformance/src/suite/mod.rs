@@ -1,0 +1,6 @@
+//! The conformance suite for clients: plans of modules in the shape of the OpenID Foundation's, played
+//! by the authorization-server double against a BFF in this process or anywhere. Knows the product
+//! only as a browser, an authorization server and an API know it, and by its audit stream.
+
+pub mod report;
+pub mod verdict;

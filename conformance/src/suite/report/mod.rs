@@ -1,0 +1,76 @@
+//! What a run leaves behind: one value, and the forms it is written in (terminal table, JSON, JUnit
+//! XML, one self-contained HTML page). It must not know how modules are played.
+
+use serde::{Deserialize, Serialize};
+
+use super::verdict::{PlanReport, Tally};
+
+/// One run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of this shape; it grows when a member changes its meaning or goes.
+    pub v: u32,
+    /// The harness's version.
+    pub harness: String,
+    /// What was tested: `in process` or an address.
+    pub target: String,
+    /// The product's version, where it is known.
+    pub target_version: Option<String>,
+    /// When the run began, RFC 3339.
+    pub started_at: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// The seed of everything random in the run's order.
+    pub seed: u64,
+    /// What a person should know about the run as a whole.
+    pub remarks: Vec<String>,
+    /// Plans in order.
+    pub plans: Vec<PlanReport>,
+    /// Clauses and what proves them; none if the run covered no whole plan.
+    pub coverage: Option<Coverage>,
+}
+
+impl Report {
+    /// The run in numbers.
+    pub fn tally(&self) -> Tally {
+        let modules = self.plans.iter().flat_map(|plan| &plan.modules);
+        Tally::of(modules.map(|module| module.verdict))
+    }
+}
+
+/// Which clauses of the requirements matrix are proven, and by what.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Every clause, in the matrix's order.
+    pub clauses: Vec<ClauseCoverage>,
+}
+
+/// One clause.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClauseCoverage {
+    /// Its id.
+    pub id: String,
+    /// The section of the matrix, such as `A`.
+    pub section: String,
+    /// The specification and its section.
+    pub source: String,
+    /// What it demands, in one sentence.
+    pub requirement: String,
+    /// `MUST`, `SHOULD`, …
+    pub level: String,
+    /// Modules of this run that passed and name it.
+    pub modules: Vec<String>,
+    /// Modules of this run that did not pass and name it.
+    pub open_modules: Vec<String>,
+    /// Tests of the project that cite it, `file::test`.
+    pub tests: Vec<String>,
+    /// Why nothing proves it, where that is known.
+    pub remark: Option<String>,
+}
+
+impl ClauseCoverage {
+    /// Whether a module that passed or a test proves it, and no module speaks against it.
+    pub fn is_proven(&self) -> bool {
+        self.open_modules.is_empty() && !(self.modules.is_empty() && self.tests.is_empty())
+    }
+}
