@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::digest;
 use axum::{
     Extension, Router,
     body::{Body, Bytes, to_bytes},
@@ -28,16 +28,17 @@ use crate::{
     as_double::{
         ActiveToken, TokenState,
         exchange::{Call, Refusal, Verdict, header_pairs, json_response, respond},
+        resource::{active_token, interaction_id},
+        rules::Rule,
     },
     faults::{FaultRule, Schedule, through},
-    ledger::{Endpoint, Event, Ledger, ListenerKind, OnEvent},
+    ledger::{Answer, Endpoint, Event, Ledger, ListenerKind, OnEvent},
     pki::{API_HOST, Identity, Pki, server_config},
     serve::{Connection, Server, StartError},
 };
 
 const JSON_LIMIT: usize = 1024 * 1024;
 const CHUNK: usize = 16 * 1024;
-const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 
 /// How the API is set up.
 #[derive(Clone)]
@@ -194,24 +195,31 @@ impl SampleApi {
 
 async fn serve(shared: Arc<Shared>, connection: Connection, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let call = Call::head(Endpoint::Api, connection.clone(), &parts);
+    let mut call = Call::head(Endpoint::Api, connection.clone(), &parts);
     let rule = shared.next_fault(parts.uri.path());
+    if let Some(rule) = &rule {
+        call.note("fault", rule.name());
+    }
     let skipped = {
-        let call = Call::head(Endpoint::Api, connection.clone(), &parts);
+        let mut call = Call::head(Endpoint::Api, connection.clone(), &parts);
+        if let Some(rule) = &rule {
+            call.note("fault", rule.name());
+        }
         let shared = Arc::clone(&shared);
         move || {
             let at = shared.tokens.now();
-            shared.ledger.record(call.event(at, StatusCode::OK, Verdict::Faulted));
+            let nothing = Answer::default();
+            shared.ledger.record(call.event(at, StatusCode::OK, Verdict::Faulted, nothing));
         }
     };
     through(rule, &connection, skipped, judge(&shared, call, body)).await
 }
 
 async fn judge(shared: &Shared, mut call: Call, body: Body) -> Response {
-    let interaction_id = interaction_id(&call);
-    let judged = match &interaction_id {
-        Ok(_) => dispatch(shared, &mut call, body).await,
-        Err(refusal) => Err(refusal.clone()),
+    call.observe_connection();
+    let judged = match interaction_id(&mut call) {
+        Ok(()) => dispatch(shared, &mut call, body).await,
+        Err(refusal) => Err(refusal),
     };
     let (mut response, verdict) = match judged {
         Ok(response) => (response, Verdict::Accepted),
@@ -220,59 +228,20 @@ async fn judge(shared: &Shared, mut call: Call, body: Body) -> Response {
             (response, Verdict::Refused(refusal.reason, refusal.detail))
         }
     };
-    if let Ok(value) = interaction_id {
-        response.headers_mut().insert(INTERACTION_ID, value);
-    }
-    let at = shared.tokens.now();
-    shared.ledger.record(call.event(at, response.status(), verdict));
+    call.echo_interaction_id(&mut response);
+    let headers = header_pairs(response.headers());
+    let answer = Answer { headers, ..Answer::default() };
+    shared.ledger.record(call.event(shared.tokens.now(), response.status(), verdict, answer));
     response
 }
 
-/// The caller's, which must be a UUID, or a new one.
-fn interaction_id(call: &Call) -> Result<HeaderValue, Refusal> {
-    let malformed = || call.refuse("interaction_id", "x-fapi-interaction-id is a UUID");
-    let mut sent = call.headers.get_all(INTERACTION_ID).iter();
-    let Some(value) = sent.next() else {
-        return HeaderValue::from_str(&new_uuid()).map_err(|_| malformed());
-    };
-    let text = value.to_str().unwrap_or_default();
-    let well_formed = text.len() == 36
-        && text.char_indices().all(|(at, c)| match at {
-            8 | 13 | 18 | 23 => c == '-',
-            _ => c.is_ascii_hexdigit(),
-        });
-    if !well_formed || sent.next().is_some() {
-        return Err(malformed());
-    }
-    Ok(value.clone())
-}
-
-fn new_uuid() -> String {
-    let mut bytes = [0_u8; 16];
-    // Not a secret: should the generator fail, a constant identifier does no harm.
-    let _ = rand::fill(&mut bytes);
-    let bits =
-        (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{bits:032x}");
-    let part = |from, to| hex.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
-}
-
 fn check_token(shared: &Shared, call: &mut Call) -> Result<ActiveToken, Refusal> {
-    let token = crate::as_double::bearer_token(call)?;
-    let thumbprint = call.connection.peer_thumbprint.as_deref();
-    let active = shared.tokens.check(token, thumbprint).map_err(|reason| {
-        Refusal::bearer("invalid_token", &format!("bearer.{reason}"), "not this token, not here")
-    })?;
-    call.client_id = Some(active.client_id.clone());
-    Ok(active)
+    active_token(call, |token, thumbprint| shared.tokens.judge(token, thumbprint))
 }
 
-fn demand_scope(active: &ActiveToken, scope: &str) -> Result<(), Refusal> {
-    if active.scope.split(' ').any(|name| name == scope) {
-        return Ok(());
-    }
-    Err(Refusal::bearer("insufficient_scope", "api.scope", scope).status(StatusCode::FORBIDDEN))
+fn demand_scope(call: &mut Call, active: &ActiveToken, scope: &str) -> Result<(), Refusal> {
+    let granted = active.scope.split(' ').any(|name| name == scope);
+    call.checks.demand_with(Rule::ApiScope, granted, scope)
 }
 
 async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Response, Refusal> {
@@ -285,13 +254,13 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
     match path.as_str() {
         "/accounts" => {
             call.demand_method(&Method::GET)?;
-            demand_scope(&active, "accounts")?;
+            demand_scope(call, &active, "accounts")?;
             let owner = active.sub.unwrap_or_default();
             Ok(ok(&json!({"owner": owner, "accounts": accounts()})))
         }
         "/payments" => {
             call.demand_method(&Method::POST)?;
-            demand_scope(&active, "payments")?;
+            demand_scope(call, &active, "payments")?;
             pay(call, body).await
         }
         "/upload" => {
@@ -314,7 +283,7 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
         _ => {
             if let Some(id) = path.strip_prefix("/accounts/") {
                 call.demand_method(&Method::GET)?;
-                demand_scope(&active, "accounts")?;
+                demand_scope(call, &active, "accounts")?;
                 let account = accounts().into_iter().find(|a| a.get("id") == Some(&json!(id)));
                 return account.map(|account| ok(&account)).ok_or_else(|| nowhere(call));
             }
@@ -327,8 +296,8 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
     }
 }
 
-fn nowhere(call: &Call) -> Refusal {
-    call.refuse("not_found", "nothing lives here").status(StatusCode::NOT_FOUND)
+fn nowhere(call: &mut Call) -> Refusal {
+    call.checks.refuse(Rule::ApiNotFound, "")
 }
 
 fn ok(body: &Value) -> Response {
@@ -356,7 +325,10 @@ fn echo_headers(shared: &Shared, call: &mut Call) -> Response {
         .header(&header::AUTHORIZATION)
         .and_then(|value| value.split_once(' '))
         .map(|(scheme, _)| scheme.to_owned());
+    // A token is not demanded here, so that it is missing or bad is no finding.
+    let checks = std::mem::take(&mut call.checks);
     let valid = check_token(shared, call).is_ok();
+    call.checks = checks;
     let headers: Vec<_> = header_pairs(&call.headers)
         .into_iter()
         .filter(|(name, _)| name != "authorization")
@@ -372,9 +344,9 @@ fn echo_headers(shared: &Shared, call: &mut Call) -> Response {
 async fn pay(call: &mut Call, body: Body) -> Result<Response, Refusal> {
     let bytes = to_bytes(body, JSON_LIMIT)
         .await
-        .map_err(|_| call.refuse("body", "unreadable or over 1 MiB"))?;
-    let payment: Value =
-        serde_json::from_slice(&bytes).map_err(|_| call.refuse("body", "JSON is expected"))?;
+        .map_err(|_| call.checks.refuse(Rule::ApiBody, "unreadable or over 1 MiB"))?;
+    let payment = serde_json::from_slice(&bytes).ok();
+    let payment: Value = call.checks.require(Rule::ApiBody, payment)?;
     call.note("body", payment.clone());
     Ok(json_response(StatusCode::CREATED, &payment))
 }
@@ -384,7 +356,7 @@ async fn upload(call: &mut Call, body: Body) -> Result<Response, Refusal> {
     let mut bytes = 0_u64;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| call.refuse("body", "the upload broke off"))?;
+        let chunk = chunk.map_err(|_| call.checks.refuse(Rule::ApiBody, "the upload broke off"))?;
         context.update(&chunk);
         bytes += chunk.len() as u64;
     }

@@ -110,6 +110,22 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The fault's name in an event's notes.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Respond { .. } => "respond",
+            Self::Redirect { .. } => "redirect",
+            Self::Oversized(_) => "oversized",
+            Self::Hang => "hang",
+            Self::Drop => "drop",
+            Self::Delay(_) => "delay",
+            Self::Gate(_) => "gate",
+            Self::Drip { .. } => "drip",
+            Self::ContentType(_) => "content_type",
+            Self::Truncate(_) => "truncate",
+        }
+    }
+
     /// An empty answer of this status.
     pub fn status(status: u16) -> Self {
         Self::Respond {
@@ -181,16 +197,20 @@ impl FaultRule {
         self
     }
 
-    fn replaces(&self) -> bool {
-        !self.after
-            && matches!(
-                self.fault,
-                Fault::Respond { .. }
-                    | Fault::Redirect { .. }
-                    | Fault::Oversized(_)
-                    | Fault::Hang
-                    | Fault::Drop
-            )
+    pub(crate) const fn name(&self) -> &'static str {
+        self.fault.name()
+    }
+
+    /// Whether the real answer, if there is one at all, is not sent.
+    pub(crate) const fn replaces_answer(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::Respond { .. }
+                | Fault::Redirect { .. }
+                | Fault::Oversized(_)
+                | Fault::Hang
+                | Fault::Drop
+        )
     }
 }
 
@@ -204,7 +224,7 @@ pub(crate) async fn through(
     let Some(rule) = rule else {
         return handle.await;
     };
-    if rule.replaces() {
+    if rule.replaces_answer() && !rule.after {
         skipped();
         return strike(&rule.fault, connection, Response::default()).await;
     }

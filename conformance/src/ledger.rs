@@ -4,11 +4,12 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::watch;
 
-use crate::jws::Object;
+use crate::{jws::Object, suite::verdict::Severity};
 
 /// Which door of a double was knocked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,8 @@ pub enum Endpoint {
     Token,
     /// Userinfo endpoint.
     Userinfo,
+    /// The accounts resource of the authorization server itself.
+    Accounts,
     /// Token revocation (RFC 7009).
     Revocation,
     /// Token introspection (RFC 7662).
@@ -52,6 +55,7 @@ impl Endpoint {
             Self::Decision => "decision",
             Self::Token => "token",
             Self::Userinfo => "userinfo",
+            Self::Accounts => "accounts",
             Self::Revocation => "revocation",
             Self::Introspection => "introspection",
             Self::EndSession => "end_session",
@@ -84,6 +88,30 @@ pub enum Outcome {
     Faulted,
 }
 
+/// One rule looked at, and how it came out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Check {
+    /// Stable name, such as `client_auth.aud`; the event's reason when the request was refused for it.
+    pub name: &'static str,
+    /// What it means when it did not hold.
+    pub severity: Severity,
+    /// Whether it held.
+    pub held: bool,
+    /// Ids of the clauses behind it.
+    pub clauses: &'static [&'static str],
+    /// The rule, and what was found instead. Without secrets.
+    pub message: String,
+}
+
+/// What a double decided to send, secrets and all: hence no `Debug`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// Headers in order, lossy text.
+    pub headers: Vec<(String, String)>,
+    /// The body as text, at most 64 KiB of it; empty for a resource of the sample API.
+    pub body: String,
+}
+
 /// One request.
 #[derive(Clone)]
 pub struct Event {
@@ -91,6 +119,8 @@ pub struct Event {
     pub seq: usize,
     /// Seconds since the epoch, by the double's clock.
     pub at: i64,
+    /// Milliseconds since the ledger was made, by a clock that only goes forward.
+    pub at_ms: u64,
     /// Which door.
     pub endpoint: Endpoint,
     /// Which listener.
@@ -119,8 +149,13 @@ pub struct Event {
     pub query: Vec<(String, String)>,
     /// Form parameters in order.
     pub form: Vec<(String, String)>,
-    /// What the double learned: `assertion_claims`, `request_object_claims`, `grant_type`, `sid`, …
+    /// What the double learned: `assertion_claims`, `request_object_claims`, `grant_type`, `sid`, …;
+    /// under `fault` the name of the fault that disturbed the exchange.
     pub notes: Object,
+    /// Every rule looked at, in order. Empty if a fault answered in the request's place.
+    pub checks: Vec<Check>,
+    /// What was decided to be sent; nothing if a fault replaced it.
+    pub answer: Answer,
 }
 
 impl Event {
@@ -137,6 +172,11 @@ impl Event {
     /// The first query parameter of this name.
     pub fn query(&self, name: &str) -> Option<&str> {
         first(&self.query, name)
+    }
+
+    /// The last check of this name.
+    pub fn check(&self, name: &str) -> Option<&Check> {
+        self.checks.iter().rev().find(|check| check.name == name)
     }
 }
 
@@ -169,6 +209,7 @@ pub struct Ledger {
     events: Mutex<Vec<Event>>,
     recorded: watch::Sender<usize>,
     on_event: Option<OnEvent>,
+    made: Instant,
 }
 
 impl fmt::Debug for Ledger {
@@ -179,7 +220,12 @@ impl fmt::Debug for Ledger {
 
 impl Ledger {
     pub(crate) fn new(on_event: Option<OnEvent>) -> Self {
-        Self { events: Mutex::default(), recorded: watch::Sender::new(0), on_event }
+        Self {
+            events: Mutex::default(),
+            recorded: watch::Sender::new(0),
+            on_event,
+            made: Instant::now(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
@@ -202,6 +248,7 @@ impl Ledger {
         self.recorded.send_modify(|n| {
             seen = *n;
             event.seq = seen;
+            event.at_ms = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
             if let Some(tell) = &self.on_event {
                 tell(&event);
             }

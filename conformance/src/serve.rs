@@ -10,7 +10,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use rustls::ServerConfig;
+use rustls::{CipherSuite, ProtocolVersion, ServerConfig};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
@@ -46,14 +46,51 @@ pub struct Connection {
     pub listener: ListenerKind,
     /// `x5t#S256` of the client certificate, if one was presented.
     pub peer_thumbprint: Option<String>,
+    /// The TLS version negotiated.
+    pub protocol: Option<ProtocolVersion>,
+    /// The cipher suite negotiated.
+    pub cipher: Option<CipherSuite>,
     cut: Arc<Notify>,
 }
 
 impl Connection {
+    /// TLS version and cipher suite, for people.
+    pub fn tls(&self) -> String {
+        let version = self.protocol.and_then(|version| version.as_str());
+        let cipher = self.cipher.and_then(|cipher| cipher.as_str());
+        format!("{}, {}", version.unwrap_or("unknown"), cipher.unwrap_or("unknown"))
+    }
+
+    /// Whether TLS 1.3 was negotiated.
+    pub fn is_tls13(&self) -> bool {
+        self.protocol == Some(ProtocolVersion::TLSv1_3)
+    }
+
+    /// Whether the cipher suite is recommended: every one of TLS 1.3, and of TLS 1.2 those with
+    /// ephemeral keys and AEAD (BCP 195, and the IANA registry FAPI 2.0 refers to).
+    pub fn cipher_recommended(&self) -> bool {
+        self.cipher.is_some_and(recommended)
+    }
+
     /// Closes the TCP connection at once, with everything on it.
     pub fn cut(&self) {
         self.cut.notify_one();
     }
+}
+
+const fn recommended(cipher: CipherSuite) -> bool {
+    matches!(
+        cipher,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS13_AES_256_GCM_SHA384
+            | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    )
 }
 
 /// A running listener. Dropping it cuts every connection.
@@ -138,11 +175,12 @@ async fn connection(
         Err(_) => return,
     };
     let cut = Arc::new(Notify::new());
+    let tls = stream.get_ref().1;
     let seen = Connection {
         listener: kind,
-        peer_thumbprint: stream
-            .get_ref()
-            .1
+        protocol: tls.protocol_version(),
+        cipher: tls.negotiated_cipher_suite().map(|suite| suite.suite()),
+        peer_thumbprint: tls
             .peer_certificates()
             .and_then(<[_]>::first)
             .map(|certificate| sha256_b64(certificate)),
@@ -175,5 +213,28 @@ async fn answer(router: Router, request: Request<Incoming>) -> http::Response<Bo
     match router.oneshot(request.map(Body::new)).await {
         Ok(response) => response,
         Err(never) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn static_keys_and_cbc_are_not_recommended() {
+        for cipher in [
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS13_AES_256_GCM_SHA384,
+        ] {
+            assert!(recommended(cipher), "{cipher:?}");
+        }
+        for cipher in [
+            CipherSuite::TLS_RSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256,
+            CipherSuite::TLS_DHE_RSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::Unknown(0),
+        ] {
+            assert!(!recommended(cipher), "{cipher:?}");
+        }
     }
 }

@@ -12,8 +12,9 @@ use super::{
     client_auth::authenticate,
     core::Core,
     exchange::{Call, Pairs, Refusal, see_other},
-    metadata, page,
+    metadata, page, pkce,
     request_object::{self, AuthorizationRequest},
+    rules::Rule,
     state::{Code, Grant, Pushed},
 };
 use crate::{
@@ -32,15 +33,16 @@ const REQUEST_URI_PREFIX: &str = "urn:ietf:params:oauth:request_uri:";
 
 pub(super) fn push(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     call.demand_form()?;
+    call.demand_any_listener()?;
     let client = authenticate(core, call)?;
-    if call.form("request_uri").is_some() {
-        return Err(call.refuse("request_uri_forbidden", "RFC 9126 §2.1"));
-    }
+    let pushed_again = call.form("request_uri").is_some();
+    call.checks.demand(Rule::ParRequestUri, !pushed_again)?;
     let now = core.now();
     let request = match core.config.profile {
         Profile::MessageSigning => signed_request(core, call, client, now)?,
         Profile::Security => plain_request(call, client)?,
     };
+    call.checks.observe(Rule::RoChallengeReused, pkce::is_new(&request.code_challenge), "");
     let lifetime = core.behaviour().request_uri_lifetime;
     let request_uri = format!("{REQUEST_URI_PREFIX}{}", random_token());
     let mut state = core.state();
@@ -61,6 +63,14 @@ pub(super) fn push(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     Ok(core.json(StatusCode::CREATED, Target::ParResponse, body))
 }
 
+/// None of these parameters but those allowed.
+fn demand_only(call: &mut Call, parameters: &Pairs, allowed: &[&str]) -> Result<(), Refusal> {
+    let outside =
+        parameters.iter().map(|(name, _)| name.as_str()).find(|name| !allowed.contains(name));
+    let found = outside.unwrap_or_default();
+    call.checks.demand_with(Rule::Outside(call.endpoint), outside.is_none(), found)
+}
+
 /// MS-5.3.2-1: everything inside a signed request object.
 fn signed_request(
     core: &Core,
@@ -68,61 +78,46 @@ fn signed_request(
     client: &ClientRegistration,
     now: i64,
 ) -> Result<AuthorizationRequest, Refusal> {
-    for (name, _) in &call.form {
-        if !PAR_PARAMETERS.contains(&name.as_str()) {
-            return Err(call.refuse("parameter_outside", name));
-        }
-    }
-    let token = call
-        .form("request")
-        .ok_or_else(|| call.refuse("request_missing", "no request object"))?
-        .to_owned();
+    let form = call.form.clone();
+    demand_only(call, &form, &PAR_PARAMETERS)?;
+    let token = call.demand_value(Rule::ParRequestMissing, "request")?;
     core.state().secrets.push(token.clone());
     if let Ok((header, claims)) = jws::peek(&token) {
         call.note("request_object_header", header);
         call.note("request_object_claims", claims);
     }
-    request_object::judge(&token, client, &core.issuer, now)
+    request_object::judge(&mut call.checks, &token, client, &core.issuer, now)
 }
 
 /// The Security Profile's plain parameters, of which `client_id` is one.
 fn plain_request(
-    call: &Call,
+    call: &mut Call,
     client: &ClientRegistration,
 ) -> Result<AuthorizationRequest, Refusal> {
-    if call.form("request").is_some() {
-        return Err(call.refuse("request_forbidden", "this server takes plain parameters"));
-    }
+    let signed = call.form("request").is_some();
+    call.checks.demand(Rule::ParRequestForbidden, !signed)?;
     let parameters: Pairs = call
         .form
         .iter()
         .filter(|(name, _)| !name.starts_with("client_assertion"))
         .cloned()
         .collect();
-    request_object::judge_plain(&parameters, client)
+    request_object::judge_plain(&mut call.checks, &parameters, client)
 }
 
 /// The pushed request these parameters name, unspent, unexpired and of this client.
 fn find(core: &Core, call: &mut Call, parameters: &Pairs) -> Result<Found, Refusal> {
+    let endpoint = call.endpoint;
     let value = |name: &str| crate::ledger::first(parameters, name).map(str::to_owned);
-    let client_id =
-        value("client_id").ok_or_else(|| call.refuse("client_id_missing", "no client_id"))?;
-    let request_uri =
-        value("request_uri").ok_or_else(|| call.refuse("request_uri_missing", "no request_uri"))?;
+    let checks = &mut call.checks;
+    let client_id = checks.require(Rule::ClientIdMissing(endpoint), value("client_id"))?;
+    let request_uri = checks.require(Rule::RequestUriMissing(endpoint), value("request_uri"))?;
     let state = core.state();
-    let pushed = state
-        .pushed
-        .get(&request_uri)
-        .ok_or_else(|| call.refuse("request_uri_unknown", "never pushed"))?;
-    if pushed.client_id != client_id {
-        return Err(call.refuse("request_uri_other_client", "pushed by another client"));
-    }
-    if pushed.used {
-        return Err(call.refuse("request_uri_used", "one use only"));
-    }
-    if pushed.expires_at <= core.now() {
-        return Err(call.refuse("request_uri_expired", "expires_in has passed"));
-    }
+    let pushed =
+        checks.require(Rule::RequestUriUnknown(endpoint), state.pushed.get(&request_uri))?;
+    checks.demand(Rule::RequestUriOtherClient(endpoint), pushed.client_id == client_id)?;
+    checks.demand(Rule::RequestUriUsed(endpoint), !pushed.used)?;
+    checks.demand(Rule::RequestUriExpired(endpoint), pushed.expires_at > core.now())?;
     let request = pushed.request.clone();
     drop(state);
     call.client_id = Some(client_id.clone());
@@ -138,13 +133,9 @@ struct Found {
 pub(super) fn authorize(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     call.demand_method(&Method::GET)?;
     call.demand_listener(ListenerKind::Plain)?;
-    call.demand_single(&call.query)?;
-    for (name, _) in &call.query {
-        if name != "client_id" && name != "request_uri" {
-            return Err(call.refuse("parameter_outside", name));
-        }
-    }
+    call.demand_single_query()?;
     let query = call.query.clone();
+    demand_only(call, &query, &["client_id", "request_uri"])?;
     let found = find(core, call, &query)?;
     let silent = found.request.prompt.as_deref() == Some("none");
     if core.config.interaction == Interaction::Page {
@@ -161,7 +152,7 @@ pub(super) fn authorize(core: &Core, call: &mut Call) -> Result<Response, Refusa
         return answer(core, call, &found, Err(&error));
     }
     let first = core.config.users.first().map(|user| user.sub.clone());
-    let sub = wanted.or(first).ok_or_else(|| call.refuse("no_user", "nobody can log in"))?;
+    let sub = call.checks.require(Rule::NoUser, wanted.or(first))?;
     answer(core, call, &found, Ok(&sub))
 }
 
@@ -203,11 +194,8 @@ pub(super) fn decide(core: &Core, call: &mut Call) -> Result<Response, Refusal> 
     if call.form("cancel").is_some() {
         return answer(core, call, &found, Err("access_denied"));
     }
-    let sub = call
-        .form("user")
-        .filter(|sub| core.user(sub).is_some())
-        .ok_or_else(|| call.refuse("user_unknown", "no such user"))?
-        .to_owned();
+    let sub = call.form("user").filter(|sub| core.user(sub).is_some()).map(str::to_owned);
+    let sub = call.checks.require(Rule::UserUnknown, sub)?;
     answer(core, call, &found, Ok(&sub))
 }
 
@@ -223,8 +211,9 @@ fn answer(
         .pushed
         .get_mut(&found.request_uri)
         .map(|pushed| std::mem::replace(&mut pushed.used, true));
+    // Between the look-up and this another request may have spent it.
     if spent != Some(false) {
-        return Err(call.refuse("request_uri_used", "one use only"));
+        return Err(call.checks.refuse(Rule::RequestUriUsed(call.endpoint), "one use only"));
     }
     let request = &found.request;
     let now = core.now();
@@ -259,7 +248,7 @@ fn answer(
         }
         parameters.push(("iss".to_owned(), core.issuer.clone()));
     } else if signed {
-        let response = core.issue(Target::Jarm, claims)?;
+        let response = core.issue(call, Target::Jarm, claims)?;
         parameters.push(("response".to_owned(), response));
     } else {
         core.behaviour().apply_edits(Target::Jarm, &mut claims);
@@ -268,11 +257,12 @@ fn answer(
         }
     }
     core.behaviour().apply_params(&mut parameters);
-    let mut location =
-        Url::parse(&request.redirect_uri).map_err(|_| call.refuse("redirect_uri", "not a URL"))?;
+    let location = Url::parse(&request.redirect_uri).ok();
+    let mut location = call.checks.require(Rule::ReturnUri(call.endpoint), location)?;
     if !parameters.is_empty() {
         location.query_pairs_mut().extend_pairs(parameters);
     }
+    core.state().last_redirect = Some(location.to_string());
     Ok(see_other(location.as_str()))
 }
 

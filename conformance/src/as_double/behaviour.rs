@@ -3,9 +3,11 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+use serde_json::Value;
+
 use crate::{
     faults::{FaultRule, Schedule},
-    jws::Object,
+    jws::{Object, SigningKey},
     ledger::Endpoint,
 };
 
@@ -42,6 +44,15 @@ pub enum Tamper {
     WrongKey,
     /// Members merged over the header; a null removes one.
     Header(Object),
+    /// Another key under any header, whether the key is published or not. Published (see
+    /// [`Behaviour::extra_keys`]) and of another type than the server's algorithm it is a key that a
+    /// client may find but must not use.
+    Sign {
+        /// The whole header, `alg` and all.
+        header: Object,
+        /// The key.
+        key: Arc<SigningKey>,
+    },
     /// Whatever this makes of the finished token.
     Rewrite(Arc<dyn Fn(String) -> String + Send + Sync>),
 }
@@ -54,6 +65,7 @@ impl fmt::Debug for Tamper {
             Self::AlternateAlg => "AlternateAlg",
             Self::WrongKey => "WrongKey",
             Self::Header(_) => "Header",
+            Self::Sign { .. } => "Sign",
             Self::Rewrite(_) => "Rewrite",
         })
     }
@@ -91,6 +103,10 @@ pub struct Behaviour {
     pub issuer_suffix: String,
     /// Unusable keys that carry the signing key's `kid` stand first in the JWKS.
     pub decoy_keys: bool,
+    /// Neither the signing key in the JWKS nor what it signs has a `kid`.
+    pub omit_kid: bool,
+    /// Further members of the JWKS, before the signing key.
+    pub extra_keys: Vec<Value>,
     /// The `sub` who logs in when there is no page; the first user if unset.
     pub user: Option<String>,
     /// Signed error response to every authorization request (the OAuth error code).
@@ -126,6 +142,8 @@ impl Default for Behaviour {
             token_type: "Bearer".to_owned(),
             issuer_suffix: String::new(),
             decoy_keys: false,
+            omit_kid: false,
+            extra_keys: Vec::new(),
             user: None,
             deny: None,
             unsigned_error: None,

@@ -1,16 +1,18 @@
 //! Client authentication: `private_key_jwt` (RFC 7523, FAPI 2.0 SP 5.3.2.1) and, on the mutual-TLS
 //! listener, the client certificate. The registration is found, then everything must fit it.
 
-use http::{StatusCode, header};
+use http::header;
 use serde_json::Value;
 
 use super::{
     ClientRegistration,
+    checks::Checks,
     core::Core,
     exchange::{Call, Refusal},
+    rules::Rule,
 };
 use crate::{
-    jws::{self, Alg, Object},
+    jws::{self, Alg, JwsFault, Object},
     ledger::ListenerKind,
 };
 
@@ -26,9 +28,27 @@ const MAX_ASSERTION_LIFETIME: i64 = 3600;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-fn refuse(reason: &str, detail: &str) -> Refusal {
-    Refusal::new("invalid_client", &format!("client_auth.{reason}"), detail)
-        .status(StatusCode::UNAUTHORIZED)
+/// In the order in which they are found out.
+const SIGNATURE_RULES: [Rule; 7] = [
+    Rule::AuthMalformed,
+    Rule::AuthDuplicateMember,
+    Rule::AuthHeader,
+    Rule::AuthAlg,
+    Rule::AuthKidMissing,
+    Rule::AuthKeyUnknown,
+    Rule::AuthSignature,
+];
+
+const fn signature_rule(fault: JwsFault) -> Rule {
+    match fault {
+        JwsFault::Malformed => Rule::AuthMalformed,
+        JwsFault::DuplicateMember => Rule::AuthDuplicateMember,
+        JwsFault::HeaderNotAllowed => Rule::AuthHeader,
+        JwsFault::AlgNotAllowed => Rule::AuthAlg,
+        JwsFault::KidMissing => Rule::AuthKidMissing,
+        JwsFault::KeyUnknown | JwsFault::KeyUnusable => Rule::AuthKeyUnknown,
+        JwsFault::SignatureInvalid => Rule::AuthSignature,
+    }
 }
 
 /// Authenticates the client of a form post. The assertion's `jti` is spent by success only.
@@ -36,94 +56,71 @@ pub(super) fn authenticate<'a>(
     core: &'a Core,
     call: &mut Call,
 ) -> Result<&'a ClientRegistration, Refusal> {
-    if call.form("client_secret").is_some() || call.headers.contains_key(header::AUTHORIZATION) {
-        return Err(refuse("other_method", "private_key_jwt is the only method"));
-    }
-    if call.form("client_assertion_type") != Some(ASSERTION_TYPE) {
-        return Err(refuse("assertion_type", ASSERTION_TYPE));
-    }
-    let assertion = call
-        .form("client_assertion")
-        .ok_or_else(|| refuse("assertion_missing", "no client_assertion"))?
-        .to_owned();
+    let other =
+        call.form("client_secret").is_some() || call.headers.contains_key(header::AUTHORIZATION);
+    call.checks.demand(Rule::AuthOtherMethod, !other)?;
+    let typed = call.form("client_assertion_type") == Some(ASSERTION_TYPE);
+    call.checks.demand(Rule::AuthAssertionType, typed)?;
+    let assertion = call.demand_value(Rule::AuthAssertionMissing, "client_assertion")?;
     core.state().secrets.push(assertion.clone());
-    let (asserted_header, asserted) = jws::peek(&assertion)
-        .map_err(|fault| refuse(fault.reason(), "the assertion is not a JWT"))?;
+    let broken = |checks: &mut Checks, fault: JwsFault| {
+        checks.broken(&SIGNATURE_RULES, signature_rule(fault), fault.reason())
+    };
+    let (asserted_header, asserted) =
+        jws::peek(&assertion).map_err(|fault| broken(&mut call.checks, fault))?;
     call.note("assertion_header", asserted_header);
     call.note("assertion_claims", asserted.clone());
     let issuer = asserted.get("iss").and_then(Value::as_str);
-    let client = issuer
-        .and_then(|client_id| core.client(client_id))
-        .ok_or_else(|| refuse("iss", "iss names no registered client"))?;
+    let client = issuer.and_then(|client_id| core.client(client_id));
+    let client = call.checks.require(Rule::AuthIss, client)?;
     call.client_id = Some(client.client_id.clone());
     let verified = jws::verify(&assertion, &client.jwks, &CLIENT_ALGS)
-        .map_err(|fault| refuse(fault.reason(), "the assertion's signature"))?;
+        .map_err(|fault| broken(&mut call.checks, fault))?;
+    call.checks.held(&SIGNATURE_RULES);
     let typ = verified.header.get("typ").map(Value::as_str);
-    if !matches!(typ, None | Some(Some("JWT" | "client-authentication+jwt"))) {
-        return Err(refuse("typ", "not the type of a client assertion"));
-    }
-    let jti = check_claims(core, client, &verified.claims)?;
-    if call.form("client_id").is_some_and(|id| id != client.client_id) {
-        return Err(refuse("client_id_mismatch", "client_id is not the assertion's"));
-    }
+    let fits = matches!(typ, None | Some(Some("JWT" | "client-authentication+jwt")));
+    call.checks.demand(Rule::AuthTyp, fits)?;
+    let jti = check_claims(&mut call.checks, core, client, &verified.claims)?;
+    let same = call.form("client_id").is_none_or(|id| id == client.client_id);
+    call.checks.demand(Rule::AuthClientId, same)?;
     check_certificate(call, client)?;
     let fresh = core.state().assertion_ids.insert((client.client_id.clone(), jti));
-    if !fresh {
-        return Err(refuse("jti_replayed", "the assertion was used before"));
-    }
+    call.checks.demand(Rule::AuthJtiReplayed, fresh)?;
     Ok(client)
 }
 
 fn check_claims(
+    checks: &mut Checks,
     core: &Core,
     client: &ClientRegistration,
     claims: &Object,
 ) -> Result<String, Refusal> {
     let now = core.now();
-    if claims.get("sub").and_then(Value::as_str) != Some(&client.client_id) {
-        return Err(refuse("sub", "sub is the client id"));
-    }
-    match claims.get("aud") {
-        Some(Value::String(audience)) if *audience == core.issuer => {}
-        Some(Value::String(_)) => return Err(refuse("aud", "aud is the issuer")),
-        Some(_) => return Err(refuse("aud_type", "aud is one string")),
-        None => return Err(refuse("aud_missing", "no aud")),
-    }
-    let jti = claims
-        .get("jti")
-        .and_then(Value::as_str)
-        .filter(|jti| !jti.is_empty())
-        .ok_or_else(|| refuse("jti_missing", "no jti"))?;
+    let text = |name: &str| claims.get(name).and_then(Value::as_str);
+    checks.demand(Rule::AuthSub, text("sub") == Some(&client.client_id))?;
+    checks.demand(Rule::AuthAudMissing, claims.contains_key("aud"))?;
+    let audience = checks.require(Rule::AuthAudType, text("aud"))?;
+    checks.demand(Rule::AuthAud, audience == core.issuer)?;
+    let jti = checks.require(Rule::AuthJtiMissing, text("jti").filter(|jti| !jti.is_empty()))?;
     let time = |name: &str| claims.get(name).and_then(Value::as_i64);
-    let exp = time("exp").ok_or_else(|| refuse("exp_missing", "no exp in whole seconds"))?;
-    if exp <= now {
-        return Err(refuse("expired", "exp has passed"));
-    }
-    if exp > now + MAX_ASSERTION_LIFETIME {
-        return Err(refuse("exp_too_far", "exp is more than an hour away"));
-    }
-    let iat = time("iat").ok_or_else(|| refuse("iat_missing", "no iat in whole seconds"))?;
-    if iat > now + CLOCK_SKEW {
-        return Err(refuse("iat_future", "iat is in the future"));
-    }
-    if claims.contains_key("nbf") && time("nbf").is_none_or(|nbf| nbf > now + CLOCK_SKEW) {
-        return Err(refuse("nbf_future", "nbf is in the future"));
-    }
+    let exp = checks.require(Rule::AuthExpMissing, time("exp"))?;
+    checks.demand(Rule::AuthExpired, exp > now)?;
+    checks.demand(Rule::AuthExpTooFar, exp <= now + MAX_ASSERTION_LIFETIME)?;
+    let iat = checks.require(Rule::AuthIatMissing, time("iat"))?;
+    checks.demand(Rule::AuthIatFuture, iat <= now + CLOCK_SKEW)?;
+    let begun =
+        !claims.contains_key("nbf") || time("nbf").is_some_and(|nbf| nbf <= now + CLOCK_SKEW);
+    checks.demand(Rule::AuthNbfFuture, begun)?;
     Ok(jti.to_owned())
 }
 
 /// On the mutual-TLS listener the client shows a certificate it registered.
-fn check_certificate(call: &Call, client: &ClientRegistration) -> Result<(), Refusal> {
+fn check_certificate(call: &mut Call, client: &ClientRegistration) -> Result<(), Refusal> {
     if call.connection.listener != ListenerKind::Mtls {
         return Ok(());
     }
-    let presented = call
-        .connection
-        .peer_thumbprint
-        .as_ref()
-        .ok_or_else(|| refuse("certificate_missing", "no TLS client certificate"))?;
-    if client.certificate_thumbprints.contains(presented) {
-        return Ok(());
-    }
-    Err(refuse("certificate_unknown", "not a certificate of this client"))
+    let presented = call.connection.peer_thumbprint.clone();
+    let presented = call.checks.require(Rule::AuthCertificateMissing, presented)?;
+    let known = client.certificate_thumbprints.contains(&presented);
+    call.checks.demand(Rule::AuthCertificateUnknown, known)
 }

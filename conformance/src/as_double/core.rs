@@ -12,17 +12,18 @@ use serde_json::Value;
 
 use super::{
     AsConfig, ClientRegistration, User, authorize,
-    behaviour::{Behaviour, Target},
+    behaviour::{Behaviour, Tamper, Target},
     exchange::{Call, Refusal, Verdict, json_response},
-    keys::Keys,
-    logout, metadata,
+    keys::{Keys, Publication},
+    logout, metadata, resource,
+    rules::Rule,
     state::State,
     token,
 };
 use crate::{
-    faults::through,
+    faults::{FaultRule, through},
     jws::{JwsFault, Object},
-    ledger::{Endpoint, Ledger, ListenerKind},
+    ledger::{Answer, Endpoint, Ledger, ListenerKind},
     serve::Connection,
 };
 
@@ -45,7 +46,7 @@ impl Core {
     pub(super) fn new(config: AsConfig, port: u16, mtls_port: u16) -> Result<Self, JwsFault> {
         Ok(Self {
             issuer: format!("https://{}:{port}{}", config.host, config.path),
-            mtls_base: format!("https://{}:{mtls_port}{}", config.mtls_host, config.path),
+            mtls_base: format!("https://{}:{mtls_port}{}", config.mtls_host, config.mtls_path),
             ledger: Ledger::new(config.on_event.clone()),
             state: Mutex::new(State::new(Keys::new(config.signing_alg)?)),
             behaviour: Mutex::default(),
@@ -81,19 +82,31 @@ impl Core {
     }
 
     /// Signs claims after their edits, spoiled if so told, and lists the result as a secret.
-    pub(super) fn issue(&self, target: Target, mut claims: Object) -> Result<String, Refusal> {
+    pub(super) fn issue(
+        &self,
+        call: &mut Call,
+        target: Target,
+        mut claims: Object,
+    ) -> Result<String, Refusal> {
         let tamper = {
             let mut behaviour = self.behaviour();
             behaviour.apply_edits(target, &mut claims);
             behaviour.next_tamper(target)
         };
-        let mut state = self.state();
-        let token = state
-            .keys
-            .sign(Some("JWT"), &claims, tamper.as_ref())
-            .map_err(|fault| Refusal::new("server_error", "server.key", fault.reason()))?;
-        state.secrets.push(token.clone());
+        let signed = self.sign(Some("JWT"), &claims, tamper.as_ref());
+        let token = call.checks.require(Rule::ServerKey, signed.ok())?;
+        self.state().secrets.push(token.clone());
         Ok(token)
+    }
+
+    pub(super) fn sign(
+        &self,
+        typ: Option<&str>,
+        claims: &Object,
+        tamper: Option<&Tamper>,
+    ) -> Result<String, JwsFault> {
+        let named = !self.behaviour().omit_kid;
+        self.state().keys.sign(typ, claims, tamper, named)
     }
 
     /// A JSON answer after its edits.
@@ -107,18 +120,18 @@ impl Core {
         &self,
         token: &str,
         thumbprint: Option<&str>,
-    ) -> Result<ActiveToken, &'static str> {
+    ) -> Result<ActiveToken, Inactive> {
         let now = self.now();
         let state = self.state();
-        let access = state.access.get(token).ok_or("token_unknown")?;
-        let grant =
-            state.live_grant(&access.grant).filter(|_| !access.revoked).ok_or("token_revoked")?;
+        let access = state.access.get(token).ok_or(Inactive::Unknown)?;
+        let grant = state.live_grant(&access.grant).filter(|_| !access.revoked);
+        let grant = grant.ok_or(Inactive::Revoked)?;
         if access.expires_at <= now {
-            return Err("token_expired");
+            return Err(Inactive::Expired);
         }
-        let presented = thumbprint.ok_or("certificate_missing")?;
+        let presented = thumbprint.ok_or(Inactive::NoCertificate)?;
         if access.thumbprint != presented {
-            return Err("certificate_mismatch");
+            return Err(Inactive::OtherCertificate);
         }
         Ok(ActiveToken {
             client_id: grant.client_id.clone(),
@@ -127,6 +140,28 @@ impl Core {
             expires_at: access.expires_at,
             thumbprint: access.thumbprint.clone(),
         })
+    }
+}
+
+/// Why a token is worth nothing to whoever presents it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inactive {
+    Unknown,
+    Revoked,
+    Expired,
+    NoCertificate,
+    OtherCertificate,
+}
+
+impl Inactive {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Unknown => "token_unknown",
+            Self::Revoked => "token_revoked",
+            Self::Expired => "token_expired",
+            Self::NoCertificate => "certificate_missing",
+            Self::OtherCertificate => "certificate_mismatch",
+        }
     }
 }
 
@@ -162,6 +197,14 @@ impl TokenState {
         token: &str,
         thumbprint: Option<&str>,
     ) -> Result<ActiveToken, &'static str> {
+        self.judge(token, thumbprint).map_err(Inactive::reason)
+    }
+
+    pub(crate) fn judge(
+        &self,
+        token: &str,
+        thumbprint: Option<&str>,
+    ) -> Result<ActiveToken, Inactive> {
         self.0.active(token, thumbprint)
     }
 
@@ -171,41 +214,19 @@ impl TokenState {
     }
 }
 
-/// Bearer token of the `Authorization` header, the only place one may be.
-pub(crate) fn bearer_token(call: &Call) -> Result<&str, Refusal> {
-    let missing = || Refusal::bearer("invalid_request", "bearer.missing", "no bearer token");
-    let elsewhere = call.query("access_token").or(call.form("access_token"));
-    if elsewhere.is_some() {
-        return Err(Refusal::bearer(
-            "invalid_request",
-            "bearer.not_in_header",
-            "tokens belong in the Authorization header",
-        ));
-    }
-    if call.headers.get_all(http::header::AUTHORIZATION).iter().count() > 1 {
-        return Err(missing());
-    }
-    let value = call.header(&http::header::AUTHORIZATION).ok_or_else(missing)?;
-    match value.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token),
-        _ => Err(missing()),
-    }
-}
-
 /// Every endpoint, the same on both listeners; which one a request may use is a rule of its own.
 pub(super) fn router(core: &Arc<Core>) -> Router {
     use Endpoint::{
-        Authorize, Decision, EndSession, EndSessionDecision, Introspection, Jwks, Metadata, Par,
-        Revocation, Token, Unknown, Userinfo,
+        Accounts, Authorize, Decision, EndSession, EndSessionDecision, Introspection, Jwks,
+        Metadata, Par, Revocation, Token, Unknown, Userinfo,
     };
-    let at = |endpoint| {
+    let at = |endpoint, base: Option<ListenerKind>| {
         let core = Arc::clone(core);
         any(move |Extension(connection): Extension<Connection>, request: Request| {
-            serve(core, endpoint, connection, request)
+            serve(core, endpoint, base, connection, request)
         })
     };
-    let mut router = Router::new();
-    let plain = [
+    let all = [
         Metadata,
         Jwks,
         Par,
@@ -213,61 +234,76 @@ pub(super) fn router(core: &Arc<Core>) -> Router {
         Decision,
         Token,
         Userinfo,
+        Accounts,
         Revocation,
         Introspection,
         EndSession,
         EndSessionDecision,
     ];
-    for endpoint in plain {
-        router = router.route(&metadata::url(&core.config.path, endpoint), at(endpoint));
+    let (path, mtls_path) = (&core.config.path, &core.config.mtls_path);
+    let told_apart = path != mtls_path;
+    let plain = told_apart.then_some(ListenerKind::Plain);
+    let mut router = Router::new();
+    for endpoint in all {
+        router = router.route(&metadata::url(path, endpoint), at(endpoint, plain));
+        if told_apart {
+            let route = metadata::url(mtls_path, endpoint);
+            router = router.route(&route, at(endpoint, Some(ListenerKind::Mtls)));
+        }
     }
     // RFC 8414 §3.1 drops the terminating slash; the conformance suite keeps it.
     let inserted = "/.well-known/oauth-authorization-server";
-    let path = core.config.path.trim_end_matches('/');
-    router = router.route(&format!("{inserted}{path}"), at(Metadata));
-    router = router.route(&format!("{inserted}{path}/"), at(Metadata));
-    router.fallback_service(at(Unknown).with_state(()))
+    let path = path.trim_end_matches('/');
+    router = router.route(&format!("{inserted}{path}"), at(Metadata, plain));
+    router = router.route(&format!("{inserted}{path}/"), at(Metadata, plain));
+    router.fallback_service(at(Unknown, None).with_state(()))
 }
 
 async fn serve(
     core: Arc<Core>,
     endpoint: Endpoint,
+    base: Option<ListenerKind>,
     connection: Connection,
     request: Request,
 ) -> Response {
-    let call = Call::read(endpoint, connection.clone(), request).await;
+    let mut call = Call::read(endpoint, connection.clone(), request).await;
+    call.base = base;
     let rule = core.behaviour().next_fault(endpoint);
+    if let Some(rule) = &rule {
+        call.note("fault", rule.name());
+    }
+    let replaced = rule.as_ref().is_some_and(FaultRule::replaces_answer);
     let call = Mutex::new(Some(call));
     let taken = || call.lock().unwrap_or_else(PoisonError::into_inner).take();
     let skipped = || {
         if let Some(call) = taken() {
-            core.ledger.record(call.event(core.now(), StatusCode::OK, Verdict::Faulted));
+            let nothing = Answer::default();
+            core.ledger.record(call.event(core.now(), StatusCode::OK, Verdict::Faulted, nothing));
         }
     };
     let handle = async {
         match taken() {
-            Some(call) => judge(&core, call),
+            Some(call) => judge(&core, call, replaced).await,
             None => Response::default(),
         }
     };
     through(rule, &connection, skipped, handle).await
 }
 
-fn judge(core: &Core, mut call: Call) -> Response {
-    let judged = dispatch(core, &mut call);
-    let at = core.now();
-    match judged {
-        Ok(response) => {
-            core.ledger.record(call.event(at, response.status(), Verdict::Accepted));
-            response
-        }
+/// `replaced`: the answer will not be sent, whatever it is.
+async fn judge(core: &Core, mut call: Call, replaced: bool) -> Response {
+    call.observe_connection();
+    let (response, verdict) = match dispatch(core, &mut call) {
+        Ok(response) => (response, Verdict::Accepted),
         Err(refusal) => {
             let response = refusal.respond();
-            let verdict = Verdict::Refused(refusal.reason, refusal.detail);
-            core.ledger.record(call.event(at, response.status(), verdict));
-            response
+            (response, Verdict::Refused(refusal.reason, refusal.detail))
         }
-    }
+    };
+    let (response, answer) = call.finish(response).await;
+    let answer = if replaced { Answer::default() } else { answer };
+    core.ledger.record(call.event(core.now(), response.status(), verdict, answer));
+    response
 }
 
 fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
@@ -281,10 +317,9 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
         Endpoint::Jwks => {
             call.demand_method(&Method::GET)?;
             call.demand_listener(ListenerKind::Plain)?;
-            let decoys = core.behaviour().decoy_keys;
-            let set = core.state().keys.jwks(decoys);
-            let set =
-                set.map_err(|fault| Refusal::new("server_error", "server.key", fault.reason()))?;
+            let publication = Publication::of(&core.behaviour());
+            let set = core.state().keys.jwks(publication);
+            let set = call.checks.require(Rule::ServerKey, set.ok())?;
             Ok(core.json(StatusCode::OK, Target::Jwks, set))
         }
         Endpoint::Par => authorize::push(core, call),
@@ -292,13 +327,11 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
         Endpoint::Decision => authorize::decide(core, call).map_err(Refusal::into_page),
         Endpoint::Token => token::token(core, call),
         Endpoint::Userinfo => token::userinfo(core, call),
+        Endpoint::Accounts => resource::accounts(core, call),
         Endpoint::Revocation => token::revoke(core, call),
         Endpoint::Introspection => token::introspect(core, call),
         Endpoint::EndSession => logout::end_session(core, call).map_err(Refusal::into_page),
         Endpoint::EndSessionDecision => logout::decide(core, call).map_err(Refusal::into_page),
-        Endpoint::Api | Endpoint::Unknown => {
-            Err(Refusal::new("invalid_request", "unknown.endpoint", "nothing lives here")
-                .status(StatusCode::NOT_FOUND))
-        }
+        Endpoint::Api | Endpoint::Unknown => Err(call.checks.refuse(Rule::UnknownEndpoint, "")),
     }
 }

@@ -10,13 +10,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, reque
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
+use super::{checks::Checks, rules::Rule};
 use crate::{
     jws::Object,
-    ledger::{Endpoint, Event, ListenerKind, Outcome, first},
+    ledger::{Answer, Check, Endpoint, Event, ListenerKind, Outcome, first},
     serve::Connection,
 };
 
+pub(crate) const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 const BODY_LIMIT: usize = 256 * 1024;
+
+/// Bytes of an answer's body that are recorded.
+const ANSWER_LIMIT: usize = 64 * 1024;
+
 pub(crate) type Pairs = Vec<(String, String)>;
 
 /// A request and what was learned of it.
@@ -31,6 +37,11 @@ pub(crate) struct Call {
     pub(crate) form: Pairs,
     pub(crate) client_id: Option<String>,
     pub(crate) notes: Object,
+    pub(crate) checks: Checks,
+    /// Sent back with the answer, whatever it is.
+    pub(crate) interaction_id: Option<HeaderValue>,
+    /// Whose base path the request came to, where plain and mutual TLS have one each.
+    pub(crate) base: Option<ListenerKind>,
     body_readable: bool,
 }
 
@@ -48,6 +59,9 @@ impl Call {
             headers: parts.headers.clone(),
             client_id: None,
             notes: Object::new(),
+            checks: Checks::default(),
+            interaction_id: None,
+            base: None,
             body_readable: false,
         }
     }
@@ -79,53 +93,100 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// What every request is looked at for: the connection, and proofs of possession of another kind
+    /// than that of the tokens.
+    pub(crate) fn observe_connection(&mut self) {
+        let found = self.connection.tls();
+        self.checks.observe(Rule::TlsVersion, self.connection.is_tls13(), &found);
+        self.checks.observe(Rule::TlsCipher, self.connection.cipher_recommended(), &found);
+        if matches!(
+            self.endpoint,
+            Endpoint::Par
+                | Endpoint::Token
+                | Endpoint::Userinfo
+                | Endpoint::Accounts
+                | Endpoint::Api
+        ) {
+            let proof = self.headers.contains_key("dpop");
+            self.checks.observe(Rule::DpopUnexpected, !proof, "");
+        }
+    }
+
     /// A form post and nothing else: method, media type, no query, no parameter twice.
-    pub(crate) fn demand_form(&self) -> Result<(), Refusal> {
+    pub(crate) fn demand_form(&mut self) -> Result<(), Refusal> {
         self.demand_method(&Method::POST)?;
         let media_type = self
             .header(&header::CONTENT_TYPE)
             .and_then(|value| value.split(';').next())
             .map(str::trim);
-        if media_type != Some("application/x-www-form-urlencoded") || !self.body_readable {
-            return Err(self.refuse("content_type", "a form body is expected"));
-        }
-        if !self.query.is_empty() {
-            return Err(self.refuse("query_forbidden", "parameters belong in the body"));
-        }
-        self.demand_single(&self.form)
+        let form = media_type == Some("application/x-www-form-urlencoded") && self.body_readable;
+        self.checks.demand(Rule::ContentType(self.endpoint), form)?;
+        self.checks.demand(Rule::QueryForbidden(self.endpoint), self.query.is_empty())?;
+        demand_single(&mut self.checks, self.endpoint, &self.form)
     }
 
-    pub(crate) fn demand_method(&self, method: &Method) -> Result<(), Refusal> {
-        if self.method == *method {
-            return Ok(());
+    /// No query parameter twice.
+    pub(crate) fn demand_single_query(&mut self) -> Result<(), Refusal> {
+        demand_single(&mut self.checks, self.endpoint, &self.query)
+    }
+
+    pub(crate) fn demand_method(&mut self, method: &Method) -> Result<(), Refusal> {
+        let held = self.method == *method;
+        let found = format!("{method} is expected");
+        self.checks.demand_with(Rule::Method(self.endpoint), held, &found)
+    }
+
+    /// This listener, by its own path.
+    pub(crate) fn demand_listener(&mut self, listener: ListenerKind) -> Result<(), Refusal> {
+        let held = self.connection.listener == listener && self.base_fits();
+        let found = format!("{listener:?} is expected");
+        self.checks.demand_with(Rule::WrongListener(self.endpoint), held, &found)
+    }
+
+    /// Either listener, by its own path.
+    pub(crate) fn demand_any_listener(&mut self) -> Result<(), Refusal> {
+        let held = self.base_fits();
+        self.checks.demand_with(
+            Rule::WrongListener(self.endpoint),
+            held,
+            "the path of the other listener",
+        )
+    }
+
+    fn base_fits(&self) -> bool {
+        self.base.is_none_or(|base| base == self.connection.listener)
+    }
+
+    /// A form parameter that must be there.
+    pub(crate) fn demand_value(&mut self, rule: Rule, name: &str) -> Result<String, Refusal> {
+        let value = self.form(name).map(str::to_owned);
+        self.checks.require(rule, value)
+    }
+
+    /// The answer as it goes out, and its text for the ledger.
+    pub(crate) async fn finish(&self, mut response: Response) -> (Response, Answer) {
+        self.echo_interaction_id(&mut response);
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+        let body = String::from_utf8_lossy(bytes.get(..ANSWER_LIMIT).unwrap_or(&bytes));
+        let answer = Answer { headers: header_pairs(&parts.headers), body: body.into_owned() };
+        (Response::from_parts(parts, Body::from(bytes)), answer)
+    }
+
+    pub(crate) fn echo_interaction_id(&self, response: &mut Response) {
+        if let Some(id) = &self.interaction_id {
+            response.headers_mut().insert(INTERACTION_ID, id.clone());
         }
-        Err(self
-            .refuse("method", &format!("{method} is expected"))
-            .status(StatusCode::METHOD_NOT_ALLOWED))
     }
 
-    pub(crate) fn demand_listener(&self, listener: ListenerKind) -> Result<(), Refusal> {
-        if self.connection.listener == listener {
-            return Ok(());
-        }
-        Err(self.refuse("wrong_listener", &format!("{listener:?} is expected")))
-    }
-
-    pub(crate) fn demand_single(&self, pairs: &Pairs) -> Result<(), Refusal> {
-        for (index, (name, _)) in pairs.iter().enumerate() {
-            if pairs.iter().skip(index + 1).any(|(other, _)| other == name) {
-                return Err(self.refuse("duplicate_parameter", name));
-            }
-        }
-        Ok(())
-    }
-
-    /// A refusal whose reason is prefixed with the endpoint's name.
-    pub(crate) fn refuse(&self, reason: &str, detail: &str) -> Refusal {
-        Refusal::new("invalid_request", &format!("{}.{reason}", self.endpoint.name()), detail)
-    }
-
-    pub(crate) fn event(self, at: i64, status: StatusCode, verdict: Verdict) -> Event {
+    pub(crate) fn event(
+        self,
+        at: i64,
+        status: StatusCode,
+        verdict: Verdict,
+        answer: Answer,
+    ) -> Event {
+        let checks: Vec<Check> = self.checks.into_inner();
         let (outcome, reason, detail) = match verdict {
             Verdict::Accepted => (Outcome::Accepted, None, String::new()),
             Verdict::Faulted => (Outcome::Faulted, None, String::new()),
@@ -134,6 +195,7 @@ impl Call {
         Event {
             seq: 0,
             at,
+            at_ms: 0,
             endpoint: self.endpoint,
             listener: self.connection.listener,
             method: self.method.to_string(),
@@ -149,8 +211,18 @@ impl Call {
             query: self.query,
             form: self.form,
             notes: self.notes,
+            checks,
+            answer,
         }
     }
+}
+
+fn demand_single(checks: &mut Checks, endpoint: Endpoint, pairs: &Pairs) -> Result<(), Refusal> {
+    let twice = pairs.iter().enumerate().find_map(|(index, (name, _))| {
+        pairs.iter().skip(index + 1).any(|(other, _)| other == name).then_some(name)
+    });
+    let found = twice.map(String::as_str).unwrap_or_default();
+    checks.demand_with(Rule::Duplicate(endpoint), twice.is_none(), found)
 }
 
 fn pairs(raw: &[u8]) -> Pairs {
@@ -192,20 +264,14 @@ enum RefusalStyle {
 }
 
 impl Refusal {
-    pub(crate) fn new(error: &'static str, reason: &str, detail: &str) -> Self {
+    pub(super) fn new(error: &'static str, status: u16, reason: &str, detail: &str) -> Self {
         Self {
-            status: StatusCode::BAD_REQUEST,
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
             error,
             reason: reason.to_owned(),
             detail: detail.to_owned(),
             style: RefusalStyle::Json,
         }
-    }
-
-    #[must_use]
-    pub(crate) const fn status(mut self, status: StatusCode) -> Self {
-        self.status = status;
-        self
     }
 
     /// Shown to a person in a browser.
@@ -216,12 +282,8 @@ impl Refusal {
     }
 
     /// A resource server's answer (RFC 6750 §3).
-    pub(crate) fn bearer(error: &'static str, reason: &str, detail: &str) -> Self {
-        Self {
-            status: StatusCode::UNAUTHORIZED,
-            style: RefusalStyle::Bearer,
-            ..Self::new(error, reason, detail)
-        }
+    pub(super) fn bearer(error: &'static str, status: u16, reason: &str, detail: &str) -> Self {
+        Self { style: RefusalStyle::Bearer, ..Self::new(error, status, reason, detail) }
     }
 
     pub(crate) fn respond(&self) -> Response {

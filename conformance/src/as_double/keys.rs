@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::behaviour::Tamper;
+use super::behaviour::{Behaviour, Tamper};
 use crate::jws::{Alg, JwsFault, Object, SigningKey, flip_signature, unsecured};
 
 /// The trap key's name in the conformance suite.
@@ -17,6 +17,23 @@ fn trap() -> Result<&'static SigningKey, JwsFault> {
     TRAP.get_or_init(|| SigningKey::generate(Alg::Rs256).map(|key| key.with_kid(TRAP_KID)))
         .as_ref()
         .map_err(|fault| *fault)
+}
+
+/// How the JWK set is to look.
+pub(super) struct Publication {
+    decoys: bool,
+    named: bool,
+    extra: Vec<Value>,
+}
+
+impl Publication {
+    pub(super) fn of(behaviour: &Behaviour) -> Self {
+        Self {
+            decoys: behaviour.decoy_keys,
+            named: !behaviour.omit_kid,
+            extra: behaviour.extra_keys.clone(),
+        }
+    }
 }
 
 pub(super) struct Keys {
@@ -44,13 +61,20 @@ impl Keys {
     }
 
     /// The published set.
-    pub(super) fn jwks(&self, decoys: bool) -> Result<Object, JwsFault> {
+    pub(super) fn jwks(&self, publication: Publication) -> Result<Object, JwsFault> {
         let mut keys = Vec::new();
         let mut trap = trap()?.public_jwk();
-        if decoys {
+        if publication.decoys {
             keys.extend(self.decoys(&trap)?);
         }
-        keys.push(self.signing.public_jwk());
+        keys.extend(publication.extra);
+        let mut signing = self.signing.public_jwk();
+        if !publication.named
+            && let Some(members) = signing.as_object_mut()
+        {
+            members.remove("kid");
+        }
+        keys.push(signing);
         keys.extend(self.old.iter().cloned());
         if let Some(members) = trap.as_object_mut() {
             members.remove("alg");
@@ -99,8 +123,12 @@ impl Keys {
         typ: Option<&str>,
         claims: &Object,
         tamper: Option<&Tamper>,
+        named: bool,
     ) -> Result<String, JwsFault> {
         let mut header = self.signing.header(typ);
+        if !named {
+            header.remove("kid");
+        }
         match tamper {
             None => self.signing.sign_jws(&header, claims),
             Some(Tamper::Flip) => Ok(flip_signature(&self.signing.sign_jws(&header, claims)?)),
@@ -125,6 +153,7 @@ impl Keys {
                 }
                 self.signing.sign_jws(&header, claims)
             }
+            Some(Tamper::Sign { header, key }) => key.sign_jws(header, claims),
             Some(Tamper::Rewrite(rewrite)) => Ok(rewrite(self.signing.sign_jws(&header, claims)?)),
         }
     }

@@ -11,9 +11,10 @@ use super::{
     core::Core,
     exchange::{Call, Pairs, Refusal, see_other},
     metadata, page,
+    rules::Rule,
 };
 use crate::{
-    jws::{self, Object, random_token},
+    jws::{self, JwsFault, Object, random_token},
     ledger::{Endpoint, ListenerKind, first},
 };
 
@@ -34,7 +35,7 @@ pub(super) fn end_session(core: &Core, call: &mut Call) -> Result<Response, Refu
         call.form.clone()
     } else {
         call.demand_method(&Method::GET)?;
-        call.demand_single(&call.query)?;
+        call.demand_single_query()?;
         call.query.clone()
     };
     let ending = judge(core, call, &parameters)?;
@@ -58,50 +59,60 @@ pub(super) fn decide(core: &Core, call: &mut Call) -> Result<Response, Refusal> 
 }
 
 fn judge(core: &Core, call: &mut Call, parameters: &Pairs) -> Result<Ending, Refusal> {
+    let endpoint = call.endpoint;
     let value = |name: &str| first(parameters, name);
-    let hint = value("id_token_hint")
-        .ok_or_else(|| call.refuse("id_token_hint_missing", "no id_token_hint"))?;
-    let ever = core.state().keys.ever();
-    // An expired ID token is a fine hint (OIDC RP-Initiated Logout §2).
-    let claims = jws::verify(hint, &ever, &[core.config.signing_alg])
-        .map_err(|fault| call.refuse("id_token_hint", fault.reason()))?
-        .claims;
+    let checks = &mut call.checks;
+    let hint = checks.require(Rule::HintMissing(endpoint), value("id_token_hint"))?;
+    let claims =
+        hinted(core, hint).map_err(|fault| checks.refuse(Rule::Hint(endpoint), fault.reason()))?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let client = text("aud").and_then(|audience| core.client(audience));
     let ours = text("iss") == Some(&core.issuer) && text("sub").is_some();
-    let client = client
-        .filter(|_| ours)
-        .ok_or_else(|| call.refuse("id_token_hint", "not an ID token of this server"))?;
-    call.client_id = Some(client.client_id.clone());
-    if value("client_id").is_some_and(|id| id != client.client_id) {
-        return Err(call.refuse("client_id", "not the client of the hint"));
-    }
+    let client = checks.require(Rule::Hint(endpoint), client.filter(|_| ours))?;
+    let same = value("client_id").is_none_or(|id| id == client.client_id);
+    checks.demand(Rule::LogoutClient(endpoint), same)?;
     let destination = value("post_logout_redirect_uri")
-        .map(|uri| destination(call, client, uri, value("state")))
-        .transpose()?;
+        .map(|uri| destination(client, uri, value("state")))
+        .transpose();
+    let destination = checks.require(Rule::LogoutReturn(endpoint), destination.ok())?;
+    call.client_id = Some(client.client_id.clone());
     if let Some(sid) = text("sid") {
         call.note("sid", sid);
     }
     Ok(Ending { sid: text("sid").map(str::to_owned), destination })
 }
 
+/// Claims of a hint this server signed. An expired ID token is a fine hint (OIDC RP-Initiated
+/// Logout §2).
+fn hinted(core: &Core, hint: &str) -> Result<Object, JwsFault> {
+    let (header, claims) = jws::peek(hint)?;
+    let state = core.state();
+    // Told to leave out the `kid`, the server knows what it issued.
+    if !header.contains_key("kid") && state.secrets.iter().any(|issued| issued == hint) {
+        return Ok(claims);
+    }
+    let verified = jws::verify(hint, &state.keys.ever(), &[core.config.signing_alg])?;
+    Ok(verified.claims)
+}
+
+/// Where to go after logout; nothing if that is not registered, to the letter.
 fn destination(
-    call: &Call,
     client: &super::ClientRegistration,
     uri: &str,
     state: Option<&str>,
-) -> Result<String, Refusal> {
-    let refused = || call.refuse("post_logout_redirect_uri", "not registered, to the letter");
+) -> Result<String, Unregistered> {
     if !client.post_logout_redirect_uris.iter().any(|known| known == uri) {
-        return Err(refused());
+        return Err(Unregistered);
     }
     let Some(state) = state else {
         return Ok(uri.to_owned());
     };
-    let mut url = Url::parse(uri).map_err(|_| refused())?;
+    let mut url = Url::parse(uri).map_err(|_| Unregistered)?;
     url.query_pairs_mut().append_pair("state", state);
     Ok(url.into())
 }
+
+struct Unregistered;
 
 fn finish(core: &Core, call: &mut Call, ending: Ending) -> Response {
     if let Some(sid) = &ending.sid {

@@ -16,6 +16,7 @@ pub(super) fn url(base: &str, endpoint: Endpoint) -> String {
         Endpoint::Decision => "authorize/decision",
         Endpoint::Token => "token",
         Endpoint::Userinfo => "userinfo",
+        Endpoint::Accounts => "open-banking/v1.1/accounts",
         Endpoint::Revocation => "revoke",
         Endpoint::Introspection => "introspect",
         Endpoint::EndSession => "logout",

@@ -4,6 +4,7 @@
 
 mod authorize;
 mod behaviour;
+mod checks;
 mod client_auth;
 mod core;
 pub(crate) mod exchange;
@@ -11,11 +12,15 @@ mod keys;
 mod logout;
 mod metadata;
 mod page;
+mod pkce;
 mod request_object;
+pub(crate) mod resource;
+pub(crate) mod rules;
 mod state;
 mod token;
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
 };
@@ -23,10 +28,10 @@ use std::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-pub(crate) use self::core::bearer_token;
 pub use self::{
     behaviour::{Behaviour, Edit, ParamsEdit, Tamper, Target, edits},
     core::{ActiveToken, TokenState},
+    rules::{RuleInfo, rules},
 };
 use crate::{
     Now,
@@ -37,7 +42,7 @@ use crate::{
 };
 pub use crate::{
     faults::{Fault, FaultRule, Gate},
-    ledger::{Endpoint, Event, ListenerKind, OnEvent, Outcome},
+    ledger::{Answer, Check, Endpoint, Event, ListenerKind, OnEvent, Outcome},
 };
 
 /// One client as the server knows it.
@@ -139,6 +144,9 @@ pub struct AsConfig {
     pub mtls_host: String,
     /// Path of the issuer, with leading and trailing slash.
     pub path: String,
+    /// Path of the same on the mutual-TLS host. If it is another than [`Self::path`], a request is
+    /// taken only by the path of the listener it comes to.
+    pub mtls_path: String,
     /// Server certificate for both names.
     pub identity: Identity,
     /// The authority client certificates must come from.
@@ -167,6 +175,7 @@ impl std::fmt::Debug for AsConfig {
             .field("mtls_host", &self.mtls_host)
             .field("mtls_port", &self.mtls_port)
             .field("path", &self.path)
+            .field("mtls_path", &self.mtls_path)
             .finish_non_exhaustive()
     }
 }
@@ -181,6 +190,7 @@ impl AsConfig {
             host: AS_HOST.to_owned(),
             mtls_host: AS_MTLS_HOST.to_owned(),
             path: "/as/".to_owned(),
+            mtls_path: "/as/".to_owned(),
             identity: pki.authorization_server.clone(),
             ca_pem: pki.ca_pem.clone(),
             clients,
@@ -190,6 +200,16 @@ impl AsConfig {
             signing_alg: Alg::Es256,
             now: system_now(),
             on_event: None,
+        }
+    }
+
+    /// The same with the paths of the conformance suite: `/test/a/ALIAS/`, on the mutual-TLS host
+    /// `/test-mtls/a/ALIAS/`. An alias is letters, digits, `-` and `_`.
+    pub fn for_alias(pki: &Pki, clients: Vec<ClientRegistration>, alias: &str) -> Self {
+        Self {
+            path: format!("/test/a/{alias}/"),
+            mtls_path: format!("/test-mtls/a/{alias}/"),
+            ..Self::new(pki, clients)
         }
     }
 }
@@ -258,6 +278,32 @@ impl AsDouble {
     /// URL of an endpoint on the mutual-TLS host.
     pub fn mtls_url(&self, endpoint: Endpoint) -> String {
         metadata::url(&self.core.mtls_base, endpoint)
+    }
+
+    /// URL of the accounts resource, on the mutual-TLS host.
+    pub fn accounts_url(&self) -> String {
+        self.mtls_url(Endpoint::Accounts)
+    }
+
+    /// The values the conformance suite exposes of a running test: `issuer`, `discoveryUrl`,
+    /// `par_endpoint`, `accounts_endpoint` and, once the browser was sent back,
+    /// `authorization_endpoint_response_redirect`.
+    pub fn exposed(&self) -> BTreeMap<String, String> {
+        let mut exposed = BTreeMap::from([
+            ("issuer".to_owned(), self.issuer().to_owned()),
+            ("discoveryUrl".to_owned(), self.url(Endpoint::Metadata)),
+            ("par_endpoint".to_owned(), self.url(Endpoint::Par)),
+            ("accounts_endpoint".to_owned(), self.accounts_url()),
+        ]);
+        if let Some(redirect) = self.last_authorization_redirect() {
+            exposed.insert("authorization_endpoint_response_redirect".to_owned(), redirect);
+        }
+        exposed
+    }
+
+    /// Where the last authorization response sent the browser, secrets and all.
+    pub fn last_authorization_redirect(&self) -> Option<String> {
+        self.core.state().last_redirect.clone()
     }
 
     /// URL of the RFC 8414 metadata document (`url(Endpoint::Metadata)` is the OpenID one).
@@ -333,7 +379,7 @@ impl AsDouble {
         claims: &Object,
         tamper: Option<&Tamper>,
     ) -> Result<String, JwsFault> {
-        self.core.state().keys.sign(typ, claims, tamper)
+        self.core.sign(typ, claims, tamper)
     }
 
     /// Claims of a correct back-channel logout token (OIDC Back-Channel Logout §2.4).

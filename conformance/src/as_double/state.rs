@@ -13,6 +13,7 @@ pub(super) struct Pushed {
     pub(super) used: bool,
 }
 
+#[derive(Clone)]
 pub(super) struct Code {
     pub(super) grant: String,
     pub(super) client_id: String,
@@ -57,6 +58,8 @@ pub(super) struct State {
     /// `(client_id, jti)` of every client assertion ever accepted.
     pub(super) assertion_ids: HashSet<(String, String)>,
     pub(super) secrets: Vec<String>,
+    /// Where the last authorization response sent the browser.
+    pub(super) last_redirect: Option<String>,
 }
 
 impl State {
@@ -70,6 +73,7 @@ impl State {
             refresh: HashMap::new(),
             assertion_ids: HashSet::new(),
             secrets: Vec::new(),
+            last_redirect: None,
         }
     }
 

@@ -10,9 +10,12 @@ use super::{
     ClientRegistration,
     behaviour::Target,
     client_auth::authenticate,
-    core::{Core, bearer_token},
+    core::Core,
     exchange::{Call, Refusal, json_response, respond},
+    pkce,
     request_object::check_scope,
+    resource::active_token,
+    rules::Rule,
     state::{AccessToken, Grant, RefreshToken},
 };
 use crate::{
@@ -20,9 +23,7 @@ use crate::{
     ledger::ListenerKind,
 };
 
-fn invalid_grant(reason: &str, detail: &str) -> Refusal {
-    Refusal::new("invalid_grant", &format!("token.{reason}"), detail)
-}
+type Handler = fn(&Core, &mut Call, &ClientRegistration) -> Result<Response, Refusal>;
 
 pub(super) fn token(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     call.demand_form()?;
@@ -30,16 +31,13 @@ pub(super) fn token(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     let client = authenticate(core, call)?;
     let grant_type = call.form("grant_type").unwrap_or_default().to_owned();
     call.note("grant_type", grant_type.as_str());
-    match grant_type.as_str() {
-        "authorization_code" => redeem_code(core, call, client),
-        "refresh_token" => refresh(core, call, client),
-        "client_credentials" => client_credentials(core, call, client),
-        _ => Err(Refusal::new(
-            "unsupported_grant_type",
-            "token.grant_type",
-            "not a grant type of this server",
-        )),
-    }
+    let grant: Option<Handler> = match grant_type.as_str() {
+        "authorization_code" => Some(redeem_code),
+        "refresh_token" => Some(refresh),
+        "client_credentials" => Some(client_credentials),
+        _ => None,
+    };
+    call.checks.require(Rule::GrantType, grant)?(core, call, client)
 }
 
 fn redeem_code(
@@ -47,46 +45,41 @@ fn redeem_code(
     call: &mut Call,
     client: &ClientRegistration,
 ) -> Result<Response, Refusal> {
-    let presented =
-        call.form("code").ok_or_else(|| call.refuse("code_missing", "no code"))?.to_owned();
+    let presented = call.demand_value(Rule::CodeMissing, "code")?;
     let verifier = call.form("code_verifier").map(str::to_owned);
     let redirect_uri = call.form("redirect_uri").map(str::to_owned);
     let now = core.now();
+    let checks = &mut call.checks;
     let mut state = core.state();
     if let Some(verifier) = &verifier {
         state.secrets.push(verifier.clone());
     }
-    let issued = state
-        .codes
-        .get_mut(&presented)
-        .ok_or_else(|| invalid_grant("code_unknown", "never issued"))?;
-    if issued.client_id != client.client_id {
-        return Err(invalid_grant("code_other_client", "issued to another client"));
-    }
-    let id = issued.grant.clone();
+    let issued = checks.require(Rule::CodeUnknown, state.codes.get(&presented).cloned())?;
+    checks.demand(Rule::CodeOtherClient, issued.client_id == client.client_id)?;
+    let id = issued.grant;
     if issued.used {
         // RFC 6749 §4.1.2: what the first use brought is taken back.
         state.revoke_grant(&id);
-        return Err(invalid_grant("code_used", "one use only"));
     }
-    if issued.expires_at <= now {
-        return Err(invalid_grant("code_expired", "too late"));
-    }
-    let redirect_uri =
-        redirect_uri.ok_or_else(|| call.refuse("redirect_uri_missing", "no redirect_uri"))?;
-    if redirect_uri != issued.request.redirect_uri {
-        return Err(invalid_grant("redirect_uri", "not that of the request"));
-    }
-    let verifier =
-        verifier.ok_or_else(|| call.refuse("code_verifier_missing", "no code_verifier"))?;
+    checks.demand(Rule::CodeUsed, !issued.used)?;
+    checks.demand(Rule::CodeExpired, issued.expires_at > now)?;
+    let redirect_uri = checks.require(Rule::TokenRedirectMissing, redirect_uri)?;
+    checks.demand(Rule::TokenRedirect, redirect_uri == issued.request.redirect_uri)?;
+    let verifier = checks.require(Rule::VerifierMissing, verifier)?;
     let well_formed = (43..=128).contains(&verifier.len())
         && verifier.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
     let challenge = sha256_b64(verifier.as_bytes());
     let fits = challenge.as_bytes().ct_eq(issued.request.code_challenge.as_bytes());
-    if !well_formed || !bool::from(fits) {
-        return Err(invalid_grant("code_verifier", "does not fit the challenge"));
+    checks.demand(Rule::Verifier, well_formed && bool::from(fits))?;
+    let entropy = pkce::entropy_bits(&verifier);
+    checks.observe(
+        Rule::VerifierEntropy,
+        entropy >= pkce::ENOUGH_BITS,
+        &format!("{entropy:.0} bits"),
+    );
+    if let Some(code) = state.codes.get_mut(&presented) {
+        code.used = true;
     }
-    issued.used = true;
     drop(state);
     let with_refresh = core.behaviour().issue_refresh_token;
     let response = Issue {
@@ -99,10 +92,7 @@ fn redeem_code(
 }
 
 fn refresh(core: &Core, call: &mut Call, client: &ClientRegistration) -> Result<Response, Refusal> {
-    let presented = call
-        .form("refresh_token")
-        .ok_or_else(|| call.refuse("refresh_token_missing", "no refresh_token"))?
-        .to_owned();
+    let presented = call.demand_value(Rule::RefreshMissing, "refresh_token")?;
     let scope = call.form("scope").map(str::to_owned);
     let (rotate, revoke_family, with_id_token) = {
         let behaviour = core.behaviour();
@@ -112,34 +102,20 @@ fn refresh(core: &Core, call: &mut Call, client: &ClientRegistration) -> Result<
             behaviour.id_token_on_refresh,
         )
     };
+    let checks = &mut call.checks;
     let mut state = core.state();
-    let known = state
-        .refresh
-        .get(&presented)
-        .ok_or_else(|| invalid_grant("refresh_unknown", "never issued"))?;
+    let known = checks.require(Rule::RefreshUnknown, state.refresh.get(&presented))?;
     let (id, replaced) = (known.grant.clone(), known.replaced);
-    let Some(grant) = state.live_grant(&id).cloned() else {
-        return Err(invalid_grant("refresh_revoked", "the grant has ended"));
-    };
-    if grant.client_id != client.client_id {
-        return Err(invalid_grant("refresh_other_client", "issued to another client"));
+    let grant = checks.require(Rule::RefreshRevoked, state.live_grant(&id).cloned())?;
+    checks.demand(Rule::RefreshOtherClient, grant.client_id == client.client_id)?;
+    if replaced && revoke_family {
+        state.revoke_grant(&id);
     }
-    if replaced {
-        if revoke_family {
-            state.revoke_grant(&id);
-        }
-        return Err(invalid_grant("refresh_reused", "replaced by a newer one"));
-    }
-    if let Some(scope) = &scope {
-        let granted: Vec<&str> = grant.scope.split(' ').collect();
-        if !scope.split(' ').all(|name| granted.contains(&name)) {
-            return Err(Refusal::new(
-                "invalid_scope",
-                "token.refresh_scope",
-                "more than was granted",
-            ));
-        }
-    }
+    checks.demand(Rule::RefreshReused, !replaced)?;
+    let granted: Vec<&str> = grant.scope.split(' ').collect();
+    let within =
+        scope.as_ref().is_none_or(|asked| asked.split(' ').all(|name| granted.contains(&name)));
+    checks.demand(Rule::RefreshScope, within)?;
     if rotate && let Some(known) = state.refresh.get_mut(&presented) {
         known.replaced = true;
     }
@@ -159,8 +135,9 @@ fn client_credentials(
     client: &ClientRegistration,
 ) -> Result<Response, Refusal> {
     let scope = call.form("scope").unwrap_or_default().to_owned();
-    check_scope(client, &scope, false)
-        .map_err(|detail| Refusal::new("invalid_scope", "token.scope", &detail))?;
+    let allowed = check_scope(client, &scope, false);
+    let found = allowed.as_ref().err().map(String::as_str).unwrap_or_default();
+    call.checks.demand_with(Rule::TokenScope, allowed.is_ok(), found)?;
     let id = core.state().add_grant(Grant {
         client_id: client.client_id.clone(),
         sub: None,
@@ -195,21 +172,15 @@ fn respond_with_tokens(
     grant_id: &str,
     issue: &Issue,
 ) -> Result<Response, Refusal> {
-    let thumbprint = call
-        .connection
-        .peer_thumbprint
-        .clone()
-        .ok_or_else(|| call.refuse("certificate_missing", "nothing to bind the token to"))?;
+    let presented = call.connection.peer_thumbprint.clone();
+    let thumbprint = call.checks.require(Rule::TokenCertificate, presented)?;
     let now = core.now();
     let (lifetime, token_type) = {
         let behaviour = core.behaviour();
         (behaviour.access_token_lifetime, behaviour.token_type.clone())
     };
     let mut state = core.state();
-    let grant = state
-        .live_grant(grant_id)
-        .cloned()
-        .ok_or_else(|| invalid_grant("grant_revoked", "the grant has ended"))?;
+    let grant = call.checks.require(Rule::GrantRevoked, state.live_grant(grant_id).cloned())?;
     let scope = issue.scope.clone().unwrap_or_else(|| grant.scope.clone());
     let access_token = state.secret();
     state.access.insert(
@@ -243,7 +214,7 @@ fn respond_with_tokens(
         if !issue.nonce {
             claims.remove("nonce");
         }
-        body.insert("id_token".into(), json!(core.issue(Target::IdToken, claims)?));
+        body.insert("id_token".into(), json!(core.issue(call, Target::IdToken, claims)?));
     }
     Ok(core.json(StatusCode::OK, Target::TokenResponse, body))
 }
@@ -286,42 +257,22 @@ fn scoped_claims(core: &Core, sub: &str, scope: &str) -> Object {
 }
 
 pub(super) fn userinfo(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
-    if call.method != Method::POST {
-        call.demand_method(&Method::GET)?;
-    }
+    let method = if call.method == Method::POST { Method::POST } else { Method::GET };
+    call.demand_method(&method)?;
     call.demand_listener(ListenerKind::Mtls)?;
-    let token = bearer_token(call)?;
-    let thumbprint = call.connection.peer_thumbprint.as_deref();
-    let active = core_active(core, token, thumbprint)?;
-    let sub = active
-        .sub
-        .clone()
-        .filter(|_| active.scope.split(' ').any(|name| name == "openid"))
-        .ok_or_else(|| {
-        Refusal::bearer("insufficient_scope", "userinfo.scope", "openid is missing")
-            .status(StatusCode::FORBIDDEN)
-    })?;
-    call.client_id = Some(active.client_id);
+    let active = active_token(call, |token, thumbprint| core.active(token, thumbprint))?;
+    let sub = active.sub.clone().filter(|_| active.scope.split(' ').any(|name| name == "openid"));
+    let sub = call.checks.require(Rule::UserinfoScope, sub)?;
     let mut body = scoped_claims(core, &sub, &active.scope);
     body.insert("sub".into(), json!(sub));
     Ok(core.json(StatusCode::OK, Target::Userinfo, body))
 }
 
-fn core_active(
-    core: &Core,
-    token: &str,
-    thumbprint: Option<&str>,
-) -> Result<super::ActiveToken, Refusal> {
-    core.active(token, thumbprint).map_err(|reason| {
-        Refusal::bearer("invalid_token", &format!("bearer.{reason}"), "not this token, not here")
-    })
-}
-
 pub(super) fn revoke(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     call.demand_form()?;
+    call.demand_any_listener()?;
     let client = authenticate(core, call)?;
-    let token =
-        call.form("token").ok_or_else(|| call.refuse("token_missing", "no token"))?.to_owned();
+    let token = call.demand_value(Rule::RevocationToken, "token")?;
     let mut state = core.state();
     let (kind, grant) = if let Some(refresh) = state.refresh.get(&token) {
         ("refresh_token", Some(refresh.grant.clone()))
@@ -346,6 +297,7 @@ pub(super) fn revoke(core: &Core, call: &mut Call) -> Result<Response, Refusal> 
 
 pub(super) fn introspect(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     call.demand_form()?;
+    call.demand_any_listener()?;
     let client = authenticate(core, call)?;
     let token = call.form("token").unwrap_or_default();
     let bound_to = core.state().access.get(token).map(|a| a.thumbprint.clone());
