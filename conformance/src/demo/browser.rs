@@ -15,8 +15,12 @@ use url::Url;
 use super::{
     cookies::{Crossing, Jar, SetCookie},
     leaks::{Sight, by_design},
+    recording::{Recorded, Recording},
 };
-use crate::pki::{APP_HOST, AS_HOST, Pki, PkiError};
+use crate::{
+    as_double::exchange::header_pairs,
+    pki::{APP_HOST, AS_HOST, Pki, PkiError},
+};
 
 /// Where a navigation comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,6 +163,7 @@ pub struct Browser {
     origin: String,
     jar: Jar,
     seen: Vec<Sight>,
+    recording: Option<Recording>,
 }
 
 impl Browser {
@@ -168,7 +173,14 @@ impl Browser {
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let hosts = [APP_HOST, AS_HOST].map(|host| (host.to_owned(), here));
         let http = pki.http_client(None, &hosts)?;
-        Ok(Self { http, origin: origin.to_owned(), jar: Jar::default(), seen: Vec::new() })
+        let (origin, jar) = (origin.to_owned(), Jar::default());
+        Ok(Self { http, origin, jar, seen: Vec::new(), recording: None })
+    }
+
+    /// The same browser, whose exchanges are recorded; clones record to the same place.
+    #[must_use]
+    pub fn recorded(self, recording: Recording) -> Self {
+        Self { recording: Some(recording), ..self }
     }
 
     /// Everything seen so far.
@@ -216,6 +228,18 @@ impl Browser {
         self.send(Method::GET, url, headers, crossing, Bytes::new()).await
     }
 
+    /// A request to the app with exactly these headers, which no browser would send: nothing is added,
+    /// no cookie kept.
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        self.exchange(method, self.url(path)?, headers, body).await
+    }
+
     fn url(&self, reference: &str) -> Result<Url, String> {
         let base = Url::parse(&self.origin).and_then(|origin| origin.join(reference));
         base.map_err(|error| format!("{reference:?} is no address: {error}"))
@@ -230,21 +254,10 @@ impl Browser {
         body: Bytes,
     ) -> Result<Answer, String> {
         let host = url.host_str().unwrap_or_default().to_owned();
-        let mut address = url.clone();
-        address.set_query(None);
-        let request = format!("{method} {address}");
         if let Some(cookies) = self.jar.header(&host, url.path(), crossing) {
             headers.insert(header::COOKIE, value(&cookies)?);
         }
-        let broken = |error: reqwest::Error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            format!("{request}: no answer: {error} ({})", cause.unwrap_or_default())
-        };
-        let sending = self.http.request(method, url).headers(headers).body(body);
-        let response = sending.send().await.map_err(broken)?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.map_err(broken)?;
-        let answer = Answer { request, status, headers, body };
+        let answer = self.exchange(method, url, headers, body).await?;
         self.remember(&answer);
         for cookie in answer.cookies() {
             let name = cookie.name.clone();
@@ -253,6 +266,49 @@ impl Browser {
             })?;
         }
         Ok(answer)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let mut address = url.clone();
+        address.set_query(None);
+        let request = format!("{method} {address}");
+        let broken = |error: reqwest::Error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{request}: no answer: {error} ({})", cause.unwrap_or_default())
+        };
+        let mut record = self.recording.as_ref().map(|_| Recorded {
+            at: std::time::Instant::now(),
+            method: method.to_string(),
+            url: url.to_string(),
+            request_headers: header_pairs(&headers),
+            request_body: String::from_utf8_lossy(&body).into_owned(),
+            status: 0,
+            response_headers: Vec::new(),
+            response_body: String::new(),
+        });
+        let sending = self.http.request(method, url).headers(headers).body(body);
+        let received = async {
+            let response = sending.send().await.map_err(broken)?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            let body = response.bytes().await.map_err(broken)?;
+            Ok(Answer { request: request.clone(), status, headers, body })
+        }
+        .await;
+        if let (Some(record), Ok(answer)) = (&mut record, &received) {
+            record.status = answer.status;
+            record.response_headers = header_pairs(&answer.headers);
+            record.response_body = String::from_utf8_lossy(&answer.body).into_owned();
+        }
+        if let (Some(recording), Some(record)) = (&self.recording, record) {
+            recording.add(record);
+        }
+        received
     }
 
     fn remember(&mut self, answer: &Answer) {

@@ -9,4 +9,5 @@ mod journey;
 pub mod leaks;
 pub mod page;
 pub mod ports;
+pub mod recording;
 pub mod world;

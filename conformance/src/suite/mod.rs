@@ -2,5 +2,15 @@
 //! by the authorization-server double against a BFF in this process or anywhere. Knows the product
 //! only as a browser, an authorization server and an API know it, and by its audit stream.
 
+pub mod evidence;
+pub mod exam;
+pub mod hardening;
+pub mod module;
+pub mod mutation;
+pub mod oidf;
+pub mod plan;
 pub mod report;
+pub mod runner;
+pub mod stage;
 pub mod verdict;
+pub mod world;

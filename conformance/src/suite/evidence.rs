@@ -1,0 +1,121 @@
+//! What a module leaves behind for whoever must believe its verdict: the conditions that the servers
+//! checked, and every exchange on the wire with its secrets taken out. It must not judge.
+
+mod redact;
+
+pub use self::redact::Redactor;
+use super::{
+    exam::{Ending, Exam, millis},
+    verdict::{Condition, Exchange, Severity},
+};
+use crate::{
+    demo::recording::Recording,
+    ledger::{Endpoint, Event, ListenerKind, Outcome},
+};
+
+/// Longest body in a transcript, in characters.
+const LONGEST_BODY: usize = 4_000;
+
+/// The checks that the authorization server and the API made. Where a script may provoke refusals,
+/// those are said and not judged.
+pub fn conditions(events: &[(u64, Event)], ending: &Ending) -> Vec<Condition> {
+    let mut all = Vec::new();
+    for (at_ms, event) in events {
+        for check in &event.checks {
+            let wanted = *ending == Ending::Script && event.outcome == Outcome::Refused;
+            all.push(Condition {
+                at_ms: *at_ms,
+                source: source(event).to_owned(),
+                check: check.name.to_owned(),
+                severity: if wanted && !check.held { Severity::Info } else { check.severity },
+                held: check.held,
+                clauses: check.clauses.iter().map(|clause| (*clause).to_owned()).collect(),
+                message: check.message.clone(),
+            });
+        }
+    }
+    all
+}
+
+fn source(event: &Event) -> &'static str {
+    match event.endpoint {
+        Endpoint::Api => "api",
+        _ => "authorization server",
+    }
+}
+
+/// Every exchange in order of time. What the browser and a server both saw is told once, by the
+/// browser; the servers tell what the BFF asked them.
+pub fn transcript(
+    events: &[(u64, Event)],
+    recording: &Recording,
+    exam: &Exam,
+    redactor: &mut Redactor,
+) -> Vec<Exchange> {
+    let mut all: Vec<Exchange> = events
+        .iter()
+        .filter(|(_, event)| !by_browser(event))
+        .map(|(at_ms, event)| of_event(*at_ms, event, redactor))
+        .collect();
+    for seen in recording.exchanges() {
+        let at_ms = millis(exam.at(seen.at));
+        all.push(Exchange {
+            at_ms,
+            from: "browser".to_owned(),
+            to: redact::host(&seen.url),
+            method: seen.method,
+            url: redactor.url(&seen.url),
+            request_headers: redactor.headers(&seen.request_headers),
+            request_body: clip(&redactor.body(&seen.request_headers, &seen.request_body)),
+            status: seen.status,
+            response_headers: redactor.headers(&seen.response_headers),
+            response_body: clip(&redactor.body(&seen.response_headers, &seen.response_body)),
+        });
+    }
+    all.sort_by_key(|exchange| exchange.at_ms);
+    all
+}
+
+fn by_browser(event: &Event) -> bool {
+    use Endpoint::{Authorize, Decision, EndSession, EndSessionDecision};
+    matches!(event.endpoint, Authorize | Decision | EndSession | EndSessionDecision)
+}
+
+fn of_event(at_ms: u64, event: &Event, redactor: &mut Redactor) -> Exchange {
+    let query: String =
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&event.query).finish();
+    let form: String =
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&event.form).finish();
+    let url = if query.is_empty() { event.path.clone() } else { format!("{}?{query}", event.path) };
+    let faulted = event.outcome == Outcome::Faulted;
+    Exchange {
+        at_ms,
+        from: "bff".to_owned(),
+        to: match event.listener {
+            ListenerKind::Plain => "authorization server",
+            ListenerKind::Mtls => "authorization server (mTLS)",
+            ListenerKind::Api => "api",
+        }
+        .to_owned(),
+        method: event.method.clone(),
+        url: redactor.url(&url),
+        request_headers: redactor.headers(&event.headers),
+        request_body: clip(&redactor.form(&form)),
+        status: if faulted { 0 } else { event.status },
+        response_headers: redactor.headers(&event.answer.headers),
+        response_body: if faulted {
+            format!("disturbed by the harness: {}", event.detail)
+        } else {
+            clip(&redactor.body(&event.answer.headers, &event.answer.body))
+        },
+    }
+}
+
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_BODY) {
+        Some((end, _)) => {
+            format!("{}… ({} bytes in all)", text.get(..end).unwrap_or_default(), text.len())
+        }
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,107 @@
+//! What the official suite's authorization server gets wrong, as data: one mutation a module, in its
+//! exact form ("wrong" is the right string with `1` appended, "expired" is six minutes ago). It must
+//! not know which client it is played against.
+
+use serde_json::{Value, json};
+
+use crate::{
+    as_double::{Behaviour, Tamper, Target, edits},
+    jws::Object,
+};
+
+/// How long ago an expired token of the suite's expired, in seconds.
+const EXPIRED: i64 = 360;
+/// How old an ID token "from last week" is, in seconds.
+const WEEK: i64 = 7 * 24 * 3600;
+
+/// One thing that is wrong, or merely unusual.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutation {
+    /// Everything is right.
+    Nothing,
+    /// A claim is the right string with `1` appended.
+    Wrong(Target, &'static str),
+    /// A claim is absent.
+    Absent(Target, &'static str),
+    /// `exp` is six minutes ago.
+    Expired(Target),
+    /// `iat` is a week ago, `exp` still to come.
+    WeekOld(Target),
+    /// `aud` is an array with the client in it.
+    AudienceAsArray(Target),
+    /// `aud` is the client and the client with `1` appended, without `azp`.
+    SecondAudience(Target),
+    /// Every byte of the signature is changed.
+    BadSignature(Target),
+    /// An unsecured token.
+    AlgNone(Target),
+    /// RS256 by a key that is really published.
+    AlternateAlg(Target),
+    /// The metadata's `issuer` has `INVALID` appended.
+    IssuerInMetadata,
+    /// The token response lacks these members.
+    TokenResponseWithout(&'static [&'static str]),
+    /// Every letter of `token_type` has its case flipped.
+    TokenTypeCase,
+    /// Userinfo is about somebody else.
+    UserinfoSubject,
+    /// A new key signs, and the old one is no longer published.
+    KeyRotation,
+}
+
+impl Mutation {
+    /// Makes the authorization server behave so from now on. Key rotation is an act, not a behaviour:
+    /// see [`crate::as_double::AsDouble::rotate_keys`].
+    pub fn apply(self, behaviour: &mut Behaviour) {
+        match self {
+            Self::Nothing | Self::KeyRotation => {}
+            Self::Wrong(target, claim) => behaviour.edit(target, edits::wrong(claim)),
+            Self::Absent(target, claim) => behaviour.edit(target, edits::remove(claim)),
+            Self::Expired(target) => behaviour.edit(target, shifted("exp", EXPIRED)),
+            Self::WeekOld(target) => behaviour.edit(target, shifted("iat", WEEK)),
+            Self::AudienceAsArray(target) => behaviour.edit(target, audience(|own| json!([own]))),
+            Self::SecondAudience(target) => {
+                behaviour.edit(target, audience(|own| json!([own, format!("{own}1")])));
+                behaviour.edit(target, edits::remove("azp"));
+            }
+            Self::BadSignature(target) => behaviour.tamper(target, Tamper::Flip),
+            Self::AlgNone(target) => behaviour.tamper(target, Tamper::AlgNone),
+            Self::AlternateAlg(target) => behaviour.tamper(target, Tamper::AlternateAlg),
+            Self::IssuerInMetadata => "INVALID".clone_into(&mut behaviour.issuer_suffix),
+            Self::TokenResponseWithout(members) => {
+                for member in members {
+                    behaviour.edit(Target::TokenResponse, edits::remove(member));
+                }
+            }
+            Self::TokenTypeCase => behaviour.edit(Target::TokenResponse, |body: &mut Object| {
+                let flipped = body.get("token_type").and_then(Value::as_str).map(flip_case);
+                if let Some(flipped) = flipped {
+                    body.insert("token_type".to_owned(), flipped.into());
+                }
+            }),
+            Self::UserinfoSubject => behaviour.edit(Target::Userinfo, edits::wrong("sub")),
+        }
+    }
+}
+
+/// Puts a time claim so many seconds before the moment of issue.
+fn shifted(claim: &'static str, ago: i64) -> impl Fn(&mut Object) + Send + Sync {
+    move |claims| {
+        let issued = claims.get("iat").and_then(Value::as_i64).unwrap_or_default();
+        claims.insert(claim.to_owned(), (issued - ago).into());
+    }
+}
+
+fn audience(change: fn(&str) -> Value) -> impl Fn(&mut Object) + Send + Sync {
+    move |claims| {
+        let own = claims.get("aud").and_then(Value::as_str).unwrap_or_default().to_owned();
+        claims.insert("aud".to_owned(), change(&own));
+    }
+}
+
+fn flip_case(text: &str) -> String {
+    let flip = |c: char| {
+        if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }
+    };
+    text.chars().map(flip).collect()
+}

@@ -1,0 +1,313 @@
+//! FAPI 1.0 Advanced: the plan of the client.
+
+use super::{Over, Row, always, entries};
+use crate::{
+    as_double::Target::IdToken,
+    suite::{
+        mutation::Mutation as M,
+        plan::{Parameter, Plan, Variant, value},
+    },
+};
+
+/// `fapi1-advanced-final-client-test-plan`.
+pub(super) fn advanced() -> Plan {
+    Plan {
+        id: "fapi1-advanced-final-client-test-plan",
+        title: "FAPI 1.0 Advanced, client",
+        parameters: vec![
+            Parameter::free("client_auth_type", &["private_key_jwt", "mtls"]),
+            Parameter::free("fapi_profile", &["plain_fapi"]),
+            Parameter::free("fapi_auth_request_method", &["pushed", "by_value"]),
+            Parameter::free("fapi_response_mode", &["jarm", "plain_response"]),
+            Parameter::free("fapi_client_type", &["oidc", "plain_oauth"]),
+        ],
+        // The official suite refuses a hybrid response without OpenID Connect.
+        possible: |variant| !hybrid(variant) || value(variant, "fapi_client_type") == "oidc",
+        lacks: |_| vec!["profile fapi1-advanced"],
+        certification: |variant| Some(certification(variant)),
+        modules: |variant| entries("fapi1-advanced-final-client-", ROWS, variant),
+    }
+}
+
+fn certification(variant: &Variant) -> String {
+    let auth = if value(variant, "client_auth_type") == "mtls" { "MTLS" } else { "Private Key" };
+    let pushed = value(variant, "fapi_auth_request_method") == "pushed";
+    let response = match (hybrid(variant), value(variant, "fapi_client_type")) {
+        (true, _) => "",
+        (false, "oidc") => ", JARM (OpenID Connect)",
+        (false, _) => ", JARM (OAuth)",
+    };
+    format!("FAPI Adv. RP w/ {auth}{}{response}", if pushed { ", PAR" } else { "" })
+}
+
+/// An ID token comes with the authorization response.
+fn hybrid(variant: &Variant) -> bool {
+    value(variant, "fapi_response_mode") == "plain_response"
+}
+
+fn oidc(variant: &Variant) -> bool {
+    value(variant, "fapi_client_type") == "oidc"
+}
+
+const ROW: Row = Row {
+    suffix: "",
+    does: "",
+    must: "",
+    mutation: M::Nothing,
+    over: Over::Accounts,
+    reasons: &[],
+    clauses: &[],
+    when: always,
+    lacks: None,
+};
+
+const ACCEPT: &str = "accept it and call the accounts endpoint";
+/// Before the token request if the ID token came with the authorization response, before any use of
+/// the access token else.
+const STOP: &str = "stop: neither redeem the code nor use a token";
+
+static ROWS: &[Row] = &[
+    Row {
+        suffix: "test",
+        does: "Everything is right.",
+        must: "log in and call the accounts endpoint",
+        clauses: &["FAPI1-ADV-5.2.3-2", "FAPI1-ADV-5.2.3-8", "FAPI1-ADV-5.2.3-10/11/14"],
+        ..ROW
+    },
+    Row {
+        suffix: "test-encrypted-idtoken",
+        does: "The ID tokens are signed and then encrypted.",
+        must: ACCEPT,
+        clauses: &["FAPI1-ADV-5.2.3.1-5", "OIDC-3.1.3.7-1"],
+        when: hybrid,
+        lacks: Some("encrypted ID tokens"),
+        ..ROW
+    },
+    Row {
+        suffix: "test-discovery-issuer-mismatch",
+        does: "The metadata's issuer is the right one with INVALID appended.",
+        must: "stop after discovery",
+        mutation: M::IssuerInMetadata,
+        over: Over::Metadata,
+        clauses: &["META-3.3"],
+        ..ROW
+    },
+    Row {
+        suffix: "test-encrypted-idtoken-usingrsa15",
+        does: "The ID token is encrypted with RSA1_5.",
+        must: STOP,
+        over: Over::Response,
+        clauses: &["FAPI1-ADV-8.6", "JWT-3.2"],
+        when: hybrid,
+        lacks: Some("encrypted ID tokens"),
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-shash",
+        does: "The ID token's s_hash is wrong.",
+        must: STOP,
+        mutation: M::Wrong(IdToken, "s_hash"),
+        over: Over::TokenResponse,
+        clauses: &["FAPI1-ADV-5.2.3.1-4"],
+        when: hybrid,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-chash",
+        does: "The ID token's c_hash is wrong.",
+        must: STOP,
+        mutation: M::Wrong(IdToken, "c_hash"),
+        over: Over::TokenResponse,
+        clauses: &["FAPI1-ADV-5.2.3.1-3", "OIDC-3.3.2.8"],
+        when: hybrid,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-nonce",
+        does: "The ID token's nonce is wrong.",
+        must: STOP,
+        mutation: M::Wrong(IdToken, "nonce"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-11"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-iss",
+        does: "The ID token's iss is wrong.",
+        must: STOP,
+        mutation: M::Wrong(IdToken, "iss"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-2"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-aud",
+        does: "The ID token's aud is wrong.",
+        must: STOP,
+        mutation: M::Wrong(IdToken, "aud"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-3"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-secondary-aud",
+        does: "The ID token's aud names the client and another one, without azp.",
+        must: STOP,
+        mutation: M::SecondAudience(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-3", "OIDC-3.1.3.7-4/5"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-signature",
+        does: "The ID token's signature is wrong in every byte.",
+        must: STOP,
+        mutation: M::BadSignature(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-6"],
+        when: hybrid,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-null-alg",
+        does: "The ID token is unsecured (alg none).",
+        must: STOP,
+        mutation: M::AlgNone(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["FAPI1-ADV-8.6", "JWT-3.1"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-alternate-alg",
+        does: "The ID token is signed with RS256 by a key that is really published.",
+        must: STOP,
+        mutation: M::AlternateAlg(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["FAPI1-ADV-8.6", "OIDC-3.1.3.7-7/8"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-expired-exp",
+        does: "The ID token expired six minutes ago.",
+        must: STOP,
+        mutation: M::Expired(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-9"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-missing-exp",
+        does: "The ID token has no exp.",
+        must: STOP,
+        mutation: M::Absent(IdToken, "exp"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.3"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-iat-is-week-in-past",
+        does: "The ID token was issued a week ago and has not expired.",
+        must: STOP,
+        mutation: M::WeekOld(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-10"],
+        when: hybrid,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-missing-aud",
+        does: "The ID token has no aud.",
+        must: STOP,
+        mutation: M::Absent(IdToken, "aud"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.3"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-missing-iss",
+        does: "The ID token has no iss.",
+        must: STOP,
+        mutation: M::Absent(IdToken, "iss"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.3"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-missing-nonce",
+        does: "The ID token has no nonce.",
+        must: STOP,
+        mutation: M::Absent(IdToken, "nonce"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-11"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-missing-shash",
+        does: "The ID token has no s_hash.",
+        must: STOP,
+        mutation: M::Absent(IdToken, "s_hash"),
+        over: Over::TokenResponse,
+        clauses: &["FAPI1-ADV-5.2.3.1-4"],
+        when: hybrid,
+        ..ROW
+    },
+    Row {
+        suffix: "test-valid-aud-as-array",
+        does: "The ID token's aud is an array with the client alone in it.",
+        must: ACCEPT,
+        mutation: M::AudienceAsArray(IdToken),
+        clauses: &["OIDC-3.1.3.7-3"],
+        when: oidc,
+        ..ROW
+    },
+    Row {
+        suffix: "test-no-scope-in-token-endpoint-response",
+        does: "The token response has neither scope nor expires_in.",
+        must: ACCEPT,
+        mutation: M::TokenResponseWithout(&["scope", "expires_in"]),
+        clauses: &["OA-5.1"],
+        ..ROW
+    },
+    Row {
+        suffix: "test-missing-athash",
+        does: "The ID token has no at_hash.",
+        must: ACCEPT,
+        mutation: M::Absent(IdToken, "at_hash"),
+        clauses: &["OIDC-3.1.3.8"],
+        when: oidc,
+        ..ROW
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The official suite's own numbers.
+    #[test]
+    fn each_variant_has_as_many_modules_as_the_official_plan() {
+        let plan = advanced();
+        let variants = plan.variants();
+        assert_eq!(variants.len(), 12);
+        for variant in &variants {
+            let modules = match (hybrid(variant), oidc(variant)) {
+                (true, _) => 23,
+                (false, true) => 16,
+                (false, false) => 3,
+            };
+            assert_eq!(plan.entries(variant).len(), modules, "{variant:?}");
+            assert!(!plan.is_supported(variant));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The official suite's client plans, module by module, with its ids, variants and mutations. What a
+//! module tests stands in one table a plan family; it must not know how a browser is driven.
+
+mod fapi1;
+mod fapi2;
+mod oidcc;
+mod script;
+
+use super::{
+    mutation::Mutation,
+    plan::{Entry, Plan, Variant},
+};
+
+/// When a module of the official suite is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Over {
+    /// With the accounts call.
+    Accounts,
+    /// With silence after the metadata.
+    Metadata,
+    /// With silence after the authorization response.
+    Response,
+    /// With silence after the token response.
+    TokenResponse,
+}
+
+/// One row of a table of modules.
+struct Row {
+    /// The id without the family's prefix.
+    suffix: &'static str,
+    does: &'static str,
+    must: &'static str,
+    mutation: Mutation,
+    over: Over,
+    /// Reason codes of which the BFF must give one.
+    reasons: &'static [&'static str],
+    clauses: &'static [&'static str],
+    /// Which variants have it.
+    when: fn(&Variant) -> bool,
+    /// What the product lacks for it, in every variant.
+    lacks: Option<&'static str>,
+}
+
+/// The rows that a variant has, as modules.
+fn entries(prefix: &str, rows: &[Row], variant: &Variant) -> Vec<Entry> {
+    let entry = |row: &Row| {
+        let ready = Entry::Ready(Box::new(script::module(&format!("{prefix}{}", row.suffix), row)));
+        match row.lacks {
+            None => ready,
+            Some(what) => ready.lacking(what),
+        }
+    };
+    rows.iter().filter(|row| (row.when)(variant)).map(entry).collect()
+}
+
+const fn always(_: &Variant) -> bool {
+    true
+}
+
+/// Every plan of the official suite that this harness knows.
+pub fn plans() -> Vec<Plan> {
+    let mut plans = vec![fapi2::message_signing(), fapi2::security_profile(), fapi1::advanced()];
+    plans.extend(oidcc::plans());
+    plans
+}

@@ -1,0 +1,422 @@
+//! Plain OpenID Connect: the relying party's plans for logins, discovery, logout and refresh.
+
+use super::{Over, Row, always, entries};
+use crate::{
+    as_double::Target::IdToken,
+    suite::{
+        mutation::Mutation as M,
+        plan::{Parameter, Plan},
+    },
+};
+
+const PREFIX: &str = "oidcc-client-test";
+
+const CODE: Parameter = Parameter::pinned("response_type", &["code"]);
+const AUTH: Parameter =
+    Parameter::free("client_auth_type", &["private_key_jwt", "client_secret_basic"]);
+const REQUEST: Parameter =
+    Parameter::free("request_type", &["plain_http_request", "request_object"]);
+const STATIC: Parameter = Parameter::free("client_registration", &["static_client"]);
+
+/// Basic RP, Config RP, the three logouts, session management, refresh.
+pub(super) fn plans() -> Vec<Plan> {
+    let plan = |id, title, parameters, lacks, modules| Plan {
+        id,
+        title,
+        parameters,
+        possible: always,
+        lacks,
+        certification: |_| None,
+        modules,
+    };
+    let common = || vec![AUTH, REQUEST, STATIC, CODE];
+    vec![
+        Plan {
+            certification: |_| Some("Basic RP".to_owned()),
+            ..plan(
+                "oidcc-client-basic-certification-test-plan",
+                "OpenID Connect Basic, relying party",
+                vec![
+                    REQUEST,
+                    STATIC,
+                    CODE,
+                    Parameter::pinned("response_mode", &["default"]),
+                    Parameter::pinned("client_auth_type", &["client_secret_basic"]),
+                ],
+                |_| vec!["profile oidc", "client_secret_basic and RS256"],
+                |variant| entries(PREFIX, BASIC, variant),
+            )
+        },
+        Plan {
+            certification: |_| Some("Config RP".to_owned()),
+            ..plan(
+                "oidcc-client-config-certification-test-plan",
+                "OpenID Connect Config, relying party",
+                common(),
+                |_| vec!["profile oidc"],
+                |variant| entries(PREFIX, CONFIG, variant),
+            )
+        },
+        plan(
+            "oidcc-client-rp-initiated-logout-rp-basic",
+            "RP-initiated logout, relying party",
+            common(),
+            |_| vec!["profile oidc"],
+            |variant| entries(PREFIX, RP_INITIATED, variant),
+        ),
+        plan(
+            "oidcc-client-back-channel-logout-rp-basic",
+            "Back-channel logout, relying party",
+            common(),
+            |_| vec!["profile oidc", "back-channel logout"],
+            |variant| entries(PREFIX, BACK_CHANNEL, variant),
+        ),
+        plan(
+            "oidcc-client-front-channel-logout-rp-basic",
+            "Front-channel logout, relying party",
+            common(),
+            |_| vec!["profile oidc", "front-channel logout"],
+            |variant| entries(PREFIX, FRONT_CHANNEL, variant),
+        ),
+        plan(
+            "oidcc-client-rp-session-management-rp-basic",
+            "Session management, relying party",
+            common(),
+            |_| vec!["profile oidc", "session management by frames, which no BFF should do"],
+            |variant| entries(PREFIX, SESSION_MANAGEMENT, variant),
+        ),
+        plan(
+            "oidcc-client-refreshtoken-test-plan",
+            "Refresh tokens, relying party",
+            common(),
+            |_| vec!["profile oidc"],
+            |variant| entries(PREFIX, REFRESH, variant),
+        ),
+    ]
+}
+
+const ROW: Row = Row {
+    suffix: "",
+    does: "",
+    must: "",
+    mutation: M::Nothing,
+    over: Over::Accounts,
+    reasons: &[],
+    clauses: &[],
+    when: always,
+    lacks: None,
+};
+
+const ACCEPT: &str = "accept it and call userinfo";
+const STOP: &str = "stop: no userinfo";
+
+static BASIC: &[Row] = &[
+    Row {
+        suffix: "",
+        does: "Everything is right.",
+        must: "log in and call userinfo",
+        clauses: &["OIDC-3.1.3.3"],
+        ..ROW
+    },
+    Row {
+        suffix: "-invalid-iss",
+        does: "The ID token's iss is wrong.",
+        must: STOP,
+        mutation: M::Wrong(IdToken, "iss"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-2"],
+        ..ROW
+    },
+    Row {
+        suffix: "-missing-sub",
+        does: "The ID token has no sub.",
+        must: STOP,
+        mutation: M::Absent(IdToken, "sub"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.3"],
+        ..ROW
+    },
+    Row {
+        suffix: "-invalid-aud",
+        does: "The ID token's aud is wrong.",
+        must: STOP,
+        mutation: M::Wrong(IdToken, "aud"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-3"],
+        ..ROW
+    },
+    Row {
+        suffix: "-missing-iat",
+        does: "The ID token has no iat.",
+        must: STOP,
+        mutation: M::Absent(IdToken, "iat"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.3"],
+        ..ROW
+    },
+    Row {
+        suffix: "-kid-absent-single-jwks",
+        does: "ID token and key have no kid; one published key fits.",
+        must: ACCEPT,
+        clauses: &["JWK-SEL"],
+        ..ROW
+    },
+    Row {
+        suffix: "-kid-absent-multiple-jwks",
+        does: "ID token and keys have no kid; three published keys fit.",
+        must: "refuse it, or find the right key",
+        clauses: &["JWK-SEL"],
+        ..ROW
+    },
+    Row {
+        suffix: "-idtoken-sig-rs256",
+        does: "The ID token is signed with RS256.",
+        must: ACCEPT,
+        clauses: &["ALG-MAT"],
+        ..ROW
+    },
+    Row {
+        suffix: "-idtoken-sig-none",
+        does: "The ID token is unsecured (alg none).",
+        must: STOP,
+        mutation: M::AlgNone(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["JWT-3.1"],
+        ..ROW
+    },
+    Row {
+        suffix: "-invalid-sig-rs256",
+        does: "The ID token's RS256 signature is wrong in every byte.",
+        must: STOP,
+        mutation: M::BadSignature(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-6"],
+        ..ROW
+    },
+    Row {
+        suffix: "-userinfo-invalid-sub",
+        does: "Userinfo is about somebody else.",
+        must: "discard it",
+        mutation: M::UserinfoSubject,
+        clauses: &["OIDC-5.3.2"],
+        ..ROW
+    },
+    Row {
+        suffix: "-nonce-invalid",
+        does: "The ID token's nonce is wrong.",
+        must: STOP,
+        mutation: M::Wrong(IdToken, "nonce"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-11"],
+        ..ROW
+    },
+    Row {
+        suffix: "-scope-userinfo-claims",
+        does: "Claims are asked for by scope.",
+        must: "ask for profile, email, address or phone",
+        clauses: &["OIDC-3.1.2.1"],
+        ..ROW
+    },
+    Row {
+        suffix: "-client-secret-basic",
+        does: "The client authenticates with client_secret_basic.",
+        must: ACCEPT,
+        clauses: &["PKJ-2.2"],
+        ..ROW
+    },
+];
+
+static CONFIG: &[Row] = &[
+    Row {
+        suffix: "-discovery-openid-config",
+        does: "The metadata is asked for.",
+        must: "ask for it",
+        clauses: &["META-3.1"],
+        ..ROW
+    },
+    Row {
+        suffix: "-discovery-jwks-uri-keys",
+        does: "The address of the keys changes with every test.",
+        must: "take it from the metadata",
+        clauses: &["META-3.1"],
+        ..ROW
+    },
+    Row {
+        suffix: "-discovery-issuer-mismatch",
+        does: "The metadata's issuer is wrong.",
+        must: "stop after discovery",
+        mutation: M::IssuerInMetadata,
+        over: Over::Metadata,
+        clauses: &["META-3.3"],
+        ..ROW
+    },
+    Row {
+        suffix: "-idtoken-sig-none",
+        does: "The ID token is unsecured (alg none).",
+        must: STOP,
+        mutation: M::AlgNone(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["JWT-3.1"],
+        ..ROW
+    },
+    Row {
+        suffix: "-signing-key-rotation-just-before-signing",
+        does: "A new key signs; the published set has it at once.",
+        must: "ask for the keys again",
+        mutation: M::KeyRotation,
+        clauses: &["JWK-ROT"],
+        ..ROW
+    },
+    Row {
+        suffix: "-signing-key-rotation",
+        does: "Between two logins the keys change.",
+        must: "ask for the keys again",
+        mutation: M::KeyRotation,
+        clauses: &["JWK-ROT"],
+        ..ROW
+    },
+];
+
+static BACK_CHANNEL: &[Row] = &[
+    Row {
+        suffix: "-rp-backchannel-rpinitlogout",
+        does: "The logout token is right.",
+        must: "answer 200 and end the session",
+        clauses: &["BCL-2.5", "BCL-2.7", "BCL-2.8"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-backchannel-rpinitlogout-alg-none",
+        does: "The logout token is unsecured (alg none).",
+        must: "answer 400",
+        clauses: &["BCL-2.6-1/2"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-backchannel-rpinitlogout-no-event",
+        does: "The logout token has no events.",
+        must: "answer 400",
+        clauses: &["BCL-2.6-4/5/6"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-backchannel-rpinitlogout-with-nonce",
+        does: "The logout token has a nonce.",
+        must: "answer 400",
+        clauses: &["BCL-2.6-4/5/6"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-backchannel-rpinitlogout-wrong-alg",
+        does: "The logout token is signed with another algorithm by a published key.",
+        must: "answer 400",
+        clauses: &["BCL-2.6-1/2"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-backchannel-rpinitlogout-wrong-aud",
+        does: "The logout token's aud is wrong.",
+        must: "answer 400",
+        clauses: &["BCL-2.6-3"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-backchannel-rpinitlogout-wrong-event",
+        does: "The logout token's event is another one.",
+        must: "answer 400",
+        clauses: &["BCL-2.6-4/5/6"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-backchannel-rpinitlogout-wrong-iss",
+        does: "The logout token's iss is wrong.",
+        must: "answer 400",
+        clauses: &["BCL-2.6-3"],
+        ..ROW
+    },
+];
+
+static FRONT_CHANNEL: &[Row] = &[Row {
+    suffix: "-rp-frontchannel-rpinitlogout",
+    does: "The logout page loads the client's front-channel logout address in a frame.",
+    must: "end the session",
+    clauses: &["FCL-2", "FCL-4.1"],
+    ..ROW
+}];
+
+static RP_INITIATED: &[Row] = &[
+    Row {
+        suffix: "-rp-init-logout",
+        does: "The browser comes back from the logout with the right state.",
+        must: "send id_token_hint, and cope",
+        clauses: &["RPL-2/2.1"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-init-logout-other-state",
+        does: "It comes back with another state.",
+        must: "cope without a loop",
+        clauses: &["RPL-2b"],
+        ..ROW
+    },
+    Row {
+        suffix: "-rp-init-logout-no-state",
+        does: "It comes back without state.",
+        must: "cope without a loop",
+        clauses: &["RPL-2b"],
+        ..ROW
+    },
+];
+
+static SESSION_MANAGEMENT: &[Row] = &[Row {
+    suffix: "-session-management",
+    does: "The client polls the session in a frame.",
+    must: "notice the change",
+    clauses: &["SM-2/3"],
+    ..ROW
+}];
+
+static REFRESH: &[Row] = &[
+    Row {
+        suffix: "-refresh-token",
+        does: "A refresh token is used.",
+        must: "take the new tokens",
+        clauses: &["OIDC-12.2"],
+        ..ROW
+    },
+    Row {
+        suffix: "-refresh-token-invalid-issuer",
+        does: "The refreshed ID token's iss is wrong.",
+        must: "give it up",
+        mutation: M::Wrong(IdToken, "iss"),
+        clauses: &["OIDC-12.2"],
+        ..ROW
+    },
+    Row {
+        suffix: "-refresh-token-invalid-sub",
+        does: "The refreshed ID token's sub is wrong.",
+        must: "give it up",
+        mutation: M::Wrong(IdToken, "sub"),
+        clauses: &["OIDC-12.2"],
+        ..ROW
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The official suite's own numbers.
+    #[test]
+    fn each_plan_has_as_many_modules_as_the_official_one_and_none_is_passed() {
+        let numbers: Vec<_> = plans()
+            .iter()
+            .map(|plan| {
+                let variants = plan.variants();
+                assert!(variants.iter().all(|variant| !plan.is_supported(variant)), "{}", plan.id);
+                plan.entries(&variants[0]).len()
+            })
+            .collect();
+        assert_eq!(numbers, [14, 6, 3, 8, 1, 1, 3]);
+    }
+}

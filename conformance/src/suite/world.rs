@@ -1,0 +1,408 @@
+//! What one module is played in: an authorization server and an API that listen, and the BFF between
+//! them and a browser, in this process or somewhere else. It must not know what is tested.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs, io,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use fapi_bff::{
+    clock::{Ambient, Clock as _, ManualClock, SystemClock, SystemEntropy},
+    config::{self, Faults},
+    server::{Options, Server, StartError as BffFault},
+    session::Store,
+    telemetry::{Audit, AuditLog},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::exam::Exam;
+use crate::{
+    Now,
+    api::{ApiConfig, SampleApi},
+    as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent},
+    demo::{browser::Browser, recording::Recording},
+    pki::{Pki, PkiError},
+    serve::StartError,
+    system_now,
+};
+
+/// `client_id` of the client under test.
+pub const CLIENT_ID: &str = "conformance-client";
+
+/// The scope the client is registered with, to the letter.
+pub const SCOPE: [&str; 5] = ["openid", "profile", "email", "accounts", "payments"];
+
+/// The configuration of the BFF under test; names in braces are filled in.
+pub const CONFIGURATION: &str = r#"[server]
+listen = "127.0.0.1:{port}"
+tls = { certificate = "bff.pem", private_key = "bff.key" }
+
+[admin]
+listen = "127.0.0.1:{admin}"
+
+[store]
+path = "sessions.redb"
+server_key_file = "server.key"
+
+[log]
+audit_file = "audit.jsonl"
+
+[providers.as]
+issuer = "{issuer}"
+trust_roots = ["ca.pem"]
+networks = ["loopback"]
+request_timeout = "5s"
+jwks_cooldown = "5s"
+
+[clients.main]
+client_id = "conformance-client"
+scopes = ["openid", "profile", "email", "accounts", "payments"]
+client_assertion_key = "client-assertion.key"
+request_object_key = "request-object.key"
+tls_identity = { certificate = "client-tls.pem", private_key = "client-tls.key" }
+
+[apps.web]
+origin = "{origin}"
+
+[apps.web.login]
+allowed_parameters = ["acr_values", "login_hint", "max_age", "prompt", "scope", "ui_locales"]
+
+[apps.web.session]
+idle = "15m"
+absolute = "8h"
+
+# The accounts endpoint of the authorization server's own, as in the official suite.
+[[apps.web.routes]]
+path = "/api"
+upstream = "{accounts}"
+trust_roots = ["ca.pem"]
+networks = ["loopback"]
+
+# An API that shows what reaches it and misbehaves on demand.
+[[apps.web.routes]]
+path = "/lab"
+upstream = "{lab}"
+methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
+trust_roots = ["ca.pem"]
+networks = ["loopback"]
+"#;
+
+/// Why a world did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldFault {
+    /// Keys and certificates.
+    #[error("keys and certificates: {0}")]
+    Pki(#[from] PkiError),
+    /// The authorization server or the API did not start.
+    #[error("the authorization server or the API: {0}")]
+    Double(#[from] StartError),
+    /// The configuration is refused.
+    #[error("{0}")]
+    Configuration(#[from] Faults),
+    /// A replacement does not apply.
+    #[error("{0:?} is not in the configuration")]
+    Replacement(String),
+    /// The BFF did not start.
+    #[error("the BFF: {0}")]
+    Bff(#[from] BffFault),
+    /// A file or a port.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// There is nothing of the kind in this run.
+    #[error("{0}")]
+    Lacking(&'static str),
+}
+
+/// Who hears of requests: the module that is being played, if any.
+#[derive(Clone, Default)]
+pub struct Ear(Arc<Mutex<Option<Exam>>>);
+
+impl fmt::Debug for Ear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ear").finish_non_exhaustive()
+    }
+}
+
+impl Ear {
+    /// From now on this module hears; `None` for nobody.
+    pub fn listens(&self, exam: Option<Exam>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = exam;
+    }
+
+    fn on_event(&self) -> OnEvent {
+        let ear = Arc::clone(&self.0);
+        Arc::new(move |event| {
+            let exam = ear.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(exam) = exam {
+                exam.saw(event);
+            }
+        })
+    }
+}
+
+/// What a module wants changed before anything starts. Only a BFF in this process can be given it all.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// Replacements in [`CONFIGURATION`], applied in order.
+    pub configuration: Vec<(&'static str, String)>,
+    /// What to do to the authorization server before the BFF meets it.
+    pub before: Option<Before>,
+    /// Whether the script moves the clock.
+    pub clock: bool,
+    /// Whether the BFF must not have met this authorization server before.
+    pub fresh: bool,
+    /// Instead of the embedded store.
+    pub store: Option<Arc<dyn Store>>,
+}
+
+/// Prepares an authorization server.
+pub type Before = Arc<dyn Fn(&AsDouble) + Send + Sync>;
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup")
+            .field("configuration", &self.configuration)
+            .field("clock", &self.clock)
+            .field("fresh", &self.fresh)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A BFF in this process.
+struct Here {
+    server: Option<Server>,
+    clock: Option<Arc<ManualClock>>,
+    audit: AuditLog,
+    toml: String,
+    dir: TempDir,
+}
+
+/// Everything a module is played in.
+pub struct World {
+    /// Keys and certificates of everybody.
+    pub pki: Arc<Pki>,
+    /// The authorization server.
+    pub double: AsDouble,
+    /// The API behind `/lab`.
+    pub api: SampleApi,
+    /// Where the app lives, without trailing slash.
+    pub origin: String,
+    alias: String,
+    ear: Ear,
+    recording: Recording,
+    here: Here,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// Starts everything in this process under this alias, the BFF last; `exam` hears from the first
+    /// request on.
+    pub async fn start(
+        pki: Arc<Pki>,
+        alias: &str,
+        setup: Setup,
+        exam: Option<Exam>,
+        recording: Recording,
+    ) -> Result<Self, WorldFault> {
+        let dir = tempfile::tempdir()?;
+        pki.write_to(dir.path())?;
+        write_private(&dir.path().join("server.key"), &crate::jws::random_token())?;
+        let port = free_port();
+        let origin = format!("https://{}:{port}", crate::pki::APP_HOST);
+        let clock = setup.clock.then(|| ManualClock::at(SystemClock::new().now()));
+        let ear = Ear::default();
+        ear.listens(exam);
+        let double = AsDouble::start(AsConfig {
+            now: now(clock.as_ref()),
+            on_event: Some(ear.on_event()),
+            ..AsConfig::for_alias(&pki, vec![registration(&pki, &origin)?], alias)
+        })
+        .await?;
+        if let Some(before) = &setup.before {
+            before(&double);
+        }
+        let lab = ApiConfig { on_event: Some(ear.on_event()), ..ApiConfig::new(&pki) };
+        let api = SampleApi::start(lab, double.token_state()).await?;
+        let mut toml = fill(&[
+            ("{port}", &port.to_string()),
+            ("{admin}", "0"),
+            ("{origin}", &origin),
+            ("{issuer}", double.issuer()),
+            ("{accounts}", double.accounts_url().trim_end_matches("/accounts")),
+            ("{lab}", api.base_url().trim_end_matches('/')),
+        ]);
+        for (from, to) in &setup.configuration {
+            if !toml.contains(from) {
+                return Err(WorldFault::Replacement((*from).to_owned()));
+            }
+            toml = toml.replace(from, to);
+        }
+        let (_, audit) = Audit::memory(Arc::new(SystemClock::new()));
+        let here = Here { server: None, clock, audit, toml, dir };
+        let alias = alias.to_owned();
+        let mut world = Self { pki, double, api, origin, alias, ear, recording, here };
+        world.boot(setup.store).await?;
+        Ok(world)
+    }
+
+    async fn boot(&mut self, store: Option<Arc<dyn Store>>) -> Result<(), WorldFault> {
+        let here = &mut self.here;
+        let file = here.dir.path().join("fapi-bff.toml");
+        fs::write(&file, &here.toml)?;
+        let settings = config::load(&file, BTreeMap::<String, String>::new())?;
+        let ambient = match &here.clock {
+            Some(clock) => {
+                Ambient { clock: clock.clone(), entropy: Arc::new(SystemEntropy::new()) }
+            }
+            None => Ambient::system(),
+        };
+        let (audit, log) = Audit::memory(Arc::clone(&ambient.clock));
+        here.audit = log;
+        let options = Options { ambient, audit: Some(audit), store };
+        here.server = Some(Server::start(settings, options).await?);
+        Ok(())
+    }
+
+    /// Stops the BFF in order and starts it again on the same files.
+    pub async fn restart(&mut self) -> Result<(), WorldFault> {
+        self.stop_bff().await;
+        self.boot(None).await
+    }
+
+    /// Stops the BFF in order.
+    pub async fn stop_bff(&mut self) {
+        if let Some(server) = self.here.server.take() {
+            server.shutdown().await;
+        }
+    }
+
+    /// Ends everything in order.
+    pub async fn shutdown(mut self) {
+        self.ear.listens(None);
+        self.stop_bff().await;
+        tokio::join!(self.double.shutdown(), self.api.shutdown());
+    }
+
+    /// Another authorization server, with its own keys, that knows the same client.
+    pub async fn another_authorization_server(&self, alias: &str) -> Result<AsDouble, WorldFault> {
+        Ok(AsDouble::start(AsConfig {
+            now: now(self.here.clock.as_ref()),
+            ..AsConfig::for_alias(&self.pki, vec![registration(&self.pki, &self.origin)?], alias)
+        })
+        .await?)
+    }
+
+    /// A browser with nothing in it yet.
+    pub fn browser(&self) -> Result<Browser, WorldFault> {
+        Ok(Browser::new(&self.pki, &self.origin)?.recorded(self.recording.clone()))
+    }
+
+    /// The alias, which is part of the issuer.
+    pub fn alias(&self) -> &str {
+        &self.alias
+    }
+
+    /// Everything that must not be in a report: what the authorization server issued and received.
+    pub fn secrets(&self) -> Vec<String> {
+        self.double.issued_secrets()
+    }
+
+    /// The directory of the BFF's files.
+    pub fn dir(&self) -> &Path {
+        self.here.dir.path()
+    }
+
+    /// The configuration text, as loaded.
+    pub fn configuration(&self) -> &str {
+        &self.here.toml
+    }
+
+    /// The running BFF.
+    pub fn bff(&self) -> Result<&Server, WorldFault> {
+        self.here.server.as_ref().ok_or(WorldFault::Lacking("the BFF is stopped"))
+    }
+
+    /// Moves the clock of the BFF and the authorization server.
+    pub fn advance(&self, seconds: u32) -> Result<(), WorldFault> {
+        let clock = self.here.clock.as_ref();
+        clock.ok_or(WorldFault::Lacking("this module's clock is the machine's"))?.advance(seconds);
+        Ok(())
+    }
+
+    /// The time the BFF and the authorization server live in, seconds since the epoch.
+    pub fn now(&self) -> i64 {
+        now(self.here.clock.as_ref())()
+    }
+
+    /// The audit stream since the BFF started.
+    pub fn audit(&self) -> Vec<Value> {
+        self.here.audit.events()
+    }
+
+    /// The audit stream as written.
+    pub fn audit_text(&self) -> String {
+        self.here.audit.text()
+    }
+
+    /// The metrics page.
+    pub fn metrics(&self) -> Result<String, WorldFault> {
+        Ok(self.bff()?.telemetry().metrics.render())
+    }
+}
+
+fn now(clock: Option<&Arc<ManualClock>>) -> Now {
+    match clock {
+        Some(clock) => {
+            let clock = Arc::clone(clock);
+            Arc::new(move || clock.now().as_i64())
+        }
+        None => system_now(),
+    }
+}
+
+fn fill(values: &[(&str, &str)]) -> String {
+    values.iter().fold(CONFIGURATION.to_owned(), |text, (name, value)| text.replace(name, value))
+}
+
+/// What an operator would type into the authorization server's registration form.
+fn registration(pki: &Pki, origin: &str) -> Result<ClientRegistration, PkiError> {
+    let home = format!("{origin}/");
+    let out = format!("{origin}/bff/logout/callback");
+    Ok(ClientRegistration {
+        redirect_uris: vec![home.clone(), format!("{origin}/bff/callback")],
+        scopes: SCOPE.map(str::to_owned).to_vec(),
+        ..ClientRegistration::from_pki(pki, CLIENT_ID, &home, &out)?
+    })
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+}
+
+/// A port nobody listens on. Ports are handed out in turn, so that servers of one process do not meet
+/// on one between looking and listening.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(97) % 9_000;
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(20_000 + (start.wrapping_add(turn)) % 9_000).unwrap_or(20_000);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
