@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Where a module stands, as in the OpenID Foundation's suite.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -59,6 +59,18 @@ impl Verdict {
             Self::Review => "REVIEW",
             Self::Warning => "WARNING",
             Self::Failed => "FAILED",
+        }
+    }
+
+    /// The word within a sentence.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Skipped => "skipped",
+            Self::NotYetSupported => "not yet supported",
+            Self::Review => "for review",
+            Self::Warning => "with a warning",
+            Self::Failed => "failed",
         }
     }
 }
@@ -154,7 +166,8 @@ pub struct ModuleReport {
     pub verdict: Verdict,
     /// One line for the table: why it was skipped, what failed first, or what was seen.
     pub note: String,
-    /// How long it took.
+    /// How long it took; written in whole milliseconds.
+    #[serde(serialize_with = "whole_milliseconds")]
     pub seconds: f64,
     /// The clauses it proves when it passes.
     pub clauses: Vec<String>,
@@ -166,6 +179,18 @@ pub struct ModuleReport {
     pub log: Vec<Condition>,
     /// Every exchange.
     pub transcript: Vec<Exchange>,
+}
+
+impl ModuleReport {
+    /// The conditions that speak against the module, in the order of the log.
+    pub fn problems(&self) -> impl Iterator<Item = &Condition> {
+        self.log.iter().filter(|condition| condition.verdict() > Verdict::Passed)
+    }
+
+    /// The last exchange begun when a condition was judged: the one to look at first.
+    pub fn exchange_before(&self, condition: &Condition) -> Option<&Exchange> {
+        self.transcript.iter().rfind(|exchange| exchange.at_ms <= condition.at_ms)
+    }
 }
 
 /// What became of one plan.
@@ -218,6 +243,57 @@ impl Tally {
         tally
     }
 
+    /// How many ended with this verdict.
+    pub const fn count(&self, verdict: Verdict) -> usize {
+        match verdict {
+            Verdict::Passed => self.passed,
+            Verdict::Warning => self.warning,
+            Verdict::Review => self.review,
+            Verdict::Skipped => self.skipped,
+            Verdict::NotYetSupported => self.not_yet_supported,
+            Verdict::Failed => self.failed,
+        }
+    }
+
+    /// How many were put to the test: all but the skipped and the not yet supported.
+    pub const fn tested(&self) -> usize {
+        self.passed + self.warning + self.review + self.failed
+    }
+
+    /// The verdict over all: the worst, where what was not tested does not count.
+    pub fn verdict(&self) -> Verdict {
+        let worst = [Verdict::Failed, Verdict::Warning, Verdict::Review, Verdict::Passed];
+        worst.into_iter().find(|verdict| self.count(*verdict) > 0).unwrap_or(Verdict::Skipped)
+    }
+
+    /// The counts that are not nought, the worst first: `1 failed, 20 passed`.
+    pub fn summary(&self) -> String {
+        let counts = Verdict::ALL.iter().rev().filter(|verdict| self.count(**verdict) > 0);
+        let parts: Vec<_> =
+            counts.map(|verdict| format!("{} {}", self.count(*verdict), verdict.label())).collect();
+        parts.join(", ")
+    }
+
+    /// The run in one sentence. It never calls a run passed in which nothing was tested.
+    pub fn headline(&self) -> String {
+        let tested = self.tested();
+        if self.total() == 0 {
+            return "No module was run".into();
+        }
+        match (self.verdict(), tested) {
+            (Verdict::Failed, _) => {
+                format!("{} of {tested} supported modules failed", self.failed)
+            }
+            (Verdict::Warning | Verdict::Review, _) => {
+                let open = Self { passed: 0, skipped: 0, not_yet_supported: 0, ..*self };
+                format!("No module failed; of {tested} supported modules {}", open.summary())
+            }
+            (Verdict::Passed, 1) => "The one supported module passed".into(),
+            (Verdict::Passed, _) => format!("All {tested} supported modules passed"),
+            (Verdict::Skipped | Verdict::NotYetSupported, _) => "No module was tested".into(),
+        }
+    }
+
     /// How many there are.
     pub const fn total(&self) -> usize {
         self.passed
@@ -234,6 +310,35 @@ impl PlanReport {
     pub fn tally(&self) -> Tally {
         Tally::of(self.modules.iter().map(|module| module.verdict))
     }
+
+    /// How long its modules took together; less has passed if they ran side by side.
+    pub fn seconds(&self) -> f64 {
+        self.modules.iter().map(|module| module.seconds).sum()
+    }
+
+    /// The variant in one line: `client_auth_type=mtls fapi_client_type=oidc`.
+    pub fn variant_line(&self) -> String {
+        let pairs: Vec<_> =
+            self.variant.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        pairs.join(" ")
+    }
+
+    /// Whether the product has nothing of what the plan tests.
+    pub fn is_unsupported(&self) -> bool {
+        let mut verdicts = self.modules.iter().map(|module| module.verdict);
+        !self.modules.is_empty() && verdicts.all(|verdict| verdict == Verdict::NotYetSupported)
+    }
+}
+
+/// Writes seconds in whole milliseconds, which a decimal number holds exactly: what is read back
+/// and written again is the same text. What is no number is written as nought.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+pub(super) fn whole_milliseconds<S: Serializer>(
+    seconds: &f64,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let seconds = if seconds.is_finite() { *seconds } else { 0.0 };
+    serializer.serialize_f64((seconds * 1000.0).round() / 1000.0)
 }
 
 #[cfg(test)]
@@ -270,5 +375,27 @@ mod tests {
             Tally { passed: 1, warning: 1, review: 1, skipped: 1, not_yet_supported: 1, failed: 1 }
         );
         assert_eq!(tally.total(), 6);
+        assert_eq!(tally.tested(), 4);
+        assert!(Verdict::ALL.iter().all(|verdict| tally.count(*verdict) == 1));
+    }
+
+    #[test]
+    fn a_headline_says_the_worst_and_never_that_nothing_passed() {
+        let headline = |verdicts: &[Verdict]| Tally::of(verdicts.iter().copied()).headline();
+        let (passed, skipped) = (Verdict::Passed, Verdict::Skipped);
+        assert_eq!(headline(&[]), "No module was run");
+        assert_eq!(headline(&[skipped, Verdict::NotYetSupported]), "No module was tested");
+        assert_eq!(headline(&[passed, passed, skipped]), "All 2 supported modules passed");
+        assert_eq!(headline(&[passed]), "The one supported module passed");
+        assert_eq!(
+            headline(&[passed, Verdict::Warning, Verdict::Review, skipped]),
+            "No module failed; of 3 supported modules 1 with a warning, 1 for review"
+        );
+        assert_eq!(
+            headline(&[passed, Verdict::Warning, Verdict::Failed, skipped]),
+            "1 of 3 supported modules failed"
+        );
+        assert_eq!(Tally::of(Verdict::ALL).verdict(), Verdict::Failed);
+        assert_eq!(Tally::default().verdict(), Verdict::Skipped);
     }
 }

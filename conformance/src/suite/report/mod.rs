@@ -1,9 +1,18 @@
-//! What a run leaves behind: one value, and the forms it is written in (terminal table, JSON, JUnit
+//! What a run leaves behind: one value, and the forms it is written in (terminal table, JSON, `JUnit`
 //! XML, one self-contained HTML page). It must not know how modules are played.
+
+mod anchors;
+pub mod html;
+pub mod json;
+pub mod junit;
+#[cfg(test)]
+mod samples;
+pub mod terminal;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
-use super::verdict::{PlanReport, Tally};
+use super::verdict::{PlanReport, Tally, whole_milliseconds};
 
 /// One run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -18,7 +27,8 @@ pub struct Report {
     pub target_version: Option<String>,
     /// When the run began, RFC 3339.
     pub started_at: String,
-    /// How long it took.
+    /// How long it took; written in whole milliseconds.
+    #[serde(serialize_with = "whole_milliseconds")]
     pub seconds: f64,
     /// The seed of everything random in the run's order.
     pub seed: u64,
@@ -31,6 +41,9 @@ pub struct Report {
 }
 
 impl Report {
+    /// The version of the shape that this code writes, for `v`.
+    pub const VERSION: u32 = 1;
+
     /// The run in numbers.
     pub fn tally(&self) -> Tally {
         let modules = self.plans.iter().flat_map(|plan| &plan.modules);
@@ -43,6 +56,24 @@ impl Report {
 pub struct Coverage {
     /// Every clause, in the matrix's order.
     pub clauses: Vec<ClauseCoverage>,
+}
+
+/// How a clause stands after a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Modules of this run prove it, and perhaps tests too.
+    Modules,
+    /// Only tests of the project prove it.
+    Tests,
+    /// Nothing proves it, or a module that did not pass names it.
+    Open,
+}
+
+impl Coverage {
+    /// How many clauses stand so.
+    pub fn count(&self, standing: Standing) -> usize {
+        self.clauses.iter().filter(|clause| clause.standing() == standing).count()
+    }
 }
 
 /// One clause.
@@ -69,6 +100,15 @@ pub struct ClauseCoverage {
 }
 
 impl ClauseCoverage {
+    /// What proves it, or that it is open.
+    pub fn standing(&self) -> Standing {
+        match (self.is_proven(), self.modules.is_empty()) {
+            (false, _) => Standing::Open,
+            (true, false) => Standing::Modules,
+            (true, true) => Standing::Tests,
+        }
+    }
+
     /// Whether a module that passed or a test proves it, and no module speaks against it.
     pub fn is_proven(&self) -> bool {
         self.open_modules.is_empty() && !(self.modules.is_empty() && self.tests.is_empty())

@@ -1,0 +1,58 @@
+//! The one way text gets into markup. Knows HTML's special characters only.
+
+use std::fmt::{self, Display, Formatter, Write as _};
+
+use crate::suite::report::text;
+
+/// Text for an element or a double-quoted attribute. Hidden characters are spelt out.
+pub(super) struct Text<'a>(pub(super) &'a str);
+
+impl Display for Text<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '&' => out.write_str("&amp;")?,
+                '<' => out.write_str("&lt;")?,
+                '>' => out.write_str("&gt;")?,
+                '"' => out.write_str("&quot;")?,
+                '\'' => out.write_str("&#39;")?,
+                '\n' | '\t' => out.write_char(character)?,
+                _ if text::is_hidden(character) => text::reveal(out, character)?,
+                _ => out.write_char(character)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Text for the embedded data: as it is, but for hidden characters; lines stay lines.
+pub(super) fn revealed(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\r' => {}
+            '\n' | '\t' => shown.push(character),
+            _ if text::is_hidden(character) => shown.extend(character.escape_unicode()),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// JSON that may stand inside a script element: nothing in it ends the element, opens a comment or
+/// is a line end to a script. JSON has these characters in strings only, where an escape is the
+/// same.
+pub(super) fn inside_script(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '<' => safe.push_str("\\u003c"),
+            '>' => safe.push_str("\\u003e"),
+            '&' => safe.push_str("\\u0026"),
+            '\u{2028}' => safe.push_str("\\u2028"),
+            '\u{2029}' => safe.push_str("\\u2029"),
+            _ => safe.push(character),
+        }
+    }
+    safe
+}

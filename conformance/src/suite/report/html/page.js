@@ -1,0 +1,243 @@
+'use strict';
+(() => {
+  const root = document.documentElement;
+  root.classList.add('js');
+
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const el = (tag, className, ...children) => {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    element.append(...children);
+    return element;
+  };
+
+  // Logs and transcripts, read when the first module is opened.
+  let read;
+  const data = () => (read ??= JSON.parse(document.getElementById('data').textContent));
+
+  const HELD = ['held', 'no', 'no', 'no'];
+  const CLASS = ['passed', 'skipped', 'warning', 'failed'];
+  const SEVERITY = ['info', 'warning', 'failure'];
+  const clauseAnchors = new Map(all('table.clauses th a').map((a) => [a.textContent, a.hash]));
+
+  const clauseList = (names) => {
+    const list = el('span', 'clauses');
+    names.forEach((name, at) => {
+      if (at) list.append(', ');
+      const hash = clauseAnchors.get(name);
+      if (hash) {
+        const link = el('a', '', name);
+        link.href = hash;
+        list.append(link);
+      } else list.append(name);
+    });
+    return list;
+  };
+
+  const headRow = (...names) => {
+    const row = el('tr');
+    for (const name of names) {
+      const cell = el('th', '', name);
+      cell.scope = 'col';
+      row.append(cell);
+    }
+    return el('thead', '', row);
+  };
+
+  const logTable = (lines, s) => {
+    const body = el('tbody');
+    for (const [at, source, check, state, severity, clauses, message] of lines) {
+      body.append(el('tr', CLASS[state],
+        el('td', 'num', String(at)),
+        el('td', '', s[source]),
+        el('td', '', el('code', '', s[check])),
+        el('td', '', SEVERITY[severity]),
+        el('td', '', el('span', 'word ' + CLASS[state], HELD[state])),
+        el('td', '', clauseList(clauses.map((clause) => s[clause]))),
+        el('td', '', s[message])));
+    }
+    return el('table', 'log', headRow('ms', 'Source', 'Check', 'Severity', 'Held', 'Clauses', 'Message'), body);
+  };
+
+  const half = (title, headers, body, s) => {
+    const lines = el('pre');
+    lines.tabIndex = 0;
+    for (let at = 0; at < headers.length; at += 2) {
+      lines.append(el('span', 'name', s[headers[at]] + ':'), ' ' + s[headers[at + 1]] + '\n');
+    }
+    if (s[body]) lines.append((headers.length ? '\n' : '') + s[body]);
+    if (!lines.hasChildNodes()) lines.append(el('span', 'quiet', 'nothing recorded'));
+    lines.setAttribute('aria-label', title);
+    return el('div', '', el('h5', '', title), lines);
+  };
+
+  const exchange = ([at, from, to, method, url, status, requestHeaders, requestBody, headers, body], s) => {
+    const answer = status === 0 ? 'no answer' : String(status);
+    const summary = el('summary', '',
+      el('span', 'num', at + ' ms'),
+      el('span', 'who', s[from] + ' → ' + s[to]),
+      el('code', 'call', el('b', '', s[method]), ' ' + s[url]),
+      el('span', status === 0 || status >= 400 ? 'status bad' : 'status', answer));
+    const details = el('details', 'exchange', summary);
+    details.addEventListener('toggle', () => {
+      if (details.open && details.children.length === 1) {
+        details.append(el('div', 'halves',
+          half('Request', requestHeaders, requestBody, s), half('Answer', headers, body, s)));
+      }
+    });
+    return details;
+  };
+
+  const draw = (record) => {
+    const { s, m } = data();
+    const { l: log, t: transcript } = m[Number(record.dataset.module)];
+    record.replaceChildren();
+    if (log.length) record.append(el('h4', '', 'Condition log (' + log.length + ')'), logTable(log, s));
+    if (transcript.length) {
+      record.append(el('h4', '', 'Transcript (' + transcript.length + ')'),
+        ...transcript.map((one) => exchange(one, s)));
+    }
+    record.classList.add('drawn');
+  };
+
+  // Modules: each row gets a button that opens the details below it.
+  const modules = all('tbody.module').map((body) => {
+    const more = body.querySelector('tr.more');
+    const details = more.querySelector('details');
+    const id = body.querySelector('a.id');
+    const button = el('button', 'toggle');
+    button.type = 'button';
+    button.setAttribute('aria-label', 'Details of ' + id.textContent);
+    details.id = body.id + '.more';
+    button.setAttribute('aria-controls', details.id);
+    const update = () => {
+      more.hidden = !details.open;
+      body.classList.toggle('open', details.open);
+      button.setAttribute('aria-expanded', String(details.open));
+    };
+    const set = (open) => {
+      const record = details.querySelector('.record:not(.drawn)');
+      if (open && record) draw(record);
+      details.open = open;
+      update();
+    };
+    button.addEventListener('click', () => set(!details.open));
+    body.rows[0].addEventListener('click', (event) => {
+      if (!event.target.closest('a, button') && getSelection().isCollapsed) set(!details.open);
+    });
+    id.before(button);
+    update();
+    return {
+      body, set,
+      text: body.textContent.toLowerCase(),
+      verdict: body.dataset.verdict,
+      plan: body.closest('details.plan'),
+    };
+  });
+
+  const words = (form) => form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const delayed = (act) => {
+    let timer;
+    return () => {
+      clearTimeout(timer);
+      timer = setTimeout(act, 80);
+    };
+  };
+  const watch = (form, apply) => {
+    form.hidden = false;
+    form.addEventListener('input', delayed(apply));
+    form.addEventListener('submit', (event) => event.preventDefault());
+    form.addEventListener('reset', () => setTimeout(apply));
+    apply();
+  };
+
+  const moduleFilter = document.getElementById('module-filter');
+  const filterModules = () => {
+    const verdicts = all('input:checked', moduleFilter).map((input) => input.value);
+    const plan = moduleFilter.elements.plan.value;
+    const wanted = words(moduleFilter);
+    const active = verdicts.length || plan || wanted.length;
+    const shown = new Map();
+    let count = 0;
+    for (const module of modules) {
+      const match = (!verdicts.length || verdicts.includes(module.verdict))
+        && (!plan || module.plan.id === plan)
+        && wanted.every((word) => module.text.includes(word));
+      module.body.hidden = !match;
+      shown.set(module.plan, (shown.get(module.plan) ?? 0) + Number(match));
+      count += Number(match);
+    }
+    for (const [element, matches] of shown) {
+      element.hidden = !matches;
+      if (active && matches) element.open = true;
+    }
+    moduleFilter.querySelector('.shown').textContent = active
+      ? 'Filtered: ' + count + ' of ' + modules.length + ' modules shown'
+      : modules.length + ' modules';
+  };
+  moduleFilter.elements.expand.addEventListener('click', () => {
+    for (const module of modules) if (!module.body.hidden && module.plan.open) module.set(true);
+  });
+  moduleFilter.elements.collapse.addEventListener('click', () => {
+    for (const module of modules) module.set(false);
+  });
+  watch(moduleFilter, filterModules);
+
+  const clauseFilter = document.getElementById('clause-filter');
+  if (clauseFilter) {
+    const rows = all('table.clauses > tbody > tr').map((row) => ({
+      row, text: row.textContent.toLowerCase(), table: row.closest('details.plan'),
+    }));
+    watch(clauseFilter, () => {
+      const { standing, section, level } = clauseFilter.elements;
+      const wanted = words(clauseFilter);
+      const active = standing.value || section.value || level.value || wanted.length;
+      const shown = new Map();
+      let count = 0;
+      for (const { row, text, table } of rows) {
+        const match = [standing, section, level].every((field) => !field.value || row.dataset[field.name] === field.value)
+          && wanted.every((word) => text.includes(word));
+        row.hidden = !match;
+        shown.set(table, (shown.get(table) ?? 0) + Number(match));
+        count += Number(match);
+      }
+      for (const [element, matches] of shown) {
+        element.hidden = !matches;
+        if (active && matches) element.open = true;
+      }
+      clauseFilter.querySelector('.shown').textContent = active
+        ? 'Filtered: ' + count + ' of ' + rows.length + ' clauses shown'
+        : rows.length + ' clauses';
+    });
+  }
+
+  // A link to a module or clause opens it, whatever the filters say.
+  const follow = () => {
+    let id;
+    try { id = decodeURIComponent(location.hash.slice(1)); } catch { return; }
+    const target = id && document.getElementById(id);
+    if (!target) return;
+    const form = target.closest('section')?.querySelector('form.filter');
+    if (form && target.closest('[hidden]')) {
+      form.reset();
+    }
+    // After the reset has been applied.
+    setTimeout(() => {
+      for (let up = target; up; up = up.parentElement) if (up.tagName === 'DETAILS') up.open = true;
+      modules.find((module) => module.body === target)?.set(true);
+      target.scrollIntoView();
+    });
+  };
+  addEventListener('hashchange', follow);
+  follow();
+
+  // Printed are the tables in whole; logs and transcripts where they are open.
+  let closed = [];
+  addEventListener('beforeprint', () => {
+    closed = all('details.plan:not([open]), details.list:not([open])');
+    for (const details of closed) details.open = true;
+  });
+  addEventListener('afterprint', () => {
+    for (const details of closed) details.open = false;
+  });
+})();

@@ -1,0 +1,313 @@
+//! A run as text: the table of its modules by plan, what failed and where to look. Rendering is
+//! pure; only [`Style::of`] looks at the world.
+
+use std::{borrow::Cow, env, io::IsTerminal};
+
+pub use self::progress::Progress;
+use super::{
+    Report, Standing,
+    anchors::Anchors,
+    text::{counted, duration, one_line},
+};
+use crate::suite::verdict::{Condition, ModuleReport, PlanReport, Verdict};
+
+mod progress;
+
+/// How much is said when the width is not known: all of it.
+const WITHOUT_END: usize = usize::MAX;
+
+/// What the reader's terminal can show.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Style {
+    /// Columns; `None` where lines may have any length, as in a file.
+    pub width: Option<usize>,
+    /// Whether verdicts are coloured.
+    pub colour: bool,
+    /// Whether characters beyond ASCII are shown; they are spelt out otherwise.
+    pub unicode: bool,
+    /// Where the HTML page of the same run is, to point into it.
+    pub page: Option<String>,
+}
+
+impl Style {
+    /// The style for a stream: plain unless it is a terminal that can do more.
+    pub fn of(stream: &impl IsTerminal) -> Self {
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        Self::from_environment(stream.is_terminal(), width, variable)
+    }
+
+    fn from_environment(
+        terminal: bool,
+        width: Option<usize>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        if !terminal {
+            return Self::default();
+        }
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(&variable);
+        let locale = locale.unwrap_or_default().to_ascii_lowercase();
+        let dumb = variable("TERM").is_none_or(|name| name == "dumb");
+        Self {
+            width: Some(width.filter(|width| *width > 0).unwrap_or(80)),
+            colour: variable("NO_COLOR").is_none() && !dumb,
+            unicode: locale.contains("utf-8") || locale.contains("utf8"),
+            page: None,
+        }
+    }
+
+    fn verdict(&self, verdict: Verdict, width: usize) -> String {
+        self.paint(verdict, &format!("{verdict:<width$}"))
+    }
+
+    fn paint(&self, verdict: Verdict, text: &str) -> String {
+        let code = match verdict {
+            _ if !self.colour => return text.to_owned(),
+            Verdict::Passed => "32",
+            Verdict::Skipped | Verdict::NotYetSupported => "2",
+            Verdict::Review => "36",
+            Verdict::Warning => "33",
+            Verdict::Failed => "1;31",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+
+    fn line(&self, text: &str) -> String {
+        one_line(text, !self.unicode)
+    }
+
+    /// The text, cut so that it fits.
+    fn cut<'a>(&self, text: &'a str, width: usize) -> Cow<'a, str> {
+        if text.chars().count() <= width {
+            return Cow::Borrowed(text);
+        }
+        let mark = if self.unicode { "…" } else { "..." };
+        let kept = width.saturating_sub(mark.chars().count());
+        Cow::Owned(text.chars().take(kept).chain(mark.chars().take(width)).collect())
+    }
+
+    fn room(&self, taken: usize) -> usize {
+        self.width.map_or(WITHOUT_END, |width| width.saturating_sub(taken))
+    }
+
+    /// Adds a text in lines that fit, all but the first further in.
+    fn wrapped(&self, out: &mut String, first: &str, text: &str) {
+        let indent = " ".repeat(first.chars().count());
+        let room = self.room(indent.len()).max(20);
+        let mut line = String::new();
+        let mut start = first;
+        for word in text.split(' ').filter(|word| !word.is_empty()) {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
+                push_line(out, start, &line);
+                line.clear();
+                start = &indent;
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        push_line(out, start, &line);
+    }
+}
+
+fn push_line(out: &mut String, start: &str, rest: &str) {
+    let line = [start, rest].concat();
+    out.push_str(line.trim_end());
+    out.push('\n');
+}
+
+/// The whole run.
+#[expect(clippy::needless_pass_by_value, reason = "a style is made for one table")]
+pub fn table(report: &Report, style: Style) -> String {
+    let anchors = Anchors::of(report);
+    let mut out = String::new();
+    let version = report.target_version.as_deref().map(|version| format!(" {version}"));
+    let about = format!(
+        "Conformance run against {}{}, {}, seed {}, harness {}",
+        report.target,
+        version.unwrap_or_default(),
+        report.started_at,
+        report.seed,
+        report.harness
+    );
+    style.wrapped(&mut out, "", &style.line(&about));
+    for remark in &report.remarks {
+        style.wrapped(&mut out, "  note: ", &style.line(remark));
+    }
+    out.push('\n');
+    for (at, plan) in report.plans.iter().enumerate().filter(|(_, plan)| !plan.is_unsupported()) {
+        let places: Vec<_> =
+            (0..plan.modules.len()).map(|module| anchors.module(at, module)).collect();
+        Rows::of(plan, &places, &style).render(&mut out);
+    }
+    unsupported(report, &style, &mut out);
+    total(report, &style, &mut out);
+    out
+}
+
+fn unsupported(report: &Report, style: &Style, out: &mut String) {
+    let mut plans = report.plans.iter().filter(|plan| plan.is_unsupported()).peekable();
+    if plans.peek().is_none() {
+        return;
+    }
+    out.push_str("Not yet supported:\n");
+    for plan in plans {
+        let reason = plan.modules.first().map_or("", |module| module.note.as_str());
+        let modules = counted(plan.modules.len(), "module");
+        let line = format!("{} {} ({modules}): {reason}", plan.id, plan.variant_line());
+        style.wrapped(out, "  ", &style.line(line.trim_end_matches(": ")));
+    }
+    out.push('\n');
+}
+
+fn total(report: &Report, style: &Style, out: &mut String) {
+    let tally = report.tally();
+    let modules = counted(tally.total(), "module");
+    let plans = counted(report.plans.len(), "plan");
+    let summary = tally.summary();
+    let parts = [summary, duration(report.seconds)];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let total = format!("{modules} in {plans}: {}", parts.join("; "));
+    style.wrapped(out, "Total: ", &total);
+    if let Some(coverage) = &report.coverage {
+        let [modules, tests, open] = [Standing::Modules, Standing::Tests, Standing::Open]
+            .map(|standing| coverage.count(standing));
+        let clauses = counted(coverage.clauses.len(), "clause");
+        let line = format!("{clauses}: {modules} proven by modules, {tests} by tests, {open} open");
+        style.wrapped(out, "Coverage: ", &line);
+    }
+    let headline = format!("{}.", tally.headline());
+    out.push_str(&style.paint(tally.verdict(), &headline));
+    out.push('\n');
+}
+
+/// The rows of one plan and the widths of their columns.
+struct Rows<'a> {
+    plan: &'a PlanReport,
+    places: &'a [&'a str],
+    style: &'a Style,
+    prefix: &'a str,
+    verdict: usize,
+    id: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn of(plan: &'a PlanReport, places: &'a [&'a str], style: &'a Style) -> Self {
+        let prefix = if style.width.is_some() { common_prefix(plan) } else { "" };
+        let widest = |width: fn(&ModuleReport) -> usize| plan.modules.iter().map(width).max();
+        let verdict = widest(|module| module.verdict.word().len()).unwrap_or(0);
+        let longest = widest(|module| module.id.chars().count()).unwrap_or(0);
+        // The note gets a third of the line at least.
+        let most = style.width.map_or(WITHOUT_END, |width| {
+            (width * 2 / 3).saturating_sub(verdict + SECONDS + 6).max(12)
+        });
+        let id = longest.saturating_sub(prefix.chars().count()).min(most);
+        Self { plan, places, style, prefix, verdict, id }
+    }
+
+    fn render(&self, out: &mut String) {
+        let Self { plan, style, .. } = self;
+        style.wrapped(out, "", &style.line(&format!("{}: {}", plan.id, plan.title)));
+        if !plan.variant.is_empty() {
+            style.wrapped(out, "  ", &style.line(&plan.variant_line()));
+        }
+        if let Some(certification) = &plan.certification {
+            style.wrapped(out, "  profile: ", &style.line(certification));
+        }
+        if !self.prefix.is_empty() {
+            style.wrapped(out, "  ids begin with ", &style.line(self.prefix));
+        }
+        for (at, module) in plan.modules.iter().enumerate() {
+            self.row(module, out);
+            if module.verdict == Verdict::Failed {
+                self.why(module, self.places.get(at).copied().unwrap_or_default(), out);
+            }
+        }
+        let tally = plan.tally();
+        let modules = counted(tally.total(), "module");
+        let parts = [tally.summary(), duration(plan.seconds())];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        style.wrapped(out, "  ", &format!("{modules}: {}", parts.join("; ")));
+        out.push('\n');
+    }
+
+    fn row(&self, module: &ModuleReport, out: &mut String) {
+        let style = self.style;
+        let id = style.line(module.id.strip_prefix(self.prefix).unwrap_or(&module.id));
+        let id = style.cut(&id, self.id);
+        let (verdict, width) = (style.verdict(module.verdict, self.verdict), self.id);
+        let seconds = format!("{:.1}", module.seconds);
+        let row = format!("  {verdict}  {id:<width$}  {seconds:>SECONDS$}");
+        let note = style.line(&module.note);
+        let note = style.cut(&note, style.room(self.verdict + self.id + SECONDS + 8));
+        push_line(out, &row, &format!("  {note}"));
+    }
+
+    fn why(&self, module: &ModuleReport, place: &str, out: &mut String) {
+        let style = self.style;
+        let mut first = None;
+        for condition in module.problems() {
+            let Condition { check, message, source, clauses, .. } = condition;
+            let clauses = if clauses.is_empty() {
+                String::new()
+            } else {
+                format!(" [{}]", clauses.join(", "))
+            };
+            let line = format!("{check}: {message} ({source}){clauses}");
+            let bullet = match condition.verdict() {
+                Verdict::Failed => "      x ",
+                _ => "      ! ",
+            };
+            style.wrapped(out, bullet, &style.line(&line));
+            if condition.verdict() == Verdict::Failed {
+                first.get_or_insert(condition);
+            }
+        }
+        if !module.expected_reasons.is_empty() {
+            let seen = match module.seen_reasons.as_slice() {
+                [] => "none".to_owned(),
+                seen => seen.join(", "),
+            };
+            let reasons = format!("{}; seen: {seen}", module.expected_reasons.join(" or "));
+            style.wrapped(out, "      reason expected: ", &style.line(&reasons));
+        }
+        if let Some((condition, exchange)) =
+            first.and_then(|condition| Some((condition, module.exchange_before(condition)?)))
+        {
+            let line = format!(
+                "at {} ms, after {} {} from {} to {} (status {})",
+                condition.at_ms,
+                exchange.method,
+                exchange.url,
+                exchange.from,
+                exchange.to,
+                exchange.status
+            );
+            style.wrapped(out, "      ", &style.line(&line));
+        }
+        let look = match &style.page {
+            Some(page) => format!("{page}#{place}; alias {} in the BFF's log", module.alias),
+            None => format!("alias {} in the BFF's log", module.alias),
+        };
+        style.wrapped(out, "      look: ", &style.line(&look));
+    }
+}
+
+/// The width of the seconds' column.
+const SECONDS: usize = 6;
+
+/// What all ids of a plan begin with, up to and with a hyphen, if leaving it out is worth a line.
+fn common_prefix(plan: &PlanReport) -> &str {
+    let mut ids = plan.modules.iter().map(|module| module.id.as_str());
+    let Some(first) = ids.next().filter(|_| plan.modules.len() > 1) else { return "" };
+    let shared = ids.fold(first.len(), |shared, id| {
+        let same = first.bytes().zip(id.bytes()).take_while(|(one, other)| one == other).count();
+        shared.min(same)
+    });
+    let end = first.bytes().take(shared).rposition(|byte| byte == b'-').map_or(0, |at| at + 1);
+    first.get(..end).filter(|prefix| prefix.len() >= 10).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests;
