@@ -3,4 +3,5 @@
 //! only as a browser, an authorization server and an API know it, and by its audit stream.
 
 pub mod report;
+pub mod requirements;
 pub mod verdict;
