@@ -152,7 +152,7 @@ fn signer(path: &str, file: &KeyFile) -> Result<SoftwareSigner, Fault> {
         fault(path, &file.path, format!("the key cannot be used: {error}"), remedy)
     })?;
     if signer.alg() == JwsAlg::Rs256 {
-        let message = "RS256 is not allowed (FAPI2-SP-5.4.1)".to_owned();
+        let message = "RS256 is not allowed (FAPI2-SP-5.4.1-1.2)".to_owned();
         return Err(fault(
             path,
             &file.path,

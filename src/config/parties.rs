@@ -20,7 +20,7 @@ const PROFILES: [ProfileName; 4] = [
     ProfileName::Oidc,
 ];
 
-/// Signature algorithms a FAPI 2.0 deployment may pin (FAPI2-SP-5.4.1-1).
+/// Signature algorithms a FAPI 2.0 deployment may pin (FAPI2-SP-5.4.1-1.2).
 const ALGS: [(&str, &str); 4] =
     [("PS256", "PS256"), ("ES256", "ES256"), ("EdDSA", "EdDSA"), ("Ed25519", "Ed25519")];
 
@@ -107,7 +107,7 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
     let make = "name the private key's file; make one with `fapi-bff keys generate --alg ES256 --out FILE`";
     let client_assertion_key = s.required("client_assertion_key", make, files::key_file);
     let request_object_key = if profile == ProfileName::Fapi2MessageSigning {
-        // Signed request objects are what the profile is about (FAPI2-MS-5.3.2).
+        // Signed request objects are what the profile is about (FAPI2-MS-5.3.2-1).
         s.required("request_object_key", make, files::key_file)
     } else {
         s.optional("request_object_key", files::key_file)

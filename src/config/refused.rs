@@ -58,7 +58,7 @@ const REFUSED: [(&[&str], &str, &str); 10] = [
             "cookie_path",
             "cookie_secure",
         ],
-        "cookies are host-only, Secure, HttpOnly and named after the app (BFF-6.1.3.2)",
+        "cookies are host-only, Secure, HttpOnly and named after the app (BFF-6.1.3.2-1..6)",
         "remove it; rename the app to rename its cookies",
     ),
     (

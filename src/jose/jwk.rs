@@ -44,7 +44,7 @@ pub enum KeyRejected {
     /// `alg` does not belong to this type of key, or differs from the one asked for.
     #[error("the key's algorithm does not fit the key")]
     AlgMismatch,
-    /// An RSA modulus below 2048 or above 8192 bits (FAPI2-SP-5.4.1).
+    /// An RSA modulus below 2048 or above 8192 bits (FAPI2-SP-5.4.1-2/3).
     #[error("the RSA modulus has the wrong size")]
     RsaSize,
     /// An RSA exponent other than 65537.
@@ -209,7 +209,7 @@ pub struct PublicJwk {
 impl PublicJwk {
     /// Reads and judges one JWK: RSA of 2048 to 8192 bits with exponent 65537, a point on P-256,
     /// or Ed25519; `use` and `key_ops`, if present, must permit verifying; `alg`, if present, must
-    /// fit the key (FAPI2-SP-5.4.1, JWK-FETCH, JWT-3.4).
+    /// fit the key (FAPI2-SP-5.4.1-2/3, JWK-FETCH, JWT-3.4).
     pub fn from_json(jwk: &Value) -> Result<Self, KeyRejected> {
         let jwk = jwk.as_object().ok_or(KeyRejected::UnknownFormat)?;
         let key = Self::from_members(jwk, "verify")?;

@@ -164,7 +164,7 @@ impl std::fmt::Debug for GeneratedKey {
 }
 
 /// Makes a key for `alg` from the operating system's randomness: P-256, RSA of 3072 bits, or
-/// Ed25519 (FAPI2-SP-5.4.1).
+/// Ed25519 (FAPI2-SP-5.4.1-1.2, FAPI2-SP-5.4.1-2/3).
 pub fn generate(alg: JwsAlg) -> Result<GeneratedKey, SignFailed> {
     let random = SystemRandom::new();
     let document = match alg {

@@ -52,7 +52,7 @@ pub struct AuthorizationRequest {
 
 impl AuthorizationRequest {
     /// The claims of the signed request object: every parameter, and `iss`, `aud`, `nbf`, `exp`
-    /// (FAPI2-MS-5.3.2-1 to -4). `aud` is the issuer string; there is no `sub`, so that the object
+    /// (FAPI2-MS-5.3.2-1..4). `aud` is the issuer string; there is no `sub`, so that the object
     /// can never pass for a client assertion (JAR-10.8); `max_age` is a number (JAR-4c).
     /// `lifetime` is in seconds, from 1 to [`MAX_REQUEST_OBJECT_LIFETIME`].
     pub fn request_object_claims(

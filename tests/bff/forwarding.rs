@@ -237,7 +237,7 @@ async fn a_foreign_redirect_is_neither_followed_nor_passed_on() {
     assert_eq!(bed.api.count("/redirect"), 1);
 }
 
-/// BFF-6.1.3.6: a target that two readers can read in two ways is sent nowhere.
+/// BFF-6.1.3.6-1, BFF-6.1.3.6-2: a target that two readers can read in two ways is sent nowhere.
 #[tokio::test]
 async fn ambiguous_targets_reach_neither_api_nor_login() {
     let bed = Bed::start().await;
@@ -282,7 +282,7 @@ async fn ambiguous_targets_reach_neither_api_nor_login() {
     assert_eq!(bed.api.events().len(), 0);
 }
 
-/// RFC 9110 §15.5.6; TRACE and CONNECT are nobody's.
+/// BFF-6.1.3.6-3, RFC 9110 §15.5.6; TRACE and CONNECT are nobody's.
 #[tokio::test]
 async fn only_listed_methods_are_forwarded() {
     let bed = Bed::start().await;

@@ -160,7 +160,7 @@ async fn a_replayed_response_makes_no_second_token_request() {
     assert!(!bed.is_logged_in(&mut as_before).await);
 }
 
-/// BFF-6.1.2.1, BCP-4.7: a response is worth nothing outside the browser that asked for it.
+/// FAPI2-AM-5.4, BCP-2.1-2, FAPI2-SP-5.3.3.2-4: a response is worth nothing outside the browser that asked for it.
 #[tokio::test]
 async fn a_response_in_another_browser_is_refused_and_stays_good_in_its_own() {
     let bed = Bed::start().await;
@@ -469,7 +469,7 @@ async fn authorization_parameters_arrive_intact() {
     assert_eq!(bed.double.count(Endpoint::Par), 16);
 }
 
-/// FAPI2-MS-5.3.2, JAR-10.8: the signed request as the AS saw it.
+/// FAPI2-MS-5.3.2-2..5, FAPI2-MS-5.4.2-1, JAR-4a, JAR-6.2, JAR-10.8, FAPI2-SP-5.3.3.2-7: the signed request as the AS saw it.
 #[tokio::test]
 async fn the_request_object_says_all_it_must_and_nothing_it_must_not() {
     let bed = Bed::start().await;
@@ -498,7 +498,7 @@ async fn the_request_object_says_all_it_must_and_nothing_it_must_not() {
     assert_eq!(header["kid"], bed.pki.request_object.kid());
 }
 
-/// PKJ: every assertion is made for the AS, for a minute, once.
+/// PKJ-3-iss, PKJ-10070-4-aud, PKJ-10070-4-typ, PKJ-3-exp, PKJ-9-jti, FAPI2-SP-5.3.3.1-5: every assertion is made for the AS, for a minute, once.
 #[tokio::test]
 async fn every_client_assertion_is_fresh_and_made_for_the_issuer() {
     let bed = Bed::start().await;
@@ -555,7 +555,7 @@ async fn the_authorization_url_holds_exactly_client_id_and_request_uri() {
     }
 }
 
-/// BFF-6.1.3.2-1 to -6, CK-SS-1, CK-SS-4, CK-CLR: every cookie of a login, attribute by attribute.
+/// BFF-6.1.3.2-1..6, CK-SS-1, CK-SS-4, CK-CLR: every cookie of a login, attribute by attribute.
 #[tokio::test]
 async fn every_cookie_of_a_login_has_exactly_its_attributes() {
     let bed = Bed::start().await;

@@ -299,7 +299,7 @@ async fn a_silent_as_keeps_nobody_from_leaving() {
     assert!(there.as_str().starts_with(&bed.double.url(Endpoint::EndSession)), "{there}");
 }
 
-/// BFF-6.1.3.3: what another site makes a browser send logs nobody out.
+/// BFF-6.1.3.3-1, RPL-PRJ-2: what another site makes a browser send logs nobody out.
 #[tokio::test]
 async fn a_logout_by_another_sites_form_does_nothing() {
     let bed = Bed::start().await;

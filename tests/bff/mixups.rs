@@ -37,7 +37,7 @@ fn overheard(bed: &Bed, target: Target) -> Arc<Mutex<String>> {
     heard
 }
 
-/// FAPI2-SP-5.6.2, BCP-4.5.3.1: a stolen code in the thief's own, rightly signed answer is worth
+/// FAPI2-AM-5.3, BCP-2.1.1: a stolen code in the thief's own, rightly signed answer is worth
 /// nothing: the verifier is not the victim's. The AS refuses it, and there is no session.
 #[tokio::test]
 async fn a_victims_code_in_an_attackers_login_is_refused_for_its_verifier() {
@@ -124,7 +124,7 @@ async fn no_other_token_passes_for_an_id_token() {
     }
 }
 
-/// OA-A.11, OA-4.1.3: a code is any printable text; it reaches the token endpoint as it was signed and
+/// RFC 6749 appendix A.11: a code is any printable text; it reaches the token endpoint as it was signed and
 /// adds no parameter there.
 #[tokio::test]
 async fn a_code_arrives_as_it_was_signed() {

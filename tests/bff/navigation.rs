@@ -43,7 +43,7 @@ async fn login(bed: &Bed, browser: &mut Browser, path: &str) -> Url {
     ended.location().unwrap()
 }
 
-/// BFF-6.1.2.1: from a link to a page of the app, and the code never stays in the address bar.
+/// BFF-6.1.2.1-login, BFF-6.1.2.1-cb/out, FAPI2-SP-6.5: from a link to a page of the app, and the code never stays in the address bar.
 #[tokio::test]
 async fn a_login_by_navigation_ends_where_it_was_meant_to() {
     let bed = Bed::start().await;

@@ -80,7 +80,7 @@ async fn accepted(bed: &Bed, what: &str, change: &Change) {
     assert_eq!(answer.status, 200, "{what}");
 }
 
-/// JARM-2.1, JARM-2.4, JARM-3, FAPI2-SP-5.4.1, JWT-3.10, JWT-3.11: no token request follows.
+/// JARM-2.1, JARM-2.4-2..6, JARM-3, FAPI2-SP-5.4.1-1.2, FAPI2-MS-5.4.2-2, JWT-3.10, JWT-3.11: no token request follows.
 #[tokio::test]
 async fn a_response_that_breaks_a_rule_is_never_redeemed() {
     const J: Target = Target::Jarm;
@@ -247,7 +247,7 @@ async fn a_signed_error_reaches_the_page_by_its_registered_code() {
     assert_eq!(bed.double.count(Endpoint::Token), 0);
 }
 
-/// OIDC-3.1.3.3, OIDC-3.1.3.7, FAPI2-MS-5.6.2-1, BCP-2.1.1: one token request, no session, and the
+/// OIDC-3.1.3.3, OIDC-3.1.3.7-2..11, FAPI2-MS-5.6.2-1, BCP-2.1.1: one token request, no session, and the
 /// tokens that came along are given up.
 #[tokio::test]
 async fn an_id_token_that_breaks_a_rule_makes_no_session_and_its_tokens_are_given_up() {

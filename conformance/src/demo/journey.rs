@@ -56,7 +56,7 @@ fn positive(state: &Value, member: &str) -> Result<i64, String> {
     seconds.ok_or_else(|| format!("{member} is not a positive number of seconds: {state}"))
 }
 
-/// Every attribute a cookie of the BFF must have, one by one (BFF-6.1.3.2).
+/// Every attribute a cookie of the BFF must have, one by one (BFF-6.1.3.2-1..6).
 fn hardened(cookie: &SetCookie, same_site: &str) -> Result<(), String> {
     let name = &cookie.name;
     ensure(name.starts_with("__Host-Http-"), || format!("{name} lacks the prefix __Host-Http-"))?;

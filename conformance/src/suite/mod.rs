@@ -10,6 +10,7 @@ pub mod mutation;
 pub mod oidf;
 pub mod plan;
 pub mod report;
+pub mod requirements;
 pub mod runner;
 pub mod stage;
 pub mod verdict;

@@ -122,7 +122,7 @@ async fn request_object_headers_and_signatures_are_judged() {
     }
 }
 
-/// MS-5.3.2-1: outside the request object nothing but client authentication and `client_id`.
+/// FAPI 2.0 Message Signing §5.3.2(1): outside the request object nothing but client authentication and `client_id`.
 #[tokio::test]
 async fn nothing_stands_outside_the_request_object() {
     let world = World::start().await;

@@ -96,7 +96,7 @@ const CASES: &[Case] = &[
         "[apps.portal]",
         "cookie_domain = \"example.com\"",
         "apps.portal.cookie_domain",
-        "BFF-6.1.3.2",
+        "BFF-6.1.3.2-1..6",
     ),
     // Listeners.
     ("tls =", "", "server.tls", "plain_http = true"),

@@ -1,5 +1,5 @@
 //! Which keys are usable, which one a token means, and which private keys are accepted
-//! (FAPI2-SP-5.4.1, FAPI2-SP-5.4.3, JWK-SEL, JWK-FETCH, JWK-OWN).
+//! (FAPI2-SP-5.4.1-2/3, FAPI2-SP-5.4.3, JWK-SEL, JWK-FETCH, JWK-OWN).
 
 use josekit::jwk::{KeyPair as _, alg::rsa::RsaKeyPair};
 

@@ -1,4 +1,4 @@
-//! Tokens that must be refused, each with its reason (JWT-3.1, 3.3, 3.4, 3.10, 3.11, JWT-PARSE).
+//! Tokens that must be refused, each with its reason (JWT-3.1, JWT-3.3, JWT-3.4, JWT-3.10, JWT-3.11, JWT-PARSE).
 
 use aws_lc_rs::hmac;
 

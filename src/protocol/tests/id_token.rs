@@ -143,7 +143,7 @@ fn a_claim_occurs_once() {
     }
 }
 
-/// OIDC-3.1.3.7-2, -3, -4/5, -11.
+/// OIDC-3.1.3.7-2..5, OIDC-3.1.3.7-11.
 #[test]
 fn identifiers_are_exactly_those_expected() {
     for (name, right, reason) in [

@@ -1,4 +1,4 @@
-//! Owns the tests of refreshing (BFF-6.1.2.2): one request, whoever waits, hangs up, logs out or fails.
+//! Owns the tests of refreshing (BFF-6.1.2.2-1, BFF-6.1.2.2-PRJ): one request, whoever waits, hangs up, logs out or fails.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A session store that fails on demand: unavailable is never absent (SES-7.2).
+//! A session store that fails on demand: unavailable is never absent (SES-7.2.1).
 
 use std::{
     collections::BTreeSet,

@@ -56,6 +56,25 @@ impl Report {
 pub struct Coverage {
     /// Every clause, in the matrix's order.
     pub clauses: Vec<ClauseCoverage>,
+    /// Ids that modules named and the matrix does not have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
+}
+
+/// Where a clause stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Something proves it, nothing speaks against it.
+    Proven,
+    /// A module of this run speaks against it.
+    Contradicted,
+    /// Nothing proves it: the product does not have its feature yet.
+    NotBuilt,
+    /// Nothing here can prove it, or not all of it: the remark says why.
+    Remarked,
+    /// Nothing proves it.
+    Unproven,
 }
 
 /// How a clause stands after a run.
@@ -89,13 +108,16 @@ pub struct ClauseCoverage {
     pub requirement: String,
     /// `MUST`, `SHOULD`, …
     pub level: String,
-    /// Modules of this run that passed and name it.
+    /// Modules of this run that passed, if with a warning, and name it: `plan/module`.
     pub modules: Vec<String>,
-    /// Modules of this run that did not pass and name it.
+    /// Modules of this run that failed or were broken off and name it: `plan/module`.
     pub open_modules: Vec<String>,
     /// Tests of the project that cite it, `file::test`.
     pub tests: Vec<String>,
-    /// Why nothing proves it, where that is known.
+    /// The feature it belongs to, if the product does not have that yet: `dpop`, `fapi1`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
+    /// Why nothing proves it, or not all of it, where that is known.
     pub remark: Option<String>,
 }
 
@@ -112,5 +134,19 @@ impl ClauseCoverage {
     /// Whether a module that passed or a test proves it, and no module speaks against it.
     pub fn is_proven(&self) -> bool {
         self.open_modules.is_empty() && !(self.modules.is_empty() && self.tests.is_empty())
+    }
+    /// Where it stands, all in all.
+    pub fn standing(&self) -> Standing {
+        if !self.open_modules.is_empty() {
+            Standing::Contradicted
+        } else if self.is_proven() {
+            Standing::Proven
+        } else if self.feature.is_some() {
+            Standing::NotBuilt
+        } else if self.remark.is_some() {
+            Standing::Remarked
+        } else {
+            Standing::Unproven
+        }
     }
 }
