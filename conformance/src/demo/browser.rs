@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use url::Url;
 
@@ -157,6 +157,9 @@ pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
 pub struct Browser {
     http: reqwest::Client,
     origin: String,
+    /// The app's host, whose cookies count.
+    host: String,
+    custom_header: HeaderName,
     jar: Jar,
     seen: Vec<Sight>,
 }
@@ -167,8 +170,27 @@ impl Browser {
         // The port comes from each URL.
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let hosts = [APP_HOST, AS_HOST].map(|host| (host.to_owned(), here));
-        let http = pki.http_client(None, &hosts)?;
-        Ok(Self { http, origin: origin.to_owned(), jar: Jar::default(), seen: Vec::new() })
+        Ok(Self::with_client(pki.http_client(None, &hosts)?, origin))
+    }
+
+    /// A browser that trusts and resolves as `http` does, which must not follow redirects, and is
+    /// about to visit the app at `origin`.
+    pub fn with_client(http: reqwest::Client, origin: &str) -> Self {
+        let host = Url::parse(origin).ok().and_then(|url| url.host_str().map(str::to_owned));
+        Self {
+            http,
+            origin: origin.to_owned(),
+            host: host.unwrap_or_default(),
+            custom_header: HeaderName::from_static("x-bff-csrf"),
+            jar: Jar::default(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// The same, with another custom header on calls by script.
+    #[must_use]
+    pub fn custom_header(self, custom_header: HeaderName) -> Self {
+        Self { custom_header, ..self }
     }
 
     /// Everything seen so far.
@@ -178,7 +200,7 @@ impl Browser {
 
     /// Names and values of the app's cookies.
     pub fn cookies(&self) -> Vec<(&str, &str)> {
-        self.jar.of(APP_HOST)
+        self.jar.of(&self.host)
     }
 
     /// A call by script: `fetch`.
@@ -194,7 +216,7 @@ impl Browser {
             headers.insert(header::ORIGIN, value(call.foreign.unwrap_or(&self.origin))?);
         }
         if call.custom_header {
-            headers.insert("x-bff-csrf", HeaderValue::from_static("1"));
+            headers.insert(self.custom_header.clone(), HeaderValue::from_static("1"));
         }
         if let Some((kind, _)) = &call.body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -238,7 +260,9 @@ impl Browser {
         }
         let broken = |error: reqwest::Error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            format!("{request}: no answer: {error} ({})", cause.unwrap_or_default())
+            let cause = cause.unwrap_or_default();
+            // The URL may hold a `request_uri` or a response.
+            format!("{request}: no answer: {} ({cause})", error.without_url())
         };
         let sending = self.http.request(method, url).headers(headers).body(body);
         let response = sending.send().await.map_err(broken)?;
@@ -262,7 +286,7 @@ impl Browser {
         for (name, value) in &answer.headers {
             let mut value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             if name == header::LOCATION {
-                let (rest, taken) = by_design(&value, APP_HOST);
+                let (rest, taken) = by_design(&value, &self.host);
                 (value, passed) = (rest, taken);
             }
             let _ = writeln!(lines, "{name}: {value}");
@@ -270,7 +294,7 @@ impl Browser {
         if let Ok(json) = answer.json()
             && let Some(url) = json.get("authorization_url").and_then(Value::as_str)
         {
-            let (rest, taken) = by_design(url, APP_HOST);
+            let (rest, taken) = by_design(url, &self.host);
             body = body.replace(url, &rest);
             passed.extend(taken);
         }
@@ -283,7 +307,7 @@ fn fetch_metadata(site: &'static str, mode: &'static str, dest: &'static str) ->
     let pairs = [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
     pairs
         .into_iter()
-        .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
         .collect()
 }
 

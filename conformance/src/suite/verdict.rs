@@ -267,14 +267,7 @@ mod tests {
         let tally = Tally::of(Verdict::ALL);
         assert_eq!(
             tally,
-            Tally {
-                passed: 1,
-                warning: 1,
-                review: 1,
-                skipped: 1,
-                not_yet_supported: 1,
-                failed: 1
-            }
+            Tally { passed: 1, warning: 1, review: 1, skipped: 1, not_yet_supported: 1, failed: 1 }
         );
         assert_eq!(tally.total(), 6);
     }
