@@ -9,6 +9,7 @@ pub mod demo;
 pub mod faults;
 pub mod jws;
 pub mod ledger;
+pub mod oidf;
 pub mod pki;
 pub mod serve;
 pub mod suite;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use url::Url;
 
@@ -161,6 +161,9 @@ pub fn text<'a>(object: &'a Value, member: &str) -> &'a str {
 pub struct Browser {
     http: reqwest::Client,
     origin: String,
+    /// The app's host, whose cookies count.
+    host: String,
+    custom_header: HeaderName,
     jar: Jar,
     seen: Vec<Sight>,
     recording: Option<Recording>,
@@ -172,9 +175,28 @@ impl Browser {
         // The port comes from each URL.
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let hosts = [APP_HOST, AS_HOST].map(|host| (host.to_owned(), here));
-        let http = pki.http_client(None, &hosts)?;
-        let (origin, jar) = (origin.to_owned(), Jar::default());
-        Ok(Self { http, origin, jar, seen: Vec::new(), recording: None })
+        Ok(Self::with_client(pki.http_client(None, &hosts)?, origin))
+    }
+
+    /// A browser that trusts and resolves as `http` does, which must not follow redirects, and is
+    /// about to visit the app at `origin`.
+    pub fn with_client(http: reqwest::Client, origin: &str) -> Self {
+        let host = Url::parse(origin).ok().and_then(|url| url.host_str().map(str::to_owned));
+        Self {
+            http,
+            origin: origin.to_owned(),
+            host: host.unwrap_or_default(),
+            custom_header: HeaderName::from_static("x-bff-csrf"),
+            jar: Jar::default(),
+            seen: Vec::new(),
+            recording: None,
+        }
+    }
+
+    /// The same, with another custom header on calls by script.
+    #[must_use]
+    pub fn custom_header(self, custom_header: HeaderName) -> Self {
+        Self { custom_header, ..self }
     }
 
     /// The same browser, whose exchanges are recorded; clones record to the same place.
@@ -190,7 +212,7 @@ impl Browser {
 
     /// Names and values of the app's cookies.
     pub fn cookies(&self) -> Vec<(&str, &str)> {
-        self.jar.of(APP_HOST)
+        self.jar.of(&self.host)
     }
 
     /// A call by script: `fetch`.
@@ -206,7 +228,7 @@ impl Browser {
             headers.insert(header::ORIGIN, value(call.foreign.unwrap_or(&self.origin))?);
         }
         if call.custom_header {
-            headers.insert("x-bff-csrf", HeaderValue::from_static("1"));
+            headers.insert(self.custom_header.clone(), HeaderValue::from_static("1"));
         }
         if let Some((kind, _)) = &call.body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -280,7 +302,9 @@ impl Browser {
         let request = format!("{method} {address}");
         let broken = |error: reqwest::Error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            format!("{request}: no answer: {error} ({})", cause.unwrap_or_default())
+            let cause = cause.unwrap_or_default();
+            // The URL may hold a `request_uri` or a response.
+            format!("{request}: no answer: {} ({cause})", error.without_url())
         };
         let mut record = self.recording.as_ref().map(|_| Recorded {
             at: std::time::Instant::now(),
@@ -318,7 +342,7 @@ impl Browser {
         for (name, value) in &answer.headers {
             let mut value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             if name == header::LOCATION {
-                let (rest, taken) = by_design(&value, APP_HOST);
+                let (rest, taken) = by_design(&value, &self.host);
                 (value, passed) = (rest, taken);
             }
             let _ = writeln!(lines, "{name}: {value}");
@@ -326,7 +350,7 @@ impl Browser {
         if let Ok(json) = answer.json()
             && let Some(url) = json.get("authorization_url").and_then(Value::as_str)
         {
-            let (rest, taken) = by_design(url, APP_HOST);
+            let (rest, taken) = by_design(url, &self.host);
             body = body.replace(url, &rest);
             passed.extend(taken);
         }
@@ -339,7 +363,7 @@ fn fetch_metadata(site: &'static str, mode: &'static str, dest: &'static str) ->
     let pairs = [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
     pairs
         .into_iter()
-        .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
         .collect()
 }
 
