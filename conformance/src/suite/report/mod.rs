@@ -61,12 +61,10 @@ pub struct Coverage {
     pub unknown: Vec<String>,
 }
 
-/// Where a clause stands.
+/// Why a clause is open.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// Something proves it, nothing speaks against it.
-    Proven,
+pub enum Openness {
     /// A module of this run speaks against it.
     Contradicted,
     /// Nothing proves it: the product does not have its feature yet.
@@ -135,18 +133,19 @@ impl ClauseCoverage {
     pub fn is_proven(&self) -> bool {
         self.open_modules.is_empty() && !(self.modules.is_empty() && self.tests.is_empty())
     }
-    /// Where it stands, all in all.
-    pub fn standing(&self) -> Standing {
+
+    /// Why it is open; none if it is proven.
+    pub fn openness(&self) -> Option<Openness> {
         if !self.open_modules.is_empty() {
-            Standing::Contradicted
+            Some(Openness::Contradicted)
         } else if self.is_proven() {
-            Standing::Proven
+            None
         } else if self.feature.is_some() {
-            Standing::NotBuilt
+            Some(Openness::NotBuilt)
         } else if self.remark.is_some() {
-            Standing::Remarked
+            Some(Openness::Remarked)
         } else {
-            Standing::Unproven
+            Some(Openness::Unproven)
         }
     }
 }

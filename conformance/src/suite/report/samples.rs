@@ -104,6 +104,7 @@ pub(super) fn clause(id: &str) -> ClauseCoverage {
         modules: Vec::new(),
         open_modules: Vec::new(),
         tests: Vec::new(),
+        feature: None,
         remark: None,
     }
 }
@@ -119,7 +120,7 @@ fn report(plans: Vec<PlanReport>, clauses: Vec<ClauseCoverage>) -> Report {
         seed: 42,
         remarks: vec!["The audit stream was read from the process.".into()],
         plans,
-        coverage: Some(Coverage { clauses }),
+        coverage: Some(Coverage { clauses, unknown: Vec::new() }),
     }
 }
 

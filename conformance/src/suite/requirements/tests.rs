@@ -8,7 +8,7 @@ use std::{
 
 use super::{sources::*, *};
 use crate::suite::{
-    report::{ClauseCoverage, Standing},
+    report::{ClauseCoverage, Openness},
     verdict::{ModuleReport, PlanReport, Status, Verdict},
 };
 
@@ -357,15 +357,15 @@ fn a_clause_of_a_feature_that_is_not_there_is_told_from_one_without_proof() {
         vec![module("good", Verdict::Passed, &["X-4"]), module("bad", Verdict::Failed, &["X-5"])],
     );
     let coverage = coverage(&matrix, &[run]);
-    let standings: Vec<_> = coverage.clauses.iter().map(ClauseCoverage::standing).collect();
+    let standings: Vec<_> = coverage.clauses.iter().map(ClauseCoverage::openness).collect();
     assert_eq!(
         standings,
         [
-            Standing::Unproven,
-            Standing::NotBuilt,
-            Standing::Remarked,
-            Standing::Proven,
-            Standing::Contradicted
+            Some(Openness::Unproven),
+            Some(Openness::NotBuilt),
+            Some(Openness::Remarked),
+            None,
+            Some(Openness::Contradicted)
         ]
     );
     assert_eq!(coverage.clauses[1].feature.as_deref(), Some("dpop"));
