@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -43,7 +43,9 @@ const CHUNK: usize = 16 * 1024;
 /// How the API is set up.
 #[derive(Clone)]
 pub struct ApiConfig {
-    /// Port on 127.0.0.1; 0 for any.
+    /// Where it is bound; 127.0.0.1 unless the caller is on another machine.
+    pub bind: IpAddr,
+    /// Port; 0 for any.
     pub port: u16,
     /// Host name.
     pub host: String,
@@ -68,6 +70,7 @@ impl ApiConfig {
     /// Any port, the development host.
     pub fn new(pki: &Pki) -> Self {
         Self {
+            bind: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             host: API_HOST.to_owned(),
             identity: pki.api.clone(),
@@ -115,7 +118,7 @@ pub struct SampleApi {
 impl SampleApi {
     /// Binds and serves; tokens are those of the double the state came from.
     pub async fn start(config: ApiConfig, tokens: TokenState) -> Result<Self, StartError> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
+        let listener = TcpListener::bind((config.bind, config.port)).await?;
         let tls = server_config(&config.identity, Some(&config.ca_pem))?;
         let shared = Arc::new(Shared {
             tokens,

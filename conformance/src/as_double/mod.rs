@@ -21,7 +21,7 @@ mod token;
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -134,7 +134,9 @@ impl User {
 /// How a double is set up.
 #[derive(Clone)]
 pub struct AsConfig {
-    /// Port of the plain listener on 127.0.0.1; 0 for any.
+    /// Where both listeners are bound; 127.0.0.1 unless the client is on another machine.
+    pub bind: IpAddr,
+    /// Port of the plain listener; 0 for any.
     pub port: u16,
     /// Port of the mutual-TLS listener; 0 for any.
     pub mtls_port: u16,
@@ -185,6 +187,7 @@ impl AsConfig {
     /// machine's clock.
     pub fn new(pki: &Pki, clients: Vec<ClientRegistration>) -> Self {
         Self {
+            bind: Ipv4Addr::LOCALHOST.into(),
             port: 0,
             mtls_port: 0,
             host: AS_HOST.to_owned(),
@@ -225,8 +228,8 @@ pub struct AsDouble {
 impl AsDouble {
     /// Binds both listeners and serves. Needs a tokio runtime.
     pub async fn start(config: AsConfig) -> Result<Self, StartError> {
-        let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await?;
-        let mtls = TcpListener::bind((Ipv4Addr::LOCALHOST, config.mtls_port)).await?;
+        let plain = TcpListener::bind((config.bind, config.port)).await?;
+        let mtls = TcpListener::bind((config.bind, config.mtls_port)).await?;
         let plain_tls = server_config(&config.identity, None)?;
         let mtls_tls = server_config(&config.identity, Some(&config.ca_pem))?;
         let core = Arc::new(core::Core::new(

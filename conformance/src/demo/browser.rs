@@ -172,10 +172,15 @@ pub struct Browser {
 impl Browser {
     /// A browser that trusts the development authority and is about to visit the app at `origin`.
     pub fn new(pki: &Pki, origin: &str) -> Result<Self, PkiError> {
+        Ok(Self::with_client(Self::client(pki)?, origin))
+    }
+
+    /// What such a browser sends requests by.
+    pub fn client(pki: &Pki) -> Result<reqwest::Client, PkiError> {
         // The port comes from each URL.
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let hosts = [APP_HOST, AS_HOST].map(|host| (host.to_owned(), here));
-        Ok(Self::with_client(pki.http_client(None, &hosts)?, origin))
+        pki.http_client(None, &hosts)
     }
 
     /// A browser that trusts and resolves as `http` does, which must not follow redirects, and is

@@ -24,7 +24,11 @@ impl From<String> for Halt {
 
 impl From<super::world::WorldFault> for Halt {
     fn from(fault: super::world::WorldFault) -> Self {
-        Self::Trouble(fault.to_string())
+        match fault {
+            // No fault of the BFF, and none of the harness: it just cannot be tested there.
+            super::world::WorldFault::Elsewhere(_) => Self::Skip(fault.to_string()),
+            _ => Self::Trouble(fault.to_string()),
+        }
     }
 }
 
@@ -120,6 +124,16 @@ impl Module {
     ) -> Self {
         self.setup.before = Some(Arc::new(before));
         self.setup.fresh = true;
+        self
+    }
+
+    /// With an authorization server that behaves so from the start; the BFF may have met it before.
+    #[must_use]
+    pub fn behaving(
+        mut self,
+        before: impl Fn(&crate::as_double::AsDouble) + Send + Sync + 'static,
+    ) -> Self {
+        self.setup.before = Some(Arc::new(before));
         self
     }
 

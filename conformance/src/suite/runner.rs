@@ -71,26 +71,15 @@ pub enum Tick<'a> {
     Finished(&'a ModuleReport),
 }
 
-/// Plays everything chosen; reports come in the order of the choice, however it was played.
+/// Plays everything chosen against BFFs in this process; reports come in the order of the choice,
+/// however it was played.
 pub async fn run(
     pki: &Arc<Pki>,
     chosen: &[Chosen],
     options: &Options,
-    tell: &mut (dyn for<'a> FnMut(Tick<'a>) + Send),
+    tell: &mut Tell<'_>,
 ) -> Vec<PlanReport> {
-    let mut reports: BTreeMap<(usize, usize), ModuleReport> = BTreeMap::new();
-    let mut order = Vec::new();
-    for (plan, choice) in chosen.iter().enumerate() {
-        for (place, entry) in choice.entries.iter().enumerate() {
-            match entry {
-                Entry::Ready(module) => order.push(((plan, place), module.clone())),
-                Entry::NotYetSupported { .. } => {
-                    reports.insert((plan, place), not_yet_supported(entry));
-                }
-            }
-        }
-    }
-    shuffle(&mut order, options.seed);
+    let (order, mut reports) = arrange(chosen, options);
     let permits = Arc::new(Semaphore::new(options.jobs.max(1)));
     let mut playing = JoinSet::new();
     let mut places = BTreeMap::new();
@@ -102,7 +91,7 @@ pub async fn run(
         }
         tell(Tick::Started(&module.id));
         let (pki, options) = (Arc::clone(pki), options.clone());
-        let known = (place, (*module).clone());
+        let known = (place, module.clone());
         let task = playing.spawn(async move {
             let report = play(pki, &module, &format!("m{number}"), &options).await;
             drop(permit);
@@ -113,6 +102,52 @@ pub async fn run(
     while let Some(done) = playing.join_next_with_id().await {
         take(done, &mut places, &mut reports, tell);
     }
+    assemble(chosen, reports)
+}
+
+/// Plays everything chosen, one module after the other, against a BFF elsewhere.
+pub async fn run_elsewhere(
+    mut world: World,
+    chosen: &[Chosen],
+    options: &Options,
+    tell: &mut Tell<'_>,
+) -> Vec<PlanReport> {
+    let (order, mut reports) = arrange(chosen, options);
+    for (place, module) in order {
+        tell(Tick::Started(&module.id));
+        let report;
+        (report, world) = play_elsewhere(world, &module, options).await;
+        tell(Tick::Finished(&report));
+        reports.insert(place, report);
+    }
+    world.shutdown().await;
+    assemble(chosen, reports)
+}
+
+/// Who is told.
+pub type Tell<'a> = dyn for<'b> FnMut(Tick<'b>) + Send + 'a;
+
+type Reports = BTreeMap<Place, ModuleReport>;
+
+/// What is to be played in the order of its start, and the reports of what is not.
+fn arrange(chosen: &[Chosen], options: &Options) -> (Vec<(Place, Module)>, Reports) {
+    let mut reports = Reports::new();
+    let mut order = Vec::new();
+    for (plan, choice) in chosen.iter().enumerate() {
+        for (place, entry) in choice.entries.iter().enumerate() {
+            match entry {
+                Entry::Ready(module) => order.push(((plan, place), (**module).clone())),
+                Entry::NotYetSupported { .. } => {
+                    reports.insert((plan, place), not_yet_supported(entry));
+                }
+            }
+        }
+    }
+    shuffle(&mut order, options.seed);
+    (order, reports)
+}
+
+fn assemble(chosen: &[Chosen], reports: Reports) -> Vec<PlanReport> {
     let mut reports = reports.into_iter().peekable();
     let plan = |(number, choice): (usize, &Chosen)| {
         let mut modules = Vec::new();
@@ -135,8 +170,8 @@ type Place = (usize, usize);
 fn take(
     done: Result<(tokio::task::Id, ModuleReport), tokio::task::JoinError>,
     places: &mut BTreeMap<tokio::task::Id, (Place, Module)>,
-    reports: &mut BTreeMap<Place, ModuleReport>,
-    tell: &mut (dyn for<'a> FnMut(Tick<'a>) + Send),
+    reports: &mut Reports,
+    tell: &mut Tell<'_>,
 ) {
     let (id, report) = match done {
         Ok((id, report)) => (id, Some(report)),
@@ -218,7 +253,6 @@ fn not_yet_supported(entry: &Entry) -> ModuleReport {
 /// Plays one module in a world of its own.
 pub async fn play(pki: Arc<Pki>, module: &Module, alias: &str, options: &Options) -> ModuleReport {
     let exam = Exam::new(module.ending.clone(), options.wait);
-    let log = Log::default();
     exam.with(|state, _| state.begin());
     let recording = Recording::default();
     let started = tokio::time::timeout(
@@ -231,28 +265,54 @@ pub async fn play(pki: Arc<Pki>, module: &Module, alias: &str, options: &Options
         Ok(Err(fault)) => return not_started(module, alias, &exam, &fault.to_string()),
         Err(_) => return not_started(module, alias, &exam, "it did not start in time"),
     };
-    let outcome = match Stage::new(world, options.mode, exam.clone(), log.clone()) {
-        Ok(mut stage) => {
-            let outcome = tokio::time::timeout(options.limit, module.play(&mut stage)).await;
-            let outcome =
-                outcome.unwrap_or_else(|_| Err(Halt::Trouble("it took too long".to_owned())));
-            if outcome.is_ok() {
-                exam.with(|state, _| state.script_ended());
-                exam.over(options.limit).await;
-            }
-            tokio::time::sleep(options.linger).await;
-            let report = judge(module, alias, &exam, &log, &recording, &outcome, &stage);
-            let (world, _) = stage.strike();
-            world.shutdown().await;
-            return report;
-        }
-        Err(halt) => Err::<(), _>(halt),
-    };
-    let trouble = match outcome {
-        Err(Halt::Trouble(trouble) | Halt::Skip(trouble)) => trouble,
-        _ => "no browser".to_owned(),
-    };
-    not_started(module, alias, &exam, &trouble)
+    let (report, world) = act(world, module, &exam, &recording, options).await;
+    world.shutdown().await;
+    report
+}
+
+/// Plays one module in a world that others are played in, too.
+async fn play_elsewhere(
+    mut world: World,
+    module: &Module,
+    options: &Options,
+) -> (ModuleReport, World) {
+    let alias = world.alias().to_owned();
+    let exam = Exam::new(module.ending.clone(), options.wait);
+    if let Some(needs) = module.setup.beyond(world.can_restart()) {
+        let mut report = blank(module, &alias);
+        report.verdict = Verdict::Skipped;
+        report.note = format!("needs {needs}");
+        return (report, world);
+    }
+    exam.with(|state, _| state.begin());
+    let recording = Recording::default();
+    let armed = world.rearm(&module.id, &module.setup, exam.clone(), recording.clone()).await;
+    if let Err(fault) = armed {
+        return (not_started(module, &alias, &exam, &fault.to_string()), world);
+    }
+    let (report, world) = act(world, module, &exam, &recording, options).await;
+    world.disarm();
+    (report, world)
+}
+
+async fn act(
+    world: World,
+    module: &Module,
+    exam: &Exam,
+    recording: &Recording,
+    options: &Options,
+) -> (ModuleReport, World) {
+    let log = Log::default();
+    let mut stage = Stage::new(world, options.mode, exam.clone(), log.clone());
+    let outcome = tokio::time::timeout(options.limit, module.play(&mut stage)).await;
+    let outcome = outcome.unwrap_or_else(|_| Err(Halt::Trouble("it took too long".to_owned())));
+    if outcome.is_ok() {
+        exam.with(|state, _| state.script_ended());
+        exam.over(options.limit).await;
+        tokio::time::sleep(options.linger).await;
+    }
+    let report = judge(module, exam, &log, recording, &outcome, &stage);
+    (report, stage.strike())
 }
 
 fn not_started(module: &Module, alias: &str, exam: &Exam, why: &str) -> ModuleReport {
@@ -265,7 +325,6 @@ fn not_started(module: &Module, alias: &str, exam: &Exam, why: &str) -> ModuleRe
 
 fn judge(
     module: &Module,
-    alias: &str,
     exam: &Exam,
     log: &Log,
     recording: &Recording,
@@ -299,10 +358,11 @@ fn judge(
         log.add(condition);
     }
     let audit = stage.audit();
-    if !module.own_audit {
+    let audited = stage.world.is_audited();
+    if !module.own_audit && audited {
         log.add(audit_half(module, exam, &audit));
     }
-    let mut report = blank(module, alias);
+    let mut report = blank(module, stage.world.alias());
     report.seen_reasons =
         audit.into_iter().map(|(_, _, reason)| reason).filter(|reason| reason != "none").collect();
     let mut conditions = log.conditions();
@@ -319,6 +379,11 @@ fn judge(
         Err(Halt::Skip(why)) => why.clone(),
         _ => note(&conditions, &report),
     };
+    if !audited && report.verdict == Verdict::Passed && !report.expected_reasons.is_empty() {
+        report.verdict = Verdict::Review;
+        "the client stopped; why, only its audit stream can tell: give --audit"
+            .clone_into(&mut report.note);
+    }
     let mut redactor = evidence::Redactor::new(stage.world.secrets());
     for condition in &mut conditions {
         condition.message = redactor.text(&condition.message);

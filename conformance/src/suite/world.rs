@@ -6,11 +6,12 @@ use std::{
     fmt, fs, io,
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use fapi_bff::{
@@ -29,6 +30,7 @@ use crate::{
     api::{ApiConfig, SampleApi},
     as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent},
     demo::{browser::Browser, recording::Recording},
+    oidf::hook::{Context, Hook},
     pki::{Pki, PkiError},
     serve::StartError,
     system_now,
@@ -95,6 +97,10 @@ trust_roots = ["ca.pem"]
 networks = ["loopback"]
 "#;
 
+/// How often, and how long apart, a BFF that was restarted is asked whether it is there.
+const START_TRIES: u32 = 150;
+const START_PAUSE: Duration = Duration::from_millis(200);
+
 /// Why a world did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum WorldFault {
@@ -116,9 +122,15 @@ pub enum WorldFault {
     /// A file or a port.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// There is nothing of the kind in this run.
+    /// The script asks for something that was not arranged.
     #[error("{0}")]
     Lacking(&'static str),
+    /// A BFF elsewhere cannot be given this.
+    #[error("needs {0}")]
+    Elsewhere(&'static str),
+    /// The BFF elsewhere does not answer.
+    #[error("the target: {0}")]
+    Target(String),
 }
 
 /// Who hears of requests: the module that is being played, if any.
@@ -163,6 +175,23 @@ pub struct Setup {
     pub store: Option<Arc<dyn Store>>,
 }
 
+impl Setup {
+    /// What of it a BFF elsewhere cannot be given, `restart` telling whether it can be restarted.
+    pub fn beyond(&self, restart: bool) -> Option<&'static str> {
+        if !self.configuration.is_empty() {
+            Some("a configuration of its own")
+        } else if self.clock {
+            Some("control of the clock")
+        } else if self.store.is_some() {
+            Some("a session store of its own")
+        } else if self.fresh && !restart {
+            Some("a BFF that has just started: give --restart")
+        } else {
+            None
+        }
+    }
+}
+
 /// Prepares an authorization server.
 pub type Before = Arc<dyn Fn(&AsDouble) + Send + Sync>;
 
@@ -185,6 +214,63 @@ struct Here {
     dir: TempDir,
 }
 
+/// A BFF somewhere else.
+struct There {
+    audit: Option<AuditFile>,
+    restart: Option<Hook>,
+}
+
+/// The audit stream of a BFF somewhere else, as a file.
+#[derive(Clone, Debug)]
+struct AuditFile {
+    path: PathBuf,
+    /// Where the present module's lines begin.
+    from: u64,
+}
+
+impl AuditFile {
+    fn length(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    fn text(&self) -> String {
+        let bytes = fs::read(&self.path).unwrap_or_default();
+        let from = usize::try_from(self.from).unwrap_or(usize::MAX);
+        // A shorter file was rotated away: all of the new one is ours.
+        let ours = bytes.get(from..).unwrap_or(&bytes);
+        String::from_utf8_lossy(ours).into_owned()
+    }
+}
+
+enum Subject {
+    Here(Here),
+    There(There),
+}
+
+/// Where a BFF is that does not run in this process, and how it is reached and told of.
+pub struct Elsewhere {
+    /// The app's origin.
+    pub origin: String,
+    /// The alias, which is part of the issuer.
+    pub alias: String,
+    /// How a browser reaches it.
+    pub http: reqwest::Client,
+    /// The authorization server, as configured at the BFF.
+    pub authorization_server: AsConfig,
+    /// The API behind `/lab`.
+    pub api: ApiConfig,
+    /// Its audit stream, if it can be read here.
+    pub audit: Option<PathBuf>,
+    /// How it is restarted, if it can be.
+    pub restart: Option<Hook>,
+}
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elsewhere").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
 /// Everything a module is played in.
 pub struct World {
     /// Keys and certificates of everybody.
@@ -196,9 +282,10 @@ pub struct World {
     /// Where the app lives, without trailing slash.
     pub origin: String,
     alias: String,
+    http: reqwest::Client,
     ear: Ear,
     recording: Recording,
-    here: Here,
+    subject: Subject,
 }
 
 impl fmt::Debug for World {
@@ -251,15 +338,77 @@ impl World {
             toml = toml.replace(from, to);
         }
         let (_, audit) = Audit::memory(Arc::new(SystemClock::new()));
-        let here = Here { server: None, clock, audit, toml, dir };
+        let subject = Subject::Here(Here { server: None, clock, audit, toml, dir });
         let alias = alias.to_owned();
-        let mut world = Self { pki, double, api, origin, alias, ear, recording, here };
+        let http = Browser::client(&pki)?;
+        let mut world = Self { pki, double, api, origin, alias, http, ear, recording, subject };
         world.boot(setup.store).await?;
         Ok(world)
     }
 
+    /// Starts the authorization server and the API for a BFF that runs somewhere else.
+    pub async fn attach(pki: Arc<Pki>, elsewhere: Elsewhere) -> Result<Self, WorldFault> {
+        let Elsewhere { origin, alias, http, authorization_server, api, audit, restart } =
+            elsewhere;
+        let ear = Ear::default();
+        let double =
+            AsDouble::start(AsConfig { on_event: Some(ear.on_event()), ..authorization_server })
+                .await?;
+        let api = ApiConfig { on_event: Some(ear.on_event()), ..api };
+        let api = SampleApi::start(api, double.token_state()).await?;
+        let audit = audit.map(|path| AuditFile { path, from: 0 });
+        let subject = Subject::There(There { audit, restart });
+        let recording = Recording::default();
+        Ok(Self { pki, double, api, origin, alias, http, ear, recording, subject })
+    }
+
+    /// Makes a world with a BFF elsewhere ready for the next module.
+    pub async fn rearm(
+        &mut self,
+        module: &str,
+        setup: &Setup,
+        exam: Exam,
+        recording: Recording,
+    ) -> Result<(), WorldFault> {
+        self.double.reset_behaviour();
+        self.double.clear_events();
+        self.api.heal();
+        self.api.clear_events();
+        if let Some(before) = &setup.before {
+            before(&self.double);
+        }
+        self.recording = recording;
+        self.ear.listens(Some(exam));
+        if setup.fresh {
+            self.restart_for(module).await?;
+        }
+        if let Subject::There(There { audit: Some(audit), .. }) = &mut self.subject {
+            audit.from = audit.length();
+        }
+        Ok(())
+    }
+
+    /// From now on nobody hears of requests.
+    pub fn disarm(&self) {
+        self.ear.listens(None);
+    }
+
+    async fn restart_for(&self, module: &str) -> Result<(), WorldFault> {
+        let Subject::There(There { restart: Some(restart), .. }) = &self.subject else {
+            return Err(WorldFault::Elsewhere("a way to restart the BFF: give --restart"));
+        };
+        let context = Context {
+            module: module.to_owned(),
+            test_id: self.alias.clone(),
+            issuer: self.double.issuer().to_owned(),
+            alias: self.alias.clone(),
+        };
+        restart.run(context).await.map_err(|fault| WorldFault::Target(fault.to_string()))?;
+        answers(&self.http, &self.origin).await
+    }
+
     async fn boot(&mut self, store: Option<Arc<dyn Store>>) -> Result<(), WorldFault> {
-        let here = &mut self.here;
+        let here = self.here_mut()?;
         let file = here.dir.path().join("fapi-bff.toml");
         fs::write(&file, &here.toml)?;
         let settings = config::load(&file, BTreeMap::<String, String>::new())?;
@@ -278,13 +427,18 @@ impl World {
 
     /// Stops the BFF in order and starts it again on the same files.
     pub async fn restart(&mut self) -> Result<(), WorldFault> {
+        if matches!(self.subject, Subject::There(_)) {
+            return self.restart_for("restart").await;
+        }
         self.stop_bff().await;
         self.boot(None).await
     }
 
     /// Stops the BFF in order.
     pub async fn stop_bff(&mut self) {
-        if let Some(server) = self.here.server.take() {
+        if let Subject::Here(here) = &mut self.subject
+            && let Some(server) = here.server.take()
+        {
             server.shutdown().await;
         }
     }
@@ -299,15 +453,23 @@ impl World {
     /// Another authorization server, with its own keys, that knows the same client.
     pub async fn another_authorization_server(&self, alias: &str) -> Result<AsDouble, WorldFault> {
         Ok(AsDouble::start(AsConfig {
-            now: now(self.here.clock.as_ref()),
+            now: now(self.clock()),
             ..AsConfig::for_alias(&self.pki, vec![registration(&self.pki, &self.origin)?], alias)
         })
         .await?)
     }
 
     /// A browser with nothing in it yet.
-    pub fn browser(&self) -> Result<Browser, WorldFault> {
-        Ok(Browser::new(&self.pki, &self.origin)?.recorded(self.recording.clone()))
+    pub fn browser(&self) -> Browser {
+        Browser::with_client(self.http.clone(), &self.origin).recorded(self.recording.clone())
+    }
+
+    /// Whether the BFF can be restarted.
+    pub const fn can_restart(&self) -> bool {
+        match &self.subject {
+            Subject::Here(_) => true,
+            Subject::There(there) => there.restart.is_some(),
+        }
     }
 
     /// The alias, which is part of the issuer.
@@ -320,47 +482,95 @@ impl World {
         self.double.issued_secrets()
     }
 
+    fn here(&self) -> Result<&Here, WorldFault> {
+        match &self.subject {
+            Subject::Here(here) => Ok(here),
+            Subject::There(_) => Err(WorldFault::Elsewhere("a BFF in this process")),
+        }
+    }
+
+    fn here_mut(&mut self) -> Result<&mut Here, WorldFault> {
+        match &mut self.subject {
+            Subject::Here(here) => Ok(here),
+            Subject::There(_) => Err(WorldFault::Elsewhere("a BFF in this process")),
+        }
+    }
+
+    const fn clock(&self) -> Option<&Arc<ManualClock>> {
+        match &self.subject {
+            Subject::Here(here) => here.clock.as_ref(),
+            Subject::There(_) => None,
+        }
+    }
+
     /// The directory of the BFF's files.
-    pub fn dir(&self) -> &Path {
-        self.here.dir.path()
+    pub fn dir(&self) -> Result<&Path, WorldFault> {
+        Ok(self.here()?.dir.path())
     }
 
     /// The configuration text, as loaded.
-    pub fn configuration(&self) -> &str {
-        &self.here.toml
+    pub fn configuration(&self) -> Result<&str, WorldFault> {
+        Ok(&self.here()?.toml)
     }
 
     /// The running BFF.
     pub fn bff(&self) -> Result<&Server, WorldFault> {
-        self.here.server.as_ref().ok_or(WorldFault::Lacking("the BFF is stopped"))
+        self.here()?.server.as_ref().ok_or(WorldFault::Lacking("the BFF is stopped"))
     }
 
     /// Moves the clock of the BFF and the authorization server.
     pub fn advance(&self, seconds: u32) -> Result<(), WorldFault> {
-        let clock = self.here.clock.as_ref();
+        let clock = self.here()?.clock.as_ref();
         clock.ok_or(WorldFault::Lacking("this module's clock is the machine's"))?.advance(seconds);
         Ok(())
     }
 
     /// The time the BFF and the authorization server live in, seconds since the epoch.
     pub fn now(&self) -> i64 {
-        now(self.here.clock.as_ref())()
+        now(self.clock())()
     }
 
-    /// The audit stream since the BFF started.
+    /// Whether the audit stream can be read.
+    pub const fn is_audited(&self) -> bool {
+        match &self.subject {
+            Subject::Here(_) => true,
+            Subject::There(there) => there.audit.is_some(),
+        }
+    }
+
+    /// The audit stream of this module, parsed.
     pub fn audit(&self) -> Vec<Value> {
-        self.here.audit.events()
+        let text = self.audit_text();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// The audit stream as written.
+    /// The audit stream of this module, as written.
     pub fn audit_text(&self) -> String {
-        self.here.audit.text()
+        match &self.subject {
+            Subject::Here(here) => here.audit.text(),
+            Subject::There(there) => there.audit.as_ref().map(AuditFile::text).unwrap_or_default(),
+        }
     }
 
     /// The metrics page.
     pub fn metrics(&self) -> Result<String, WorldFault> {
         Ok(self.bff()?.telemetry().metrics.render())
     }
+}
+
+/// Waits until the BFF answers at all.
+async fn answers(http: &reqwest::Client, origin: &str) -> Result<(), WorldFault> {
+    let url = format!("{origin}/bff/jwks");
+    let mut last = String::new();
+    for _ in 0..START_TRIES {
+        match http.get(&url).send().await {
+            Ok(answer) if answer.status().is_success() => return Ok(()),
+            Ok(answer) => last = format!("{url} is answered with {}", answer.status()),
+            Err(error) => last = format!("{url} is not answered: {}", error.without_url()),
+        }
+        tokio::time::sleep(START_PAUSE).await;
+    }
+    Err(WorldFault::Target(last))
 }
 
 fn now(clock: Option<&Arc<ManualClock>>) -> Now {
