@@ -115,6 +115,7 @@ impl Page<'_> {
              <tbody>"
         )?;
         for (at, plan) in self.report.plans.iter().enumerate() {
+            let tally = plan.tally();
             writeln!(
                 out,
                 "<tr><th scope=\"row\"><a href=\"#{}\">{}</a></th><td>{}</td>\
@@ -123,8 +124,8 @@ impl Page<'_> {
                 Text(&plan.title),
                 modules::Variant(plan),
                 plan.modules.len(),
-                Chips(plan.tally()),
-                duration(plan.seconds())
+                Chips(tally),
+                if tally.tested() == 0 { String::new() } else { duration(plan.seconds()) }
             )?;
         }
         writeln!(out, "</tbody></table>\n</section>")

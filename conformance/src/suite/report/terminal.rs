@@ -112,9 +112,16 @@ impl Style {
 }
 
 fn push_line(out: &mut String, start: &str, rest: &str) {
-    let line = [start, rest].concat();
+    let line = [start, rest].concat().replace(NO_BREAK, " ");
     out.push_str(line.trim_end());
     out.push('\n');
+}
+
+/// Keeps a number and its unit in one line; written as a space.
+const NO_BREAK: char = '\u{a0}';
+
+fn unbroken(seconds: f64) -> String {
+    duration(seconds).replace(' ', &NO_BREAK.to_string())
 }
 
 /// The whole run.
@@ -166,7 +173,7 @@ fn total(report: &Report, style: &Style, out: &mut String) {
     let modules = counted(tally.total(), "module");
     let plans = counted(report.plans.len(), "plan");
     let summary = tally.summary();
-    let parts = [summary, duration(report.seconds)];
+    let parts = [summary, unbroken(report.seconds)];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     let total = format!("{modules} in {plans}: {}", parts.join("; "));
     style.wrapped(out, "Total: ", &total);
@@ -226,7 +233,7 @@ impl<'a> Rows<'a> {
         }
         let tally = plan.tally();
         let modules = counted(tally.total(), "module");
-        let parts = [tally.summary(), duration(plan.seconds())];
+        let parts = [tally.summary(), unbroken(plan.seconds())];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         style.wrapped(out, "  ", &format!("{modules}: {}", parts.join("; ")));
         out.push('\n');

@@ -39,9 +39,8 @@ pub(super) fn revealed(text: &str) -> String {
     shown
 }
 
-/// JSON that may stand inside a script element: nothing in it ends the element, opens a comment or
-/// is a line end to a script. JSON has these characters in strings only, where an escape is the
-/// same.
+/// JSON that may stand inside a script element: nothing in it ends the element or opens a comment.
+/// JSON has these characters in strings only, where an escape is the same.
 pub(super) fn inside_script(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {
@@ -49,8 +48,6 @@ pub(super) fn inside_script(json: &str) -> String {
             '<' => safe.push_str("\\u003c"),
             '>' => safe.push_str("\\u003e"),
             '&' => safe.push_str("\\u0026"),
-            '\u{2028}' => safe.push_str("\\u2028"),
-            '\u{2029}' => safe.push_str("\\u2029"),
             _ => safe.push(character),
         }
     }

@@ -70,8 +70,8 @@ pub(super) fn problems(
     for (plan_at, at, plan, module) in open {
         writeln!(
             out,
-            "<li class=\"{}\"><p>{} <a class=\"id\" href=\"#{}\">{}</a> \
-             <span class=\"quiet\">{} {}</span></p><p>{}</p>",
+            "<li class=\"{}\"><p>{} <a class=\"id\" href=\"#{}\">{}</a>\
+             </p><p class=\"about quiet\">{} {}</p><p class=\"note\">{}</p>",
             class(module.verdict),
             Badge(module),
             anchors.module(plan_at, at),
@@ -123,7 +123,7 @@ fn conditions(
         }
         write!(out, ")</span>")?;
         if !clauses.is_empty() {
-            write!(out, " <span class=\"clauses\">{}</span>", Clauses(clauses, anchors))?;
+            write!(out, " <span class=\"cites\">{}</span>", Clauses(clauses, anchors))?;
         }
         writeln!(out, "</li>")?;
     }
@@ -208,10 +208,9 @@ fn filter(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
         out,
         "</select></label>\n<label class=\"wide\">Search <input type=\"search\" name=\"text\" \
          placeholder=\"id, clause, reason code, note\" autocomplete=\"off\" spellcheck=\"false\">\
-         </label>\n<div class=\"buttons\"><button type=\"button\" name=\"expand\">Expand all</button> \
+         </label>\n<p class=\"shown\" role=\"status\"></p>\n<div class=\"buttons\"><button type=\"button\" name=\"expand\">Expand all</button> \
          <button type=\"button\" name=\"collapse\">Collapse all</button> \
-         <button type=\"reset\">Reset</button></div>\n\
-         <p class=\"shown\" role=\"status\"></p>\n</form>"
+         <button type=\"reset\">Reset</button></div>\n</form>"
     )
 }
 

@@ -18,10 +18,10 @@
   const HELD = ['held', 'no', 'no', 'no'];
   const CLASS = ['passed', 'skipped', 'warning', 'failed'];
   const SEVERITY = ['info', 'warning', 'failure'];
-  const clauseAnchors = new Map(all('table.clauses th a').map((a) => [a.textContent, a.hash]));
+  const clauseAnchors = new Map(all('table.clauses tbody th a').map((a) => [a.textContent, a.hash]));
 
   const clauseList = (names) => {
-    const list = el('span', 'clauses');
+    const list = el('span', 'cites');
     names.forEach((name, at) => {
       if (at) list.append(', ');
       const hash = clauseAnchors.get(name);
@@ -67,6 +67,7 @@
     }
     if (s[body]) lines.append((headers.length ? '\n' : '') + s[body]);
     if (!lines.hasChildNodes()) lines.append(el('span', 'quiet', 'nothing recorded'));
+    lines.setAttribute('role', 'group');
     lines.setAttribute('aria-label', title);
     return el('div', '', el('h5', '', title), lines);
   };
@@ -136,6 +137,7 @@
   });
 
   const words = (form) => form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const counted = (count, noun) => count + ' ' + noun + (count === 1 ? '' : 's');
   const delayed = (act) => {
     let timer;
     return () => {
@@ -172,8 +174,8 @@
       if (active && matches) element.open = true;
     }
     moduleFilter.querySelector('.shown').textContent = active
-      ? 'Filtered: ' + count + ' of ' + modules.length + ' modules shown'
-      : modules.length + ' modules';
+      ? 'Filtered: ' + count + ' of ' + counted(modules.length, 'module') + ' shown'
+      : counted(modules.length, 'module');
   };
   moduleFilter.elements.expand.addEventListener('click', () => {
     for (const module of modules) if (!module.body.hidden && module.plan.open) module.set(true);
@@ -206,8 +208,8 @@
         if (active && matches) element.open = true;
       }
       clauseFilter.querySelector('.shown').textContent = active
-        ? 'Filtered: ' + count + ' of ' + rows.length + ' clauses shown'
-        : rows.length + ' clauses';
+        ? 'Filtered: ' + count + ' of ' + counted(rows.length, 'clause') + ' shown'
+        : counted(rows.length, 'clause');
     });
   }
 
@@ -234,7 +236,7 @@
   // Printed are the tables in whole; logs and transcripts where they are open.
   let closed = [];
   addEventListener('beforeprint', () => {
-    closed = all('details.plan:not([open]), details.list:not([open])');
+    closed = all(':is(details.plan, details.list, footer details):not([open])');
     for (const details of closed) details.open = true;
   });
   addEventListener('afterprint', () => {

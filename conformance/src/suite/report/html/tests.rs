@@ -142,6 +142,14 @@ fn what_did_not_pass_is_said_in_markup_so_that_no_script_is_needed_for_it() {
 }
 
 #[test]
+fn a_plan_that_is_not_supported_is_folded_and_one_that_is_stands_open() {
+    let text = page(&samples::small());
+    assert!(text.contains("id=\"p1\" open>"));
+    assert!(text.contains("id=\"p2\">"));
+    assert!(text.contains("title=\"NOT YET SUPPORTED\">NOT YET</span>"));
+}
+
+#[test]
 fn open_clauses_come_first_with_what_speaks_against_them() {
     let report = samples::small();
     let coverage = report.coverage.as_ref().unwrap();

@@ -45,6 +45,7 @@ fn a_narrow_terminal_gets_short_ids_and_cut_notes_within_its_width() {
         "{text}"
     );
     assert!(text.contains("FAILED   invalid-iss "), "{text}");
+    assert!(text.contains("1 passed;\n  5.0 s\n"), "a number stays with its unit: {text}");
     assert!(
         text.contains(
             "      look: report.html#p1.fapi2-security-profile-final-client-test-invalid-iss;\n            alias a-invalid-iss in the BFF's log\n"
