@@ -69,13 +69,13 @@ fn judge(core: &Core, call: &mut Call, parameters: &Pairs) -> Result<Ending, Ref
     let client = text("aud").and_then(|audience| core.client(audience));
     let ours = text("iss") == Some(&core.issuer) && text("sub").is_some();
     let client = checks.require(Rule::Hint(endpoint), client.filter(|_| ours))?;
+    call.client_id = Some(client.client_id.clone());
     let same = value("client_id").is_none_or(|id| id == client.client_id);
     checks.demand(Rule::LogoutClient(endpoint), same)?;
     let destination = value("post_logout_redirect_uri")
         .map(|uri| destination(client, uri, value("state")))
         .transpose();
     let destination = checks.require(Rule::LogoutReturn(endpoint), destination.ok())?;
-    call.client_id = Some(client.client_id.clone());
     if let Some(sid) = text("sid") {
         call.note("sid", sid);
     }

@@ -11,9 +11,10 @@ use std::{
 
 use fapi_bff_conformance::{
     api::{ApiConfig, SampleApi},
-    as_double::{AsConfig, AsDouble, ClientRegistration, Endpoint},
+    as_double::{AsConfig, AsDouble, Check, ClientRegistration, Endpoint, rules},
     jws::{self, Object, SigningKey, random_token, sha256_b64},
     pki::{Identity, Pki},
+    suite::verdict::Severity,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -256,6 +257,16 @@ impl World {
     /// The reason of the last refusal, which must have been at this endpoint.
     pub(crate) fn refused(&self, endpoint: Endpoint) -> String {
         let event = self.double.last(endpoint).unwrap();
-        event.reason.unwrap_or_else(|| "accepted".to_owned())
+        let broken = |check: &&Check| !check.held && check.severity == Severity::Failure;
+        let Some(reason) = event.reason else {
+            assert_eq!(event.checks.iter().find(broken), None);
+            return "accepted".to_owned();
+        };
+        // The refusal is the last check, and the only one that came out so.
+        let last = event.checks.last().unwrap();
+        assert_eq!((last.name, last.held), (reason.as_str(), false));
+        assert_eq!(event.checks.iter().find(broken), Some(last));
+        assert!(rules().iter().any(|rule| rule.name == reason), "{reason}");
+        reason
     }
 }

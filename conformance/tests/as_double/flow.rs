@@ -7,7 +7,7 @@ use fapi_bff_conformance::{
         AsConfig, AsDouble, ClientRegistration, Endpoint, Fault, Interaction, ListenerKind,
         Profile, Tamper, Target, edits,
     },
-    jws::{self, Alg},
+    jws::{self, Alg, random_token},
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -268,7 +268,7 @@ async fn a_stopped_double_is_gone_even_while_requests_hang_and_its_port_is_free(
 #[tokio::test]
 async fn under_the_security_profile_parameters_are_plain_and_so_is_the_answer() {
     let world = World::start_with(|config| config.profile = Profile::Security).await;
-    let verifier = "v".repeat(43);
+    let verifier = random_token();
     let plain = |name: &str, value: Option<&str>| {
         let claims = world.request_claims(CLIENT, &verifier);
         let mut request = World::authentication(&world.assertion(CLIENT));

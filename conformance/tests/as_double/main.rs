@@ -4,8 +4,14 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod conditions;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod flow;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod shape;
+#[cfg(test)]
+mod traces;
