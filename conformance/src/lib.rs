@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod as_double;
+pub mod cli;
 pub mod demo;
 pub mod faults;
 pub mod jws;

@@ -99,8 +99,13 @@ impl Identity {
 
     /// `x5t#S256` of the certificate (RFC 8705 §3.1).
     pub fn thumbprint(&self) -> Result<String, PkiError> {
-        Ok(sha256_b64(&self.cert_der()?))
+        thumbprint(&self.cert_pem)
     }
+}
+
+/// `x5t#S256` of a PEM certificate (RFC 8705 §3.1).
+pub fn thumbprint(cert_pem: &str) -> Result<String, PkiError> {
+    Ok(sha256_b64(&CertificateDer::from_pem_slice(cert_pem.as_bytes())?))
 }
 
 /// The whole development PKI.
@@ -160,7 +165,8 @@ impl Pki {
         Ok(made)
     }
 
-    fn load(dir: &Path) -> Result<Self, PkiError> {
+    /// Reads the set kept in `dir`.
+    pub fn load(dir: &Path) -> Result<Self, PkiError> {
         let read = |name: &str| {
             let path = dir.join(name);
             fs::read_to_string(&path).map_err(|source| PkiError::File { path, source })

@@ -116,6 +116,9 @@ pub struct RunArgs {
     /// Where the suite's export of the plan goes (ZIP)
     #[arg(long, value_name = "FILE")]
     pub export: Option<PathBuf>,
+    /// Where our own report goes.
+    #[command(flatten)]
+    pub(crate) outputs: crate::cli::Outputs,
 }
 
 /// Why a command failed.

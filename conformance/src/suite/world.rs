@@ -323,14 +323,14 @@ impl World {
         }
         let lab = ApiConfig { on_event: Some(ear.on_event()), ..ApiConfig::new(&pki) };
         let api = SampleApi::start(lab, double.token_state()).await?;
-        let mut toml = fill(&[
-            ("{port}", &port.to_string()),
-            ("{admin}", "0"),
-            ("{origin}", &origin),
-            ("{issuer}", double.issuer()),
-            ("{accounts}", double.accounts_url().trim_end_matches("/accounts")),
-            ("{lab}", api.base_url().trim_end_matches('/')),
-        ]);
+        let mut toml = configuration(&Places {
+            listen: port,
+            admin: 0,
+            origin: &origin,
+            issuer: double.issuer(),
+            accounts: double.accounts_url().trim_end_matches("/accounts"),
+            lab: api.base_url().trim_end_matches('/'),
+        });
         for (from, to) in &setup.configuration {
             if !toml.contains(from) {
                 return Err(WorldFault::Replacement((*from).to_owned()));
@@ -583,8 +583,35 @@ fn now(clock: Option<&Arc<ManualClock>>) -> Now {
     }
 }
 
-fn fill(values: &[(&str, &str)]) -> String {
-    values.iter().fold(CONFIGURATION.to_owned(), |text, (name, value)| text.replace(name, value))
+/// Who lives where, for [`configuration`].
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    /// Port of the BFF on 127.0.0.1.
+    pub listen: u16,
+    /// Port of its metrics and health.
+    pub admin: u16,
+    /// The app's origin.
+    pub origin: &'a str,
+    /// The issuer.
+    pub issuer: &'a str,
+    /// What `/api` leads to.
+    pub accounts: &'a str,
+    /// What `/lab` leads to.
+    pub lab: &'a str,
+}
+
+/// [`CONFIGURATION`] with its names filled in.
+pub fn configuration(places: &Places<'_>) -> String {
+    [
+        ("{port}", places.listen.to_string().as_str()),
+        ("{admin}", places.admin.to_string().as_str()),
+        ("{origin}", places.origin),
+        ("{issuer}", places.issuer),
+        ("{accounts}", places.accounts),
+        ("{lab}", places.lab),
+    ]
+    .iter()
+    .fold(CONFIGURATION.to_owned(), |text, (name, value)| text.replace(name, value))
 }
 
 /// What an operator would type into the authorization server's registration form.
@@ -598,7 +625,8 @@ fn registration(pki: &Pki, origin: &str) -> Result<ClientRegistration, PkiError>
     })
 }
 
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
+/// A file for the owner's eyes only.
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
 }

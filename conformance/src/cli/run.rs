@@ -1,0 +1,268 @@
+//! `cargo conformance run`: plays, shows, writes. It must not know how a module is played.
+
+use std::{
+    io::{self, Write as _},
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, ValueEnum};
+use fapi_bff::telemetry::{LogFormat, init_logging};
+use time::format_description::well_known::Rfc3339;
+use url::Url;
+
+use super::{
+    FAILED, Fault, HELD, Outputs, UNUSABLE, environment,
+    select::{Wish, plans, select},
+    target,
+};
+use crate::{
+    oidf::drive::Progress as Driving,
+    pki::Pki,
+    suite::{
+        plan::Variant,
+        report::{
+            Report,
+            terminal::{Progress, Style, table},
+        },
+        requirements::{Matrix, coverage},
+        runner::{self, Chosen, Options, Tick},
+        stage::LoginMode,
+        verdict::{PlanReport, Verdict},
+        world::CLIENT_ID,
+    },
+    wall_clock,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Only plans whose id contains this; can be given several times
+    #[arg(long, value_name = "ID")]
+    plan: Vec<String>,
+    /// Only variants with this parameter, as NAME=VALUE, or several as JSON
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variant)]
+    variant: Vec<Variant>,
+    /// Only modules whose id contains this; can be given several times
+    #[arg(long, value_name = "ID")]
+    module: Vec<String>,
+    /// A BFF that already runs, by its app's origin; `prepare` says how it is set up
+    #[arg(long, value_name = "URL", requires = "dir")]
+    target: Option<Url>,
+    /// The directory that `prepare` made
+    #[arg(long, value_name = "DIR", requires = "target")]
+    dir: Option<PathBuf>,
+    /// The target's audit file, for the reason codes
+    #[arg(long, value_name = "FILE", requires = "target")]
+    audit: Option<PathBuf>,
+    /// Command that restarts the target; sees MODULE, ISSUER and ALIAS
+    #[arg(long, value_name = "COMMAND", requires = "target")]
+    restart: Option<String>,
+    /// Certificate authority (PEM) that vouches for the target, besides the harness's own
+    #[arg(long, value_name = "FILE", requires = "target")]
+    ca: Vec<PathBuf>,
+    /// Modules at a time; one, against a target
+    #[arg(long, value_name = "NUMBER", default_value = "8")]
+    jobs: NonZeroUsize,
+    /// Seconds of silence that count as having stopped
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    wait: f64,
+    /// How browsers log in
+    #[arg(long, value_enum, default_value_t = Login::Script)]
+    login: Login,
+    /// Order in which modules are started: 0 is the plans' own, another number shuffles them
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    seed: u64,
+    /// Fail on warnings and on what a person must look at, too
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    outputs: Outputs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Login {
+    /// The app's script starts and ends the login
+    Script,
+    /// The browser navigates to the BFF and is sent back
+    Navigation,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds")?;
+    if (0.1..=300.0).contains(&seconds) { Ok(seconds) } else { Err("0.1 to 300".to_owned()) }
+}
+
+fn variant(text: &str) -> Result<Variant, String> {
+    if text.starts_with('{') {
+        return serde_json::from_str(text).map_err(|error| error.to_string());
+    }
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE or a JSON object")?;
+    Ok(Variant::from([(name.to_owned(), value.to_owned())]))
+}
+
+/// Plays what was asked for.
+pub(super) async fn run(args: &RunArgs) -> Result<u8, Fault> {
+    if let Ok(level) = std::env::var("RUST_LOG")
+        && let Err(fault) = init_logging(&level, LogFormat::Text)
+    {
+        eprintln!("cargo conformance: no log: {fault}");
+    }
+    let wish = Wish {
+        plans: args.plan.clone(),
+        variant: args.variant.iter().flatten().map(|(n, v)| (n.clone(), v.clone())).collect(),
+        modules: args.module.clone(),
+    };
+    let chosen = select(&plans(), &wish)?;
+    let options = Options {
+        jobs: args.jobs.get(),
+        wait: Duration::from_secs_f64(args.wait),
+        mode: match args.login {
+            Login::Script => LoginMode::Script,
+            Login::Navigation => LoginMode::Navigation,
+        },
+        seed: args.seed,
+        ..Options::default()
+    };
+    let world = match (&args.target, &args.dir) {
+        (Some(url), Some(dir)) => Some(
+            target::attach(&target::Attach {
+                url,
+                dir,
+                audit: args.audit.clone(),
+                restart: args.restart.clone(),
+                ca: &args.ca,
+            })
+            .await?,
+        ),
+        _ => None,
+    };
+    let ready =
+        chosen.iter().flat_map(|choice| &choice.entries).filter(|entry| entry.is_ready()).count();
+    let jobs = if world.is_some() { 1 } else { options.jobs };
+    let progress = Progress::new(ready).expecting(args.wait + 1.0).parallel(jobs);
+    let mut tell = |tick: Tick<'_>| match tick {
+        Tick::Started(id) => progress.started(id),
+        Tick::Finished(report) => {
+            progress.finished(&report.id, report.verdict, report.seconds);
+        }
+    };
+    let (began, started_at) = (Instant::now(), now());
+    let elsewhere = world.is_some();
+    let plans = match world {
+        Some(world) => runner::run_elsewhere(world, &chosen, &options, &mut tell).await,
+        None => {
+            let pki = Arc::new(Pki::generate(CLIENT_ID)?);
+            runner::run(&pki, &chosen, &options, &mut tell).await
+        }
+    };
+    progress.clear();
+    let target = args.target.as_ref().map_or_else(|| "in process".to_owned(), Url::to_string);
+    let mut report = report(plans, &target, &started_at, began)?;
+    report.seed = args.seed;
+    report.target_version = (!elsewhere).then(|| env!("CARGO_PKG_VERSION").to_owned());
+    report.remarks = remarks(&chosen, elsewhere, args);
+    let code = show(&report, &args.outputs)?;
+    let strict = args.strict && report.tally().verdict() > Verdict::NotYetSupported;
+    Ok(if strict && code == HELD { FAILED } else { code })
+}
+
+/// Plays a plan of the official suite.
+pub(super) async fn oidf(args: &crate::oidf::cli::RunArgs) -> Result<u8, Fault> {
+    let (began, started_at) = (Instant::now(), now());
+    let mut tell = |progress: Driving<'_>| match progress {
+        Driving::PlanCreated { id, modules } => eprintln!("plan {id}: {modules} modules"),
+        Driving::ModuleStarted { id, page } => eprintln!("{id}  {page}"),
+        Driving::ModuleEnded(report) => eprintln!("  {}", report.verdict),
+        Driving::Remark(remark) => eprintln!("remark: {remark}"),
+    };
+    let plan = crate::oidf::cli::run(args, environment(), &mut tell).await?;
+    let report = report(vec![plan], "the official suite", &started_at, began)?;
+    show(&report, &args.outputs)
+}
+
+fn now() -> String {
+    wall_clock().format(&Rfc3339).unwrap_or_default()
+}
+
+fn report(
+    plans: Vec<PlanReport>,
+    target: &str,
+    started_at: &str,
+    began: Instant,
+) -> Result<Report, Fault> {
+    let coverage = coverage(&Matrix::load()?, &plans);
+    Ok(Report {
+        v: Report::VERSION,
+        harness: env!("CARGO_PKG_VERSION").to_owned(),
+        target: target.to_owned(),
+        target_version: None,
+        started_at: started_at.to_owned(),
+        seconds: began.elapsed().as_secs_f64(),
+        seed: 0,
+        remarks: Vec::new(),
+        plans,
+        coverage: Some(coverage),
+    })
+}
+
+fn remarks(chosen: &[Chosen], elsewhere: bool, args: &RunArgs) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if chosen.iter().flat_map(|choice| &choice.entries).any(|entry| !entry.is_ready()) {
+        remarks.push(
+            "Modules marked not yet supported test features that the product does not have. They \
+             are listed so that nothing is missing, and never count as passed."
+                .to_owned(),
+        );
+    }
+    if elsewhere && args.audit.is_none() {
+        remarks.push(
+            "The target's audit stream was not read: where a client had to stop, that it stopped \
+             for the right reason is for a person to see."
+                .to_owned(),
+        );
+    }
+    remarks
+}
+
+/// Prints the table, writes the reports, answers the exit code.
+pub(super) fn show(report: &Report, outputs: &Outputs) -> Result<u8, Fault> {
+    outputs.write(report)?;
+    let stdout = io::stdout();
+    let page = outputs.html().map(|path| path.display().to_string());
+    let style = Style { page, ..Style::of(&stdout) };
+    let mut out = stdout.lock();
+    writeln!(out, "{}", table(report, style).trim_end())?;
+    if let Some(path) = outputs.html() {
+        writeln!(out, "\nreport: {}", path.display())?;
+    }
+    let tally = report.tally();
+    Ok(if tally.failed > 0 {
+        FAILED
+    } else if tally.tested() == 0 {
+        UNUSABLE
+    } else {
+        HELD
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variant_is_a_pair_or_json() {
+        let pair = variant("sender_constrain=mtls").unwrap();
+        assert_eq!(pair, variant(r#"{"sender_constrain":"mtls"}"#).unwrap());
+        for wrong in ["mtls", "{", r#"{"a":1}"#] {
+            assert!(variant(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn waiting_has_bounds() {
+        assert!(seconds("0").is_err() && seconds("301").is_err() && seconds("x").is_err());
+        assert!(seconds("0.1").is_ok() && seconds("300").is_ok() && seconds("NaN").is_err());
+    }
+}
