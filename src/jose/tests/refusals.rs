@@ -13,6 +13,7 @@ fn the_token_the_refusals_are_made_from_is_accepted() {
     assert!(verify(&es256_token(r#"{"alg":"ES256"}"#, "{}"), &all_keys(), &POLICY).is_ok());
 }
 
+/// FAPI2-SP-5.4.1-1.3.
 #[test]
 fn alg_none_in_every_spelling_is_refused_with_and_without_a_signature() {
     for alg in ["none", "None", "NONE", "nOnE", ""] {

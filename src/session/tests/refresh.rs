@@ -257,6 +257,7 @@ async fn a_request_without_end_becomes_unknown_at_the_deadline() {
     assert!(house.find(&handle, Activity::Polls).await.is_ok());
 }
 
+/// FAPI2-SP-5.3.3.1-6.
 #[tokio::test]
 async fn what_an_answer_leaves_out_stays() {
     let house = House::new();

@@ -56,7 +56,7 @@ pub enum Standing {
     Proven,
     /// A module of this run speaks against it.
     Contradicted,
-    /// Nothing proves it: the product does not have its feature yet.
+    /// The product does not have its feature yet, or not all of it.
     NotBuilt,
     /// Nothing here can prove it, or not all of it: the remark says why.
     Remarked,
@@ -91,9 +91,11 @@ pub struct ClauseCoverage {
 }
 
 impl ClauseCoverage {
-    /// Whether a module that passed or a test proves it, and no module speaks against it.
+    /// Whether a module that passed or a test proves it, and no module speaks against it. What belongs
+    /// to a feature that is not there is not proven by the part that is.
     pub fn is_proven(&self) -> bool {
-        self.open_modules.is_empty() && !(self.modules.is_empty() && self.tests.is_empty())
+        let is_cited = !(self.modules.is_empty() && self.tests.is_empty());
+        is_cited && self.open_modules.is_empty() && self.feature.is_none()
     }
     /// Where it stands, all in all.
     pub fn standing(&self) -> Standing {
