@@ -67,7 +67,7 @@ async fn fifty_calls_at_expiry_make_one_token_request_and_all_succeed() {
     }
 }
 
-/// Nothing is renewed a second too early.
+/// BFF-6.1.2.2-1: nothing is renewed a second too early.
 #[tokio::test]
 async fn a_token_is_renewed_in_its_last_thirty_seconds_and_not_before() {
     let bed = bed(|_| {}).await;
