@@ -201,6 +201,7 @@ impl Clock for ManualClock {
 mod tests {
     use super::*;
 
+    /// FAPI2-SP-5.4.1-4.
     #[test]
     fn tokens_are_256_bits_in_43_url_safe_characters_and_differ() {
         let ambient = Ambient::system();

@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for CodeVerifier {
 mod tests {
     use super::*;
 
-    /// RFC 7636 appendix B.
+    /// PKCE-4.2/4.3, RFC 7636 appendix B.
     #[test]
     fn challenge_matches_the_rfc_vector() {
         let octets = [

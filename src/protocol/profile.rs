@@ -285,7 +285,7 @@ static OIDC: Profile = Profile {
 mod tests {
     use super::*;
 
-    /// The profile switch table of the requirements, written out a second time by hand.
+    /// ALG-MAT: the profile switch table of the requirements, written out a second time by hand.
     #[test]
     fn the_table_is_what_the_specifications_say() {
         use ProfileName::{Fapi1Advanced, Fapi2MessageSigning, Fapi2Security, Oidc};
@@ -341,6 +341,7 @@ mod tests {
         }
     }
 
+    /// FAPI2-SP-5.3.3.1-2.
     #[test]
     fn no_shared_secret_authenticates_under_a_fapi_profile() {
         for name in [

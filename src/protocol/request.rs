@@ -173,6 +173,7 @@ mod tests {
             .into()
     }
 
+    /// PKCE-4.2/4.3, BCP-2.1.2.
     #[test]
     fn golden_request_object() {
         let expected = json!({
@@ -211,7 +212,7 @@ mod tests {
         assert!(claims["max_age"].is_u64(), "JAR-4c");
     }
 
-    /// FAPI2-MS-5.3.2-3/4: no setting makes a longer-lived request object.
+    /// FAPI2-MS-5.3.2-3/4, CLK-2: no setting makes a longer-lived request object.
     #[test]
     fn request_object_lifetime_is_bounded() {
         for (asked, lived) in
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(mode(ProfileName::Fapi2Security), None);
     }
 
-    /// FAPI2-SP-5.3.3.1-5: one string, the issuer byte for byte.
+    /// FAPI2-SP-5.3.3.1-5, PKJ-3-exp, CLK-2: one string, the issuer byte for byte.
     #[test]
     fn golden_client_assertion() {
         let claims = client_assertion_claims("bff", "https://as.example/t/", NOW, "id1");
@@ -250,7 +251,7 @@ mod tests {
         assert_eq!(Value::Object(claims), expected);
     }
 
-    /// FAPI2-SP-5.3.3.2-6.
+    /// FAPI2-SP-5.3.3.2-6, JAR-5.
     #[test]
     fn golden_authorization_url() {
         let uri = "urn:ietf:params:oauth:request_uri:a b&c=d";

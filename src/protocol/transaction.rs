@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// DRAFT-9700U-2: a step-up link opened by somebody else is refused.
+    /// DRAFT-9700U-2, CK-SS-3: a step-up link opened by somebody else is refused.
     #[test]
     fn a_login_started_in_a_session_ends_in_that_session() {
         let bound = Transaction { session_binding: Some("s1".into()), ..transaction() };

@@ -429,7 +429,8 @@ mod tests {
         }
     }
 
-    /// BFF-6.1.1-K, BCP-4.13: nothing the page says about identity, origin or route survives.
+    /// BFF-6.1.1-K, BCP-4.13, MTLS-6.5: nothing the page says about identity, origin or route
+    /// survives.
     #[test]
     fn forged_headers_never_reach_the_upstream() {
         for name in [

@@ -119,10 +119,12 @@ mod tests {
         );
     }
 
+    /// OIDC-5.7.
     #[test]
     fn a_sid_is_never_mistaken_for_a_subject() {
         let keys = Keys::new(ServerKey::from_bytes([1; 32]));
         assert_ne!(keys.sid("https://as", "x"), keys.subject("https://as", "x"));
         assert_ne!(keys.sid("https://as", "x"), keys.sid("https://other", "x"));
+        assert_ne!(keys.subject("https://as", "x"), keys.subject("https://other", "x"));
     }
 }

@@ -76,7 +76,7 @@ pub fn harden(headers: &mut HeaderMap, surface: Surface) {
 mod tests {
     use super::*;
 
-    /// HDR-1, HDR-3/4: no surface can be framed, sniffed or fetched in clear.
+    /// HDR-1, HDR-2, HDR-3/4: no surface can be framed, sniffed or fetched in clear.
     #[test]
     fn every_surface_is_unframeable_and_pinned_to_https() {
         for surface in [Surface::Api, Surface::Document, Surface::Public] {
@@ -85,6 +85,8 @@ mod tests {
             let csp = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
             assert!(csp.contains("frame-ancestors 'none'"), "{surface:?}");
             assert!(csp.contains("base-uri 'none'"), "{surface:?}");
+            let no_plugins = ["object-src 'none'", "default-src 'none'"];
+            assert!(no_plugins.iter().any(|rule| csp.contains(rule)), "{surface:?}");
             assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
             assert!(headers.contains_key(STRICT_TRANSPORT_SECURITY));
             assert!(headers.contains_key(REFERRER_POLICY));

@@ -228,7 +228,7 @@ async fn response_headers_of_an_api_set_no_cookie_and_no_policy() {
     assert!(bed.is_logged_in(&mut browser).await);
 }
 
-/// PXY-5: a redirect to elsewhere is neither followed nor passed on.
+/// PXY-5, HDR-6: a redirect to elsewhere is neither followed nor passed on.
 #[tokio::test]
 async fn a_foreign_redirect_is_neither_followed_nor_passed_on() {
     let bed = Bed::start().await;

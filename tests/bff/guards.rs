@@ -83,8 +83,9 @@ fn no_cors(answer: &Answer) {
     }
 }
 
-/// FM-1, FM-4, CORS-1, BFF-6.1.3.3.2-1: whatever does not prove that the app's own page sent it is
-/// turned away before it costs anything, with nothing that lets another origin read the answer.
+/// FM-1, FM-4, CORS-1, BFF-6.1.3.3.2-1, CORS-2, BFF-6.1.2.1-chk: whatever does not prove that the
+/// app's own page sent it is turned away before it costs anything, with nothing that lets another
+/// origin read the answer.
 #[tokio::test]
 async fn a_call_that_is_not_from_the_apps_own_page_is_turned_away() {
     const CSRF: (&str, &str) = ("x-bff-csrf", "1");
@@ -177,7 +178,7 @@ async fn one_custom_header_and_one_word_of_the_origin_let_in() {
     }
 }
 
-/// BFF-6.1.3.3.1: types a cross-site form or beacon can send, and all others, are no form.
+/// BFF-6.1.3.3.1, CORS-2: types a cross-site form or beacon can send, and all others, are no form.
 #[tokio::test]
 async fn only_forms_are_read() {
     let bed = Bed::start().await;
@@ -213,7 +214,8 @@ async fn an_oversized_form_is_refused() {
     assert!(bed.is_logged_in(&mut browser).await);
 }
 
-/// RFC 9110 §15.5.6: the answer says which methods there are. HEAD and OPTIONS do nothing either.
+/// RFC 9110 §15.5.6, CORS-4: the answer says which methods there are. HEAD and OPTIONS do nothing
+/// either.
 #[tokio::test]
 async fn a_wrong_method_is_refused_and_told_the_right_one() {
     let bed = Bed::start().await;
@@ -248,7 +250,8 @@ async fn a_wrong_method_is_refused_and_told_the_right_one() {
     assert!(bed.is_logged_in(&mut browser).await);
 }
 
-/// CORS-1: there is no cross-origin reading of anything, so no preflight is ever answered with yes.
+/// CORS-1, BFF-6.1.3.3.2-2: there is no cross-origin reading of anything, so no preflight is ever
+/// answered with yes.
 #[tokio::test]
 async fn no_preflight_is_answered_with_yes() {
     let bed = Bed::start().await;
@@ -274,7 +277,8 @@ async fn no_preflight_is_answered_with_yes() {
     assert!(bed.api.events().is_empty(), "the API heard of it");
 }
 
-/// HDR-1, HDR-3/4, HDR-5, FAPI2-SP-5.2.3-1: no answer can be framed, sniffed, kept or sent in clear.
+/// HDR-1, HDR-3/4, HDR-5, FAPI2-SP-5.2.3-1, BCP-4.16: no answer can be framed, sniffed, kept or
+/// sent in clear.
 #[tokio::test]
 async fn every_kind_of_answer_carries_the_security_headers() {
     let bed = Bed::start().await;
@@ -360,7 +364,8 @@ async fn an_unknown_host_is_misdirected() {
     assert!(bed.metric("fapi_bff_guard_rejections_total{") >= 21.0, "{}", bed.metrics());
 }
 
-/// CK-DUP, BFF-6.1.3.2-6: a session cookie counts under its exact name, and only if it is there once.
+/// CK-DUP, BFF-6.1.3.2-6, BFF-6.1.2.1-chk: a session cookie counts under its exact name, and only
+/// if it is there once.
 #[tokio::test]
 async fn a_session_cookie_counts_only_by_its_exact_name_and_once() {
     let bed = Bed::start().await;
@@ -431,7 +436,8 @@ async fn the_contract_describes_every_call() {
     }
 }
 
-/// RFC 7517 §4, RFC 7518 §6: the published keys are the client's, and nothing private is among them.
+/// RFC 7517 §4, RFC 7518 §6, FAPI2-SP-5.4.2: the published keys are the client's, and nothing
+/// private is among them.
 #[tokio::test]
 async fn published_keys_have_public_members_only() {
     let bed = Bed::start().await;

@@ -109,7 +109,8 @@ fn note<'a>(event: &'a Event, name: &str) -> &'a Value {
     event.notes.get(name).unwrap_or_else(|| panic!("no {name} in {event:?}"))
 }
 
-/// The golden flow: one PAR, one token request, a session with the claims the page may see.
+/// BFF-6.1.2.4: the golden flow: one PAR, one token request, a session with the claims the page may
+/// see.
 #[tokio::test]
 async fn a_login_ends_in_a_session_with_the_claims_a_page_may_see() {
     let bed = Bed::start().await;
@@ -179,7 +180,7 @@ async fn a_response_in_another_browser_is_refused_and_stays_good_in_its_own() {
     assert_eq!(tokens(&bed), 1);
 }
 
-/// CK: tabs do not disturb each other.
+/// CK-SS-2: tabs do not disturb each other.
 #[tokio::test]
 async fn three_tabs_of_one_browser_each_complete() {
     let bed = Bed::start().await;
@@ -391,7 +392,7 @@ async fn a_second_login_ends_the_first_session_whichever_way_it_comes() {
     }
 }
 
-/// FAPI2-SP-5.3.3.1-13: what a page may not choose never reaches the AS.
+/// FAPI2-SP-5.3.3.1-10, FAPI2-SP-5.3.3.1-13: what a page may not choose never reaches the AS.
 #[tokio::test]
 async fn refused_authorization_parameters_make_no_request() {
     let bed = Bed::start().await;
@@ -403,6 +404,9 @@ async fn refused_authorization_parameters_make_no_request() {
         ("redirect_uri=https%3A%2F%2Fevil.example%2F", "parameter.not_allowed"),
         ("response_mode=query", "parameter.not_allowed"),
         ("client_id=other", "parameter.not_allowed"),
+        ("iss=https%3A%2F%2Fevil.example%2F", "parameter.not_allowed"),
+        ("issuer=https%3A%2F%2Fevil.example%2F", "parameter.not_allowed"),
+        ("provider=other", "parameter.not_allowed"),
         ("request_uri=urn%3Ax", "parameter.not_allowed"),
         ("claims=%7B%7D", "parameter.not_allowed"),
         ("return_to=%2F", "parameter.not_allowed"),
@@ -469,7 +473,9 @@ async fn authorization_parameters_arrive_intact() {
     assert_eq!(bed.double.count(Endpoint::Par), 16);
 }
 
-/// FAPI2-MS-5.3.2-2..5, FAPI2-MS-5.4.2-1, JAR-4a, JAR-6.2, JAR-10.8, FAPI2-SP-5.3.3.2-7: the signed request as the AS saw it.
+/// FAPI2-MS-5.3.2-1..5, FAPI2-MS-5.4.2-1, JAR-4a, JAR-6.2, JAR-10.8, FAPI2-SP-5.3.3.2-3,
+/// FAPI2-SP-5.3.3.2-7, PAR-2.1, PAR-3, PKJ-2.2, OA-4.1.3: the signed request as
+/// the AS saw it.
 #[tokio::test]
 async fn the_request_object_says_all_it_must_and_nothing_it_must_not() {
     let bed = Bed::start().await;
@@ -496,9 +502,22 @@ async fn the_request_object_says_all_it_must_and_nothing_it_must_not() {
     assert_eq!(header["typ"], "oauth-authz-req+jwt");
     assert_eq!(header["alg"], "ES256");
     assert_eq!(header["kid"], bed.pki.request_object.kid());
+    // Beside it stands only who we are, by assertion and nothing else.
+    let mut names: Vec<_> = par.form.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["client_assertion", "client_assertion_type", "client_id", "request"]);
+    assert_eq!(
+        par.form("client_assertion_type"),
+        Some("urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+    );
+    assert_eq!(par.form("client_id"), Some(CLIENT_ID));
+    assert_eq!(par.header("authorization"), None);
+    let token = bed.double.last(Endpoint::Token).unwrap();
+    assert_eq!(token.form("redirect_uri"), claims["redirect_uri"].as_str());
 }
 
-/// PKJ-3-iss, PKJ-10070-4-aud, PKJ-10070-4-typ, PKJ-3-exp, PKJ-9-jti, FAPI2-SP-5.3.3.1-5: every assertion is made for the AS, for a minute, once.
+/// PKJ-3-iss, PKJ-10070-4-aud, PKJ-10070-4-typ, PKJ-3-exp, PKJ-9-jti, FAPI2-SP-5.3.3.1-5, PAR-2,
+/// BFF-6.1.3.1: every assertion is made for the AS, for a minute, once.
 #[tokio::test]
 async fn every_client_assertion_is_fresh_and_made_for_the_issuer() {
     let bed = Bed::start().await;
@@ -531,7 +550,8 @@ async fn every_client_assertion_is_fresh_and_made_for_the_issuer() {
     assert!(seen.is_disjoint(&objects));
 }
 
-/// FAPI2-SP-5.3.3.2-6: the browser carries a reference and nothing else.
+/// FAPI2-SP-5.3.3.2-6, FAPI2-AM-7.5/7.7, FAPI2-SP-5.2.3-3, JAR-5, PAR-4: the browser carries a reference
+/// and nothing else.
 #[tokio::test]
 async fn the_authorization_url_holds_exactly_client_id_and_request_uri() {
     let bed = Bed::start().await;
@@ -543,6 +563,7 @@ async fn the_authorization_url_holds_exactly_client_id_and_request_uri() {
     let by_script = Url::parse(body["authorization_url"].as_str().unwrap()).unwrap();
     let navigation = browser.navigate(From::Typed, "/bff/login?login_hint=x").await.unwrap();
     let by_navigation = navigation.expect(303).unwrap().location().unwrap();
+    let mut references = BTreeSet::new();
     for url in [by_script, by_navigation] {
         let mut bare = url.clone();
         bare.set_query(None);
@@ -552,10 +573,12 @@ async fn the_authorization_url_holds_exactly_client_id_and_request_uri() {
         assert_eq!(names, ["client_id", "request_uri"]);
         assert_eq!(pairs[0].1, CLIENT_ID);
         assert!(pairs[1].1.starts_with("urn:ietf:params:oauth:request_uri:"));
+        assert!(references.insert(pairs[1].1.clone()), "every login has its own");
     }
 }
 
-/// BFF-6.1.3.2-1..6, CK-SS-1, CK-SS-4, CK-CLR: every cookie of a login, attribute by attribute.
+/// BFF-6.1.3.2-1..6, CK-SS-1, CK-SS-4, CK-CLR, CK-4.1.1: every cookie of a login, attribute by
+/// attribute.
 #[tokio::test]
 async fn every_cookie_of_a_login_has_exactly_its_attributes() {
     let bed = Bed::start().await;

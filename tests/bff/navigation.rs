@@ -43,7 +43,8 @@ async fn login(bed: &Bed, browser: &mut Browser, path: &str) -> Url {
     ended.location().unwrap()
 }
 
-/// BFF-6.1.2.1-login, BFF-6.1.2.1-cb/out, FAPI2-SP-6.5: from a link to a page of the app, and the code never stays in the address bar.
+/// BFF-6.1.2.1-login, BFF-6.1.2.1-cb/out, FAPI2-SP-6.5, CK-SS-2, BCP-4.12: from a link to a page of
+/// the app, and the code never stays in the address bar.
 #[tokio::test]
 async fn a_login_by_navigation_ends_where_it_was_meant_to() {
     let bed = Bed::start().await;
@@ -82,7 +83,7 @@ async fn a_login_by_navigation_ends_where_it_was_meant_to() {
     assert!(bed.is_logged_in(&mut browser).await, "a replay ends nothing");
 }
 
-/// FAPI2-SP-5.3.3.1-4: no wish leads away from the app.
+/// FAPI2-SP-5.3.3.1-4, HDR-6: no wish leads away from the app.
 #[tokio::test]
 async fn hostile_return_paths_end_at_the_start_of_the_app() {
     let bed = Bed::start().await;
@@ -169,7 +170,8 @@ async fn a_refusal_of_the_as_is_a_page_and_no_session() {
     assert_eq!(bed.double.count(Endpoint::Token), 0);
 }
 
-/// FM-2, FAPI2-SP-5.3.3.1-12: nobody but the user and the app starts a login.
+/// FM-2, FAPI2-SP-5.3.3.1-12, FAPI2-SP-5.2.3-3, SES-7.6: nobody but the user and the app starts a
+/// login.
 #[tokio::test]
 async fn a_login_in_a_frame_an_image_or_from_another_site_makes_no_request() {
     let bed = Bed::start().await;
@@ -234,7 +236,7 @@ async fn a_callback_in_a_frame_or_an_image_is_refused_and_uses_nothing_up() {
     assert_eq!(bed.double.count(Endpoint::Token), 1);
 }
 
-/// HEAD and every other method do nothing; a login under way is not used up by them.
+/// CORS-4: HEAD and every other method do nothing; a login under way is not used up by them.
 #[tokio::test]
 async fn only_get_navigates() {
     let bed = Bed::start().await;

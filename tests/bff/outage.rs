@@ -170,7 +170,8 @@ async fn trouble_at_the_token_endpoint_makes_no_session() {
     }
 }
 
-/// OA-5.2: a code that came too late is the end of this login, and nobody's outage.
+/// OA-5.2, FAPI2-SP-5.3.2.1-11: a code that came too late is the end of this login, and nobody's
+/// outage.
 #[tokio::test]
 async fn a_code_refused_as_invalid_grant_is_a_login_to_start_again() {
     let bed = Bed::start().await;

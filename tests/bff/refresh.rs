@@ -67,7 +67,7 @@ async fn fifty_calls_at_expiry_make_one_token_request_and_all_succeed() {
     }
 }
 
-/// Nothing is renewed a second too early.
+/// BFF-6.1.2.2-1: nothing is renewed a second too early.
 #[tokio::test]
 async fn a_token_is_renewed_in_its_last_thirty_seconds_and_not_before() {
     let bed = bed(|_| {}).await;
@@ -107,7 +107,8 @@ async fn five_tabs_that_demand_a_refresh_at_once_share_one() {
     assert_eq!(refreshes(&bed).len(), 1);
 }
 
-/// FAPI2-SP-5.3.2.1-9: a successor replaces its predecessor, which is never sent again.
+/// FAPI2-SP-5.3.2.1-9, FAPI2-SP-5.3.3.1-6: a successor replaces its predecessor, which is never
+/// sent again.
 #[tokio::test]
 async fn under_rotation_no_refresh_token_is_sent_twice() {
     let bed = bed(|as_| as_.rotate_refresh_tokens = true).await;
@@ -252,7 +253,8 @@ async fn an_as_in_trouble_is_asked_once_a_second() {
     assert_eq!(refreshes(&bed).len(), 1);
 }
 
-/// A dead grant ends the session everywhere at once: no zombie that is logged in but useless.
+/// BFF-6.1.2.2-2, BCP-4.14: a dead grant ends the session everywhere at once: no zombie that is
+/// logged in but useless.
 #[tokio::test]
 async fn a_dead_grant_ends_the_session_everywhere() {
     let bed = bed(|_| {}).await;
@@ -376,7 +378,7 @@ async fn idle_time_ends_a_session_to_the_second_and_polling_does_not_extend_it()
     accounts(&mut used).await.expect_refusal(401, "session_expired").unwrap();
 }
 
-/// SES-7.3: the absolute limit, to the second, however busy the session.
+/// SES-7.3, CK-5.5: the absolute limit, to the second, however busy the session.
 #[tokio::test]
 async fn absolute_time_ends_a_busy_session_to_the_second() {
     let bed = patient(&[("absolute = \"8h\"", "absolute = \"1h\"")], |_| {}).await;
@@ -397,7 +399,8 @@ async fn absolute_time_ends_a_busy_session_to_the_second() {
     );
 }
 
-/// An API that calls a token invalid: one refresh, one retry, where nothing is sent twice that acts.
+/// BRR-3.1: an API that calls a token invalid: one refresh, one retry, where nothing is sent twice
+/// that acts.
 #[tokio::test]
 async fn a_refused_token_is_renewed_once_and_the_call_repeated_once() {
     let bed = bed(|_| {}).await;
@@ -431,7 +434,7 @@ async fn an_api_that_refuses_every_token_makes_no_loop_and_ends_no_session() {
     accounts(&mut browser).await.expect(200).unwrap();
 }
 
-/// The AS's own resource needs a living token, too.
+/// OIDC-5.3.1: the AS's own resource needs a living token, too, in the header.
 #[tokio::test]
 async fn userinfo_after_expiry_is_asked_with_a_new_token() {
     let bed = bed(|_| {}).await;
@@ -440,6 +443,9 @@ async fn userinfo_after_expiry_is_asked_with_a_new_token() {
     let answer = browser.fetch(Call::get("/bff/userinfo")).await.unwrap().expect(200).unwrap();
     assert_eq!(answer.json().unwrap()["sub"], "alice");
     assert_eq!((refreshes(&bed).len(), bed.double.accepted(Endpoint::Userinfo)), (1, 1));
+    let asked = bed.double.last(Endpoint::Userinfo).unwrap();
+    assert_eq!((asked.method.as_str(), asked.query.len(), asked.form.len()), ("GET", 0, 0));
+    assert!(asked.header("authorization").unwrap().starts_with("Bearer "));
 }
 
 /// A token that userinfo refuses is renewed once and the call repeated, as at any API.

@@ -80,7 +80,8 @@ async fn accepted(bed: &Bed, what: &str, change: &Change) {
     assert_eq!(answer.status, 200, "{what}");
 }
 
-/// JARM-2.1, JARM-2.4-2..6, JARM-3, FAPI2-SP-5.4.1-1.2, FAPI2-MS-5.4.2-2, JWT-3.10, JWT-3.11: no token request follows.
+/// JARM-2.1, JARM-2.4-2..6, JARM-3, FAPI2-SP-5.4.1-1.2, FAPI2-MS-5.4.2-2, JWT-3.10, JWT-3.11,
+/// FAPI2-SP-5.4.1-1.3, JWT-3.8: no token request follows.
 #[tokio::test]
 async fn a_response_that_breaks_a_rule_is_never_redeemed() {
     const J: Target = Target::Jarm;
@@ -173,7 +174,8 @@ async fn a_response_with_another_state_leaves_the_login_alive() {
     }
 }
 
-/// JARM-2.3, OA-3.1, FAPI2-MS-5.4.1-N: what stands beside, instead of, or twice for the response.
+/// JARM-2.3, OA-3.1, FAPI2-MS-5.4.1-N, JARM-2.2, ISS-2.4-1, ISS-2.4-4, SM-2/3: what stands beside,
+/// instead of, or twice for the response.
 #[tokio::test]
 async fn parameters_beside_instead_of_or_twice_for_the_response_are_refused() {
     let bed = Bed::start().await;
@@ -247,8 +249,8 @@ async fn a_signed_error_reaches_the_page_by_its_registered_code() {
     assert_eq!(bed.double.count(Endpoint::Token), 0);
 }
 
-/// OIDC-3.1.3.3, OIDC-3.1.3.7-2..11, FAPI2-MS-5.6.2-1, BCP-2.1.1: one token request, no session, and the
-/// tokens that came along are given up.
+/// OIDC-3.1.3.3, OIDC-3.1.3.7-2..11, FAPI2-MS-5.6.2-1, BCP-2.1.1, OIDC-16.11: one token request, no
+/// session, and the tokens that came along are given up.
 #[tokio::test]
 async fn an_id_token_that_breaks_a_rule_makes_no_session_and_its_tokens_are_given_up() {
     const T: Target = Target::IdToken;
@@ -330,7 +332,8 @@ async fn a_token_of_another_type_is_not_used() {
     }
 }
 
-/// FAPI1-ADV-5.2.3-3, OIDC-3.1.3.7-12/13: a login that demanded more than it got is none.
+/// FAPI1-ADV-5.2.3-3, OIDC-3.1.3.7-12/13, PAR-7.5, SES-7.6: a login that demanded more than it got
+/// is none.
 #[tokio::test]
 async fn demands_on_the_login_are_checked_in_the_id_token() {
     let demand = "allowed_parameters = [\"acr_values\", \"login_hint\", \"max_age\", \"prompt\", \"scope\", \"ui_locales\"]";
@@ -390,8 +393,8 @@ async fn decoy_keys_under_the_same_kid_do_not_disturb() {
     bed.login(&mut bed.browser()).await;
 }
 
-/// META-3.3, FAPI2-SP-5.3.3.1-11: metadata of another issuer is no metadata, and nothing is sent to
-/// the endpoints it names.
+/// META-3.3, FAPI2-SP-5.3.3.1-11, PKJ-MIX: metadata of another issuer is no metadata, and nothing
+/// is sent to the endpoints it names.
 #[tokio::test]
 async fn metadata_of_another_issuer_sends_nothing_anywhere() {
     for (before, reason) in [

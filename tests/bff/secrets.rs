@@ -308,7 +308,8 @@ impl Corpus {
     }
 }
 
-/// FAPI2-SP-6.5, DESIGN: one life of the product in every mode, and not one secret in what it said.
+/// FAPI2-SP-6.5, FAPI2-AM-7.5/7.7, FAPI2-SP-5.3.3.1-3, PKCE-4.5, BRR-5.3, BFF-6.1-tok: one
+/// life of the product in every mode, and not one secret in what it said.
 #[tokio::test]
 async fn no_secret_is_in_an_answer_a_log_a_metric_or_an_audit_record() {
     let mut corpus = Corpus::new().await;

@@ -125,7 +125,7 @@ fn fault_the_public_half_of_a_key_loses_kid_and_alg() {
     );
 }
 
-/// josekit counts whole bytes, so anything from 2041 bits passes for 2048.
+/// FAPI2-SP-5.4.1-2/3: josekit counts whole bytes, so anything from 2041 bits passes for 2048.
 #[test]
 fn fault_rsa_keys_of_2041_bits_pass_for_2048() {
     let of_bits = |bits: usize| {

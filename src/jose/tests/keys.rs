@@ -1,5 +1,4 @@
-//! Which keys are usable, which one a token means, and which private keys are accepted
-//! (FAPI2-SP-5.4.1-2/3, FAPI2-SP-5.4.3, JWK-SEL, JWK-FETCH, JWK-OWN).
+//! Which keys are usable, which one a token means, and which private keys are accepted.
 
 use josekit::jwk::{KeyPair as _, alg::rsa::RsaKeyPair};
 
@@ -21,6 +20,7 @@ fn another_es256() -> Value {
     generate(JwsAlg::Es256).unwrap().public_jwk.to_json()
 }
 
+/// FAPI2-SP-5.4.3, JWK-SEL.
 #[test]
 fn decoys_under_the_same_kid_but_of_another_type_do_not_distract() {
     let kid = json!({ "kid": "k" });
@@ -42,6 +42,7 @@ fn decoys_under_the_same_kid_but_of_another_type_do_not_distract() {
     assert_eq!(judge(&token_with_kid(&json!("k")), &keys), Ok(()));
 }
 
+/// FAPI2-SP-5.4.3, JWK-SEL.
 #[test]
 fn rsa_keys_of_one_kid_are_told_apart_by_alg() {
     let other = generate(JwsAlg::Ps256).unwrap().public_jwk.to_json();
@@ -54,6 +55,7 @@ fn rsa_keys_of_one_kid_are_told_apart_by_alg() {
     assert_eq!(judge(&token, &keys), Ok(()));
 }
 
+/// FAPI2-SP-5.4.3, JWK-SEL.
 #[test]
 fn two_keys_of_one_kid_and_type_are_refused_and_none_is_tried() {
     let ours = with(&es256_jwk(), json!({ "kid": "k" }));
@@ -64,6 +66,7 @@ fn two_keys_of_one_kid_and_type_are_refused_and_none_is_tried() {
     }
 }
 
+/// JWK-SEL.
 #[test]
 fn without_a_kid_exactly_one_fitting_key_is_needed() {
     let token = token_with_kid(&Value::Null);
@@ -74,6 +77,7 @@ fn without_a_kid_exactly_one_fitting_key_is_needed() {
     assert_eq!(judge(&token, &[]), Err(JwsRejected::KeyUnknown));
 }
 
+/// JWK-SEL.
 #[test]
 fn a_kid_must_match_exactly_and_a_nameless_key_has_none() {
     let nameless = with(&es256_jwk(), json!({ "kid": null }));
@@ -97,6 +101,7 @@ fn key_sets_know_their_usable_kids() {
     assert_eq!(set.skipped(), [KeyRejected::NotForSignatures]);
 }
 
+/// JWK-FETCH.
 #[test]
 fn documents_that_are_not_a_bounded_jwk_set_are_refused() {
     let duplicate = r#"{"keys":[],"keys":[]}"#;
@@ -120,6 +125,7 @@ fn documents_that_are_not_a_bounded_jwk_set_are_refused() {
     assert!(KeySet::parse(br#"{"keys":[],"extra":{"a":[1]}}"#).unwrap().is_empty());
 }
 
+/// JWK-FETCH.
 #[test]
 fn key_sets_of_100_keys_and_256_kib_pass_and_one_more_does_not() {
     let of_keys = |count| json!({ "keys": vec![json!({}); count] }).to_string();
@@ -135,7 +141,7 @@ fn key_sets_of_100_keys_and_256_kib_pass_and_one_more_does_not() {
     assert_eq!(rejected, KeySetRejected::TooLarge);
 }
 
-/// JWT-3.4.
+/// JWT-3.4, JWK-FETCH.
 #[test]
 fn ec_points_off_the_curve_or_of_the_wrong_length_are_refused() {
     let jwk = es256_jwk();
@@ -160,6 +166,7 @@ fn ec_points_off_the_curve_or_of_the_wrong_length_are_refused() {
     }
 }
 
+/// FAPI2-SP-5.4.1-2/3.
 #[test]
 fn other_key_types_and_curves_are_refused() {
     let jwk = es256_jwk();
@@ -181,6 +188,7 @@ fn other_key_types_and_curves_are_refused() {
     }
 }
 
+/// JWK-FETCH.
 #[test]
 fn private_members_in_a_public_key_are_refused() {
     for name in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
@@ -198,6 +206,7 @@ fn only_public_members_survive() {
     assert_eq!(key.to_json(), es256_jwk());
 }
 
+/// JWK-SEL.
 #[test]
 fn use_and_key_ops_decide_whether_a_key_verifies() {
     let verdict = |change: Value| PublicJwk::from_json(&with(&es256_jwk(), change)).map(|_| ());
@@ -218,6 +227,7 @@ fn use_and_key_ops_decide_whether_a_key_verifies() {
     }
 }
 
+/// JWK-SEL.
 #[test]
 fn alg_must_be_spoken_and_fit_the_key() {
     let verdict = |jwk: Value, alg: Value| PublicJwk::from_json(&with(&jwk, json!({ "alg": alg })));
@@ -245,6 +255,7 @@ fn kids_are_strings_of_at_most_256_characters() {
     assert_eq!(verdict(json!(1)), Err(KeyRejected::Malformed));
 }
 
+/// JWK-FETCH.
 #[test]
 fn degenerate_keys_are_refused() {
     let mut even = vec![0xff; 256];
@@ -291,6 +302,7 @@ fn a_modulus_with_leading_zeros_is_the_same_key() {
     assert!(published(&[padded]).has_kid(RSA.public_jwk.kid().unwrap()));
 }
 
+/// JWK-FETCH.
 #[test]
 fn a_certificate_in_x5c_must_certify_the_key() {
     use base64::engine::general_purpose::STANDARD;
@@ -315,6 +327,7 @@ fn a_certificate_in_x5c_must_certify_the_key() {
     }
 }
 
+/// JWK-OWN.
 #[test]
 fn published_keys_always_carry_use_alg_and_kid() {
     let bare = |key: &GeneratedKey| {
@@ -330,6 +343,7 @@ fn published_keys_always_carry_use_alg_and_kid() {
     }
 }
 
+/// JWK-OWN, FAPI2-SP-5.4.1-2/3.
 #[test]
 fn generated_keys_are_named_by_their_thumbprint_and_rsa_has_3072_bits() {
     for (key, alg) in [(&*ES256, "ES256"), (&*EDDSA, "EdDSA"), (&*RSA, "PS256")] {

@@ -1,4 +1,4 @@
-//! Tokens that must be refused, each with its reason (JWT-3.1, JWT-3.3, JWT-3.4, JWT-3.10, JWT-3.11, JWT-PARSE).
+//! Tokens that must be refused, each with its reason.
 
 use aws_lc_rs::hmac;
 
@@ -13,6 +13,7 @@ fn the_token_the_refusals_are_made_from_is_accepted() {
     assert!(verify(&es256_token(r#"{"alg":"ES256"}"#, "{}"), &all_keys(), &POLICY).is_ok());
 }
 
+/// FAPI2-SP-5.4.1-1.3.
 #[test]
 fn alg_none_in_every_spelling_is_refused_with_and_without_a_signature() {
     for alg in ["none", "None", "NONE", "nOnE", ""] {
@@ -44,7 +45,7 @@ fn hs256_with_the_public_key_as_secret_is_refused() {
     }
 }
 
-/// JWK-SEL: a key published without `alg` does not widen the allow-list.
+/// JWK-SEL, JWT-3.1: a key published without `alg` does not widen the allow-list.
 #[test]
 fn rs256_by_a_key_without_alg_is_refused_unless_the_policy_names_rs256() {
     let bare = published(&[with(&RSA.public_jwk.to_json(), json!({ "alg": null }))]);
@@ -62,6 +63,7 @@ fn a_key_published_for_ps256_does_not_verify_rs256_even_where_the_policy_allows_
     assert_eq!(verify(&token, &all_keys(), &policy).unwrap_err(), JwsRejected::KeyUnknown);
 }
 
+/// JWT-3.1.
 #[test]
 fn an_algorithm_outside_the_policy_is_refused_before_any_key_is_looked_up() {
     let only_ps256 = JwsPolicy { algs: &[JwsAlg::Ps256], ..POLICY };
@@ -73,6 +75,7 @@ fn an_algorithm_outside_the_policy_is_refused_before_any_key_is_looked_up() {
     assert_eq!(rejected, JwsRejected::AlgNotAllowed);
 }
 
+/// JWT-3.1.
 #[test]
 fn algorithm_names_are_case_sensitive_and_exact() {
     for alg in ["ps256", "es256", "Es256", "eddsa", "EDDSA", "ed25519", "ES256 ", "ES256K", "RS512"]
@@ -101,6 +104,7 @@ fn es256_signatures_with_r_or_s_outside_the_group_are_refused() {
     }
 }
 
+/// JWT-3.4.
 #[test]
 fn an_es256_signature_in_der_or_of_any_other_length_is_refused() {
     let token = good_token();
@@ -115,6 +119,7 @@ fn an_es256_signature_in_der_or_of_any_other_length_is_refused() {
     }
 }
 
+/// JWT-3.3.
 #[test]
 fn a_flipped_bit_in_any_part_is_refused() {
     let header = json!({ "alg": "ES256", "x": "aaaa" }).to_string();
@@ -174,6 +179,7 @@ fn five_parts_are_refused_as_encrypted() {
     }
 }
 
+/// JWT-BIS-3.13/3.14.
 #[test]
 fn the_json_serialisations_are_refused() {
     let token = good_token();
@@ -189,6 +195,7 @@ fn the_json_serialisations_are_refused() {
     assert_eq!(refused(&general.to_string()), JwsRejected::Malformed);
 }
 
+/// JWT-PARSE.
 #[test]
 fn a_header_that_is_not_a_sound_object_is_refused() {
     let nested = format!(r#"{{"alg":"ES256","x":{}1{}}}"#, "[".repeat(16), "]".repeat(16));
@@ -220,6 +227,7 @@ fn a_header_that_is_not_a_sound_object_is_refused() {
     }
 }
 
+/// JWT-3.10.
 #[test]
 fn the_bounds_of_kid_and_nesting_themselves_pass() {
     let nested = format!(r#"{{"alg":"ES256","x":{}1{}}}"#, "[".repeat(15), "]".repeat(15));
@@ -247,6 +255,7 @@ fn forbidden_header_members_are_refused_whatever_their_value() {
     assert!(verify(&es256_token(header, "{}"), &all_keys(), &POLICY).is_ok());
 }
 
+/// JWT-PARSE.
 #[test]
 fn claims_that_are_not_a_sound_object_are_refused() {
     let nested = format!(r#"{{"x":{}1{}}}"#, "[".repeat(16), "]".repeat(16));
@@ -272,6 +281,7 @@ fn claims_that_are_not_a_sound_object_are_refused() {
     }
 }
 
+/// JWT-PARSE.
 #[test]
 fn duplicate_claims_are_refused_at_every_depth_and_in_every_spelling() {
     for payload in [
@@ -289,6 +299,7 @@ fn duplicate_claims_are_refused_at_every_depth_and_in_every_spelling() {
     assert!(verify(&token, &all_keys(), &POLICY).is_ok());
 }
 
+/// JWT-PARSE.
 #[test]
 fn a_token_of_16_kib_passes_and_one_byte_more_does_not() {
     let of_length = |length: usize| {
@@ -344,6 +355,7 @@ fn typ_is_compared_without_case_and_prefix_and_nothing_else() {
     }
 }
 
+/// JWT-3.3.
 #[test]
 fn a_signature_by_another_key_of_the_same_name_is_refused() {
     let stranger = generate(JwsAlg::Es256).unwrap();

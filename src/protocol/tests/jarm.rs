@@ -229,7 +229,7 @@ fn a_plain_response_is_a_downgrade() {
     }
 }
 
-/// JARM-2.3, FAPI2-MS-5.4.1-N.
+/// JARM-2.3, FAPI2-MS-5.4.1-N, ISS-2.4-1, ISS-2.4-4.
 #[test]
 fn nothing_stands_beside_the_signed_response() {
     let response = token(&good());

@@ -225,8 +225,8 @@ fn aliases_are_judged_like_endpoints() {
     assert!(judge(&aliases(json!({"unknown_endpoint": 1}))).is_ok());
 }
 
-/// What a server must support, each capability left out, empty and wrong. `None` means the
-/// document is accepted.
+/// FAPI2-SP-5.3.3.2-3, PKCE-9700-2.1.1, PKJ-alg, JAR-6.2: what a server must support, each
+/// capability left out, empty and wrong. `None` means the document is accepted.
 #[test]
 fn capabilities_against_the_message_signing_profile() {
     let table: [(&str, Option<MetadataRejected>, Value, MetadataRejected); 9] = [

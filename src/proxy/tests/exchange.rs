@@ -38,7 +38,8 @@ fn renewing(renewals: impl IntoIterator<Item = Renewal<&'static str, &'static st
     TestGate { renewals: Mutex::new(renewals.into_iter().collect()), ..TestGate::default() }
 }
 
-/// BFF-6.1.1-K: one credential, ours; no cookie; and the address is the route's.
+/// BFF-6.1.1-K, FAPI2-SP-5.3.3.1-3: one credential, ours; no cookie; and the address is the
+/// route's.
 #[tokio::test]
 async fn the_upstream_sees_our_request_not_the_pages() {
     let address = serve(|request: Request<Body>| async move {
@@ -377,6 +378,7 @@ async fn without_another_token_nothing_is_repeated() {
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
+/// BRR-3.1.
 #[tokio::test]
 async fn other_401_pass_and_renew_nothing() {
     for challenge in ["Basic realm=\"x\"", "Bearer error=\"insufficient_scope\"", "Bearer"] {

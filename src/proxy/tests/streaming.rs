@@ -18,7 +18,7 @@ fn echo(request: Request<Body>) -> std::future::Ready<Response<Body>> {
     std::future::ready(Response::new(request.into_body()))
 }
 
-/// DESIGN §5: the answer to the first chunk arrives while the request is still open.
+/// The answer to the first chunk arrives while the request is still open.
 #[tokio::test]
 async fn bodies_stream_both_ways_at_once() {
     for (version, client) in both() {

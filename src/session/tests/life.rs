@@ -27,6 +27,7 @@ async fn a_session_is_found_by_its_handle_and_says_what_was_put_in() {
     assert_ne!(found.pseudonym(), found.subject_pseudonym());
 }
 
+/// BFF-6.1.2.2-1.
 #[tokio::test]
 async fn another_handle_and_another_app_find_nothing() {
     let house = House::new();

@@ -1,4 +1,4 @@
-//! Owns the tests of refreshing (BFF-6.1.2.2-1, BFF-6.1.2.2-PRJ): one request, whoever waits, hangs up, logs out or fails.
+//! Owns the tests of refreshing: one request, whoever waits, hangs up, logs out or fails.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ fn access(outcome: &RefreshOutcome) -> &str {
     }
 }
 
+/// BFF-6.1.2.2-1.
 #[tokio::test]
 async fn nothing_is_asked_before_it_is_due() {
     let house = House::new();
@@ -67,6 +68,7 @@ async fn fifty_callers_at_expiry_make_one_request_and_all_get_the_successor() {
     assert_eq!(seen.iter().filter(|outcome| **outcome == "refreshed").count(), 1);
 }
 
+/// BFF-6.1.2.2-PRJ.
 #[tokio::test]
 async fn a_caller_who_hangs_up_changes_nothing() {
     let house = House::new();
@@ -150,6 +152,7 @@ fn neighbour(house: &House, server: &Arc<Server>) -> (Arc<Sessions>, Arc<dyn Ref
     (sessions, server.clone())
 }
 
+/// BFF-6.1.2.2-PRJ.
 #[tokio::test]
 async fn a_loser_believes_the_winner_and_clears_nothing() {
     for verdict in [Err(RefreshFailure::GrantDead), Err(TROUBLE), Ok(())] {
@@ -180,6 +183,7 @@ async fn a_loser_believes_the_winner_and_clears_nothing() {
     }
 }
 
+/// BFF-6.1.2.2-PRJ.
 #[tokio::test]
 async fn a_stale_caller_adopts_what_is_stored_and_asks_nothing() {
     let house = House::new();
@@ -257,6 +261,7 @@ async fn a_request_without_end_becomes_unknown_at_the_deadline() {
     assert!(house.find(&handle, Activity::Polls).await.is_ok());
 }
 
+/// FAPI2-SP-5.3.3.1-6.
 #[tokio::test]
 async fn what_an_answer_leaves_out_stays() {
     let house = House::new();

@@ -1,4 +1,4 @@
-//! A session store that fails on demand: unavailable is never absent (SES-7.2.1).
+//! A session store that fails on demand: unavailable is never absent.
 
 use std::{
     collections::BTreeSet,

@@ -129,9 +129,11 @@ impl ClauseCoverage {
         }
     }
 
-    /// Whether a module that passed or a test proves it, and no module speaks against it.
+    /// Whether a module that passed or a test proves it, and no module speaks against it. What
+    /// belongs to a feature that is not built is not proven by the part of it that is there.
     pub fn is_proven(&self) -> bool {
-        self.open_modules.is_empty() && !(self.modules.is_empty() && self.tests.is_empty())
+        let is_cited = !(self.modules.is_empty() && self.tests.is_empty());
+        is_cited && self.open_modules.is_empty() && self.feature.is_none()
     }
 
     /// Why it is open; none if it is proven.

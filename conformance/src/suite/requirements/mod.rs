@@ -74,10 +74,14 @@ pub enum Feature {
     PlainOidc,
     /// Rich authorization requests.
     Rar,
+    /// A login that ends with its `request_uri`, by `expires_in`.
+    RequestUriLifetime,
     /// Resource indicators; a token per API.
     ResourceIndicators,
     /// Listing and ending sessions by user and administrator.
     SessionAdministration,
+    /// Keys and certificates that no two authorization servers share, enforced.
+    SeparateKeys,
     /// Several instances on one store.
     SeveralInstances,
     /// Signed userinfo.
@@ -111,8 +115,10 @@ impl Feature {
             Self::MtlsClientAuth => "mtls-client-auth",
             Self::PlainOidc => "plain-oidc",
             Self::Rar => "rar",
+            Self::RequestUriLifetime => "request-uri-lifetime",
             Self::ResourceIndicators => "resource-indicators",
             Self::SessionAdministration => "session-administration",
+            Self::SeparateKeys => "separate-keys",
             Self::SeveralInstances => "several-instances",
             Self::SignedUserinfo => "signed-userinfo",
             Self::StepUp => "step-up",
