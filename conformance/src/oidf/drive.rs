@@ -26,6 +26,8 @@ const POLL: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// The pause between two looks whether the BFF is up.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two questions where the suite has no long poll.
+const INFO_PAUSE: Duration = Duration::from_millis(500);
 const ENDED: [&str; 2] = ["FINISHED", "INTERRUPTED"];
 
 /// A run.
@@ -317,7 +319,8 @@ impl UnderWay<'_> {
         ended.map(drop).ok_or(ModuleFault::TimeLimit(options.module_limit))
     }
 
-    /// Waits until the module is in one of `states`, by long polls that proxies let live.
+    /// Waits until the module is in one of `states`, by long polls that proxies let live, or, where
+    /// the suite has none for it, by asking again and again.
     async fn reach(
         &self,
         test_id: &str,
@@ -327,7 +330,18 @@ impl UnderWay<'_> {
         let began = Instant::now();
         loop {
             let left = limit.saturating_sub(began.elapsed());
-            let state = self.api.wait(test_id, states, left.min(POLL)).await?;
+            let state = match self.api.wait(test_id, states, left.min(POLL)).await {
+                // Releases before 5.2, and every release once it has forgotten the running module.
+                Err(ApiFault::NotFound { .. }) => {
+                    let status = self.api.info(test_id).await?.status;
+                    let state = Some(status).filter(|status| states.contains(&status.as_str()));
+                    if state.is_none() {
+                        tokio::time::sleep(left.min(INFO_PAUSE)).await;
+                    }
+                    state
+                }
+                answer => answer?,
+            };
             if state.is_some() || began.elapsed() >= limit {
                 return Ok(state);
             }
@@ -371,7 +385,15 @@ impl UnderWay<'_> {
     /// The suite's judgement and its reasons.
     async fn collect(&mut self) -> Result<(), ModuleFault> {
         let Some(test_id) = &self.test_id else { return Ok(()) };
-        let info = self.api.info(test_id).await?;
+        let began = Instant::now();
+        // What is stored may lag behind what the module's waiters were told.
+        let info = loop {
+            let info = self.api.info(test_id).await?;
+            if ENDED.contains(&info.status.as_str()) || began.elapsed() >= STOP_LIMIT {
+                break info;
+            }
+            tokio::time::sleep(INFO_PAUSE).await;
+        };
         let log = self.api.log(test_id).await?;
         self.record.logged(&log);
         self.record.judged(info);

@@ -1,6 +1,9 @@
 //! Whole runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 
@@ -143,6 +146,23 @@ async fn a_module_that_does_not_end_is_stopped_and_the_next_one_is_played() {
     assert_eq!((never.status, never.verdict), (Status::Interrupted, Verdict::Failed));
     assert!(never.note.contains("did not end within 3 s and was stopped"), "{}", never.note);
     assert_eq!(module(&report, "x-happy-path").verdict, Verdict::Passed, "{report:#?}");
+    assert_eq!(*world.suite.core.complaints.lock().unwrap(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suite_without_long_polls_is_asked_again_and_again() {
+    let mut world = World::start(&[
+        ("x-happy-path", Script::Happy),
+        ("x-jarm-with-invalid-aud", Script::BadAudience),
+        ("x-never", Script::NeverEnds),
+    ])
+    .await;
+    world.suite.core.is_old.store(true, Ordering::Relaxed);
+    world.options.before_module = Some(world.restarting());
+    world.options.module_limit = Duration::from_secs(4);
+    let report = run(&world).await.unwrap();
+    let verdicts: Vec<_> = report.modules.iter().map(|module| module.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Passed, Verdict::Passed, Verdict::Failed], "{report:#?}");
     assert_eq!(*world.suite.core.complaints.lock().unwrap(), [""; 0]);
 }
 
