@@ -30,6 +30,7 @@ use crate::{
 
 /// The suite's `waitTimeoutSeconds`, shorter.
 const TIMER: Duration = Duration::from_millis(300);
+const SET_UP: Duration = Duration::from_millis(50);
 /// What only the mock server and the client may know.
 pub(super) const LOGGED_SECRET: &str = "secret-in-a-log-entry";
 
@@ -193,13 +194,16 @@ async fn answer(core: Arc<Core>, request: Request) -> Response {
                     let millis = parameter("timeoutMs").unwrap().parse().unwrap();
                     wait_state(&run, &states, Duration::from_millis(millis)).await
                 }
-                (&Method::GET, "runner", []) => reply(
-                    200,
-                    &json!({"id": id, "exposed": {
-                        "issuer": core.authorization_server.issuer(),
-                        "accounts_endpoint": format!("{}accounts", core.api.base_url()),
-                    }}),
-                ),
+                (&Method::GET, "runner", []) => {
+                    if run.state.borrow().0 == "CREATED" {
+                        let complaint = format!("{} was used before it waited", run.module);
+                        core.complaints.lock().unwrap().push(complaint);
+                    }
+                    let accounts = format!("{}accounts", core.api.base_url());
+                    let issuer = core.authorization_server.issuer();
+                    let exposed = json!({"issuer": issuer, "accounts_endpoint": accounts});
+                    reply(200, &json!({"id": id, "exposed": exposed}))
+                }
                 (&Method::DELETE, "runner", []) => {
                     if !run.is_over() {
                         run.end(("INTERRUPTED", "UNKNOWN"), "stopped by the API");
@@ -215,7 +219,11 @@ async fn answer(core: Arc<Core>, request: Request) -> Response {
                     }
                     let (status, result) = state;
                     let summary = format!("what {} does", run.module);
-                    reply(200, &json!({"status": status, "result": result, "summary": summary}))
+                    reply(
+                        200,
+                        &json!({"status": status, "result": result, "summary": summary,
+                        "version": "5.2.4"}),
+                    )
                 }
                 (&Method::GET, "log", []) => reply(200, &json!(*run.log.lock().unwrap())),
                 _ => reply(404, &json!({})),
@@ -307,6 +315,8 @@ async fn play(core: &Core, run: &Run) {
         }
         _ => {}
     });
+    // A module takes its time to set up.
+    tokio::time::sleep(SET_UP).await;
     run.state.send_replace(("WAITING", "UNKNOWN"));
     let (passed, failed) = (("FINISHED", "PASSED"), ("FINISHED", "FAILED"));
     match run.script {
