@@ -52,8 +52,8 @@ pub enum ApiFault {
     },
     /// Something the suite does not have (any more).
     #[error(
-        "{call}: the suite has no such thing (404): release 5.2 or later is needed, and what it forgot \
-         by a restart is gone"
+        "{call}: the suite has no such thing (404): was it restarted meanwhile, and is --suite its own \
+         address?"
     )]
     NotFound {
         /// The call.

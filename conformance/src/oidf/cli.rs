@@ -249,8 +249,16 @@ fn options(
 ) -> Result<drive::Options, OidfFault> {
     let (settings, mut plan) = args.bff.plan(environment)?;
     if let Some(path) = &args.plan_config {
+        let generated = plan.config;
         plan.config = serde_json::from_slice(&read(path)?)
             .map_err(|error| OidfFault::File { path: path.clone(), why: error.to_string() })?;
+        if plan.config.get("client") != generated.get("client") {
+            plan.remarks.push(format!(
+                "{}: its client is not what the BFF's configuration yields now; generate it anew \
+                 unless that is meant",
+                path.display()
+            ));
+        }
         if plan.config.get("alias").and_then(Value::as_str) != Some(&plan.alias) {
             return Err(OidfFault::OtherAlias { path: path.clone(), alias: plan.alias });
         }

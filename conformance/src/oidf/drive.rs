@@ -3,16 +3,16 @@
 //! module tests.
 
 use std::{
-    io::{Read as _, Seek as _, SeekFrom},
+    fmt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use url::Url;
 
 use super::{
     api::{Api, ApiFault, PlannedModule, Runner},
+    audit,
     generate::PlanConfig,
     hook::{Context, Hook},
     login,
@@ -26,6 +26,8 @@ const POLL: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// The pause between two looks whether the BFF is up.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two questions where the suite has no long poll.
+const INFO_PAUSE: Duration = Duration::from_millis(500);
 const ENDED: [&str; 2] = ["FINISHED", "INTERRUPTED"];
 
 /// A run.
@@ -80,6 +82,19 @@ pub enum Progress<'a> {
     Remark(&'a str),
 }
 
+impl fmt::Display for Progress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PlanCreated { id, modules } => write!(f, "plan {id}, modules: {modules}"),
+            Self::ModuleStarted { id, page } => write!(f, "{id}: {page}"),
+            Self::ModuleEnded(ModuleReport { id, verdict, note, .. }) => {
+                write!(f, "{verdict} {id}: {note}")
+            }
+            Self::Remark(remark) => write!(f, "note: {remark}"),
+        }
+    }
+}
+
 /// Told of what happens.
 pub type OnProgress<'a> = &'a mut (dyn FnMut(Progress<'_>) + Send);
 
@@ -113,6 +128,7 @@ pub async fn run(options: &Options, progress: OnProgress<'_>) -> Result<PlanRepo
     progress(Progress::PlanCreated { id: &plan.id, modules: modules.len() });
 
     let mut played: Vec<Played> = Vec::new();
+    let mut release = None;
     for module in modules {
         let lost = played.last().is_some_and(|played| played.lost);
         let mut record = Record::new(&module.id, alias);
@@ -137,6 +153,7 @@ pub async fn run(options: &Options, progress: OnProgress<'_>) -> Result<PlanRepo
         }
         let page = test_id.as_deref().map(|id| api.page_of(id));
         let word = record.word().map(str::to_owned);
+        release = record.release().map(str::to_owned).or(release);
         let report = record.close(page.as_deref());
         progress(Progress::ModuleEnded(&report));
         let lost = outcome.is_err_and(|fault| fault.is_lasting());
@@ -151,7 +168,7 @@ pub async fn run(options: &Options, progress: OnProgress<'_>) -> Result<PlanRepo
     }
     Ok(PlanReport {
         id: name.clone(),
-        title: format!("official suite, plan {}", plan.id),
+        title: format!("official suite {}, plan {}", release.unwrap_or_default(), plan.id),
         variant: variant.clone(),
         certification: options.plan.certification.clone(),
         modules: played.into_iter().map(|played| played.report).collect(),
@@ -277,7 +294,7 @@ impl UnderWay<'_> {
     /// From the start to the module's end.
     async fn through(&mut self, progress: OnProgress<'_>) -> Result<(), ModuleFault> {
         let options = self.options;
-        let audited = options.audit_file.as_deref().map_or(0, length);
+        let audited = options.audit_file.as_deref().map_or(0, audit::length);
         let test_id = self.api.start(self.plan, self.module).await?;
         self.test_id = Some(test_id.clone());
         let page = self.api.page_of(&test_id);
@@ -298,7 +315,7 @@ impl UnderWay<'_> {
             None => Ok(()),
         };
         if let Some(file) = &options.audit_file {
-            self.record.audited(reasons(file, audited));
+            self.record.audited(audit::reasons(file, audited));
         }
         // The first fault tells more.
         outcome.and_then(|()| Ok(after?))
@@ -317,7 +334,8 @@ impl UnderWay<'_> {
         ended.map(drop).ok_or(ModuleFault::TimeLimit(options.module_limit))
     }
 
-    /// Waits until the module is in one of `states`, by long polls that proxies let live.
+    /// Waits until the module is in one of `states`, by long polls that proxies let live, or, where
+    /// the suite has none for it, by asking again and again.
     async fn reach(
         &self,
         test_id: &str,
@@ -327,7 +345,18 @@ impl UnderWay<'_> {
         let began = Instant::now();
         loop {
             let left = limit.saturating_sub(began.elapsed());
-            let state = self.api.wait(test_id, states, left.min(POLL)).await?;
+            let state = match self.api.wait(test_id, states, left.min(POLL)).await {
+                // Releases before 5.2, and every release once it has forgotten the running module.
+                Err(ApiFault::NotFound { .. }) => {
+                    let info = self.api.info(test_id).await?;
+                    let state = states.contains(&info.status.as_str()).then_some(info.status);
+                    if state.is_none() {
+                        tokio::time::sleep(left.min(INFO_PAUSE)).await;
+                    }
+                    state
+                }
+                answer => answer?,
+            };
             if state.is_some() || began.elapsed() >= limit {
                 return Ok(state);
             }
@@ -371,7 +400,15 @@ impl UnderWay<'_> {
     /// The suite's judgement and its reasons.
     async fn collect(&mut self) -> Result<(), ModuleFault> {
         let Some(test_id) = &self.test_id else { return Ok(()) };
-        let info = self.api.info(test_id).await?;
+        let began = Instant::now();
+        // What is stored may lag behind what the module's waiters were told.
+        let info = loop {
+            let info = self.api.info(test_id).await?;
+            if ENDED.contains(&info.status.as_str()) || began.elapsed() >= STOP_LIMIT {
+                break info;
+            }
+            tokio::time::sleep(INFO_PAUSE).await;
+        };
         let log = self.api.log(test_id).await?;
         self.record.logged(&log);
         self.record.judged(info);
@@ -400,28 +437,6 @@ impl UnderWay<'_> {
     }
 }
 
-fn length(file: &Path) -> u64 {
-    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
-}
-
-/// Reason codes of the audit records written after the first `skip` bytes, without `none`.
-fn reasons(file: &Path, skip: u64) -> Vec<String> {
-    let mut text = String::new();
-    let read = std::fs::File::open(file).and_then(|mut file| {
-        file.seek(SeekFrom::Start(skip))?;
-        file.read_to_string(&mut text)
-    });
-    if read.is_err() {
-        return Vec::new();
-    }
-    let reason = |line: &str| {
-        let record: Value = serde_json::from_str(line).ok()?;
-        let reason = record.get("reason")?.as_str()?;
-        (reason != "none").then(|| reason.to_owned())
-    };
-    text.lines().filter_map(reason).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -442,16 +457,5 @@ mod tests {
         assert_eq!(ids(&["invalid-aud"]).unwrap(), ["x-invalid-aud"]);
         let fault = ids(&["unhappy"]).unwrap_err().to_string();
         assert!(fault.contains("unhappy") && fault.contains("x-happy-path"), "{fault}");
-    }
-
-    #[test]
-    fn reasons_are_those_written_since() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let old = "{\"reason\":\"old\"}\n";
-        let new = "{\"reason\":\"none\"}\nnot JSON\n{\"reason\":\"jarm.expired\"}\n";
-        std::fs::write(file.path(), format!("{old}{new}")).unwrap();
-        let skip = u64::try_from(old.len()).unwrap();
-        assert_eq!(reasons(file.path(), skip), ["jarm.expired"]);
-        assert!(reasons(Path::new("/nonexistent"), 0).is_empty());
     }
 }

@@ -3,6 +3,7 @@
 //! the suite by its REST API and the BFF as a browser does; it must not know what a module tests.
 
 pub mod api;
+mod audit;
 pub mod cli;
 pub mod drive;
 pub mod generate;

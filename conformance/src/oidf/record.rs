@@ -20,6 +20,8 @@ pub(super) struct Record {
     report: ModuleReport,
     /// What the suite itself said, if it did.
     word: Option<String>,
+    /// The suite's release.
+    release: Option<String>,
 }
 
 impl Record {
@@ -27,6 +29,7 @@ impl Record {
         Self {
             began: Instant::now(),
             word: None,
+            release: None,
             report: ModuleReport {
                 id: id.to_owned(),
                 does: String::new(),
@@ -99,12 +102,18 @@ impl Record {
     pub(super) fn judged(&mut self, info: Info) {
         self.report.status = status(&info.status);
         self.report.does = info.summary.unwrap_or_default();
+        self.release = info.version;
         self.word = Some(info.result.unwrap_or_else(|| "UNKNOWN".to_owned()));
     }
 
     /// The suite's result, as it said it.
     pub(super) fn word(&self) -> Option<&str> {
         self.word.as_deref()
+    }
+
+    /// The suite's release, as it said it.
+    pub(super) fn release(&self) -> Option<&str> {
+        self.release.as_deref()
     }
 
     /// Reason codes of the BFF's audit stream.

@@ -10,6 +10,7 @@ use super::world::{CLIENT_ID, EXAMPLE, folder};
 use crate::{
     oidf::{
         cli::{self, ConfigArgs, OidfFault, RunArgs},
+        drive::Progress,
         generate::{GenerateFault, Options, PlanConfig, plan_config},
     },
     pki::Pki,
@@ -259,6 +260,16 @@ async fn a_run_that_cannot_begin_says_which_argument_is_missing() {
     fs::write(dir.path().join("plan.json"), r#"{"alias": "another"}"#).unwrap();
     let other = run(&["--plan-config", &path("plan.json")]).await;
     assert!(other.contains("its alias is not acme-bff"), "{other}");
+
+    fs::write(dir.path().join("plan.json"), r#"{"alias": "acme-bff"}"#).unwrap();
+    let (plan, ca) = (path("plan.json"), path("tls/ca.pem"));
+    let line = ["run", "--config", &file, "--plan-config", &plan, "--ca", &ca];
+    let line = line.iter().chain(&["--suite", "https://localhost:1/"]);
+    let args = Run::try_parse_from(line).unwrap().args;
+    let mut remarks = Vec::new();
+    let told = &mut |progress: Progress<'_>| remarks.push(progress.to_string());
+    cli::run(&args, [], told).await.unwrap_err();
+    assert!(remarks.iter().any(|remark| remark.contains("generate it anew")), "{remarks:?}");
 
     // Nobody listens at port 1.
     let suite = ["--suite", "https://localhost:1/", "--ca", &path("tls/ca.pem")];

@@ -1,7 +1,11 @@
 //! Whole runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use clap::Parser;
 use tokio::sync::Notify;
 
 use super::{
@@ -11,6 +15,7 @@ use super::{
 use crate::{
     oidf::{
         api::ApiFault,
+        cli::{self, RunArgs},
         drive::{self, DriveFault, Progress},
         hook::Hook,
     },
@@ -57,6 +62,7 @@ async fn a_plan_is_played_from_end_to_end() {
     .await
     .unwrap();
 
+    assert_eq!(report.title, "official suite 5.2.4, plan plan-1");
     let outcomes: Vec<_> =
         report.modules.iter().map(|m| (m.id.as_str(), m.status, m.verdict)).collect();
     let finished = Status::Finished;
@@ -147,6 +153,23 @@ async fn a_module_that_does_not_end_is_stopped_and_the_next_one_is_played() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_suite_without_long_polls_is_asked_again_and_again() {
+    let mut world = World::start(&[
+        ("x-happy-path", Script::Happy),
+        ("x-jarm-with-invalid-aud", Script::BadAudience),
+        ("x-never", Script::NeverEnds),
+    ])
+    .await;
+    world.suite.core.is_old.store(true, Ordering::Relaxed);
+    world.options.before_module = Some(world.restarting());
+    world.options.module_limit = Duration::from_secs(4);
+    let report = run(&world).await.unwrap();
+    let verdicts: Vec<_> = report.modules.iter().map(|module| module.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Passed, Verdict::Passed, Verdict::Failed], "{report:#?}");
+    assert_eq!(*world.suite.core.complaints.lock().unwrap(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hook_or_an_issuer_that_does_not_fit_fails_the_module_and_frees_the_alias() {
     let mut world = World::start(&[("x-one", Script::Happy), ("x-two", Script::Happy)]).await;
     world.options.before_module = Some(Hook::Command("exit 7".to_owned()));
@@ -217,7 +240,7 @@ async fn a_suite_that_goes_away_ends_the_run_but_not_the_report() {
             Ok(())
         })
     })));
-    let World { suite, options, dir, bff } = world;
+    let World { suite, options, dir, bff, .. } = world;
     let driving = tokio::spawn(async move { drive::run(&options, &mut |_| {}).await });
     leave.notified().await;
     suite.shutdown().await;
@@ -228,4 +251,71 @@ async fn a_suite_that_goes_away_ends_the_run_but_not_the_report() {
     assert_eq!(report.modules[1].verdict, Verdict::Failed);
     assert!(report.modules[1].note.contains("is the suite running there"), "{report:#?}");
     assert!(report.modules[2].note.contains("not played: the suite was lost before"));
+}
+
+/// The same run as an operator types it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_reaches_every_part_of_a_run() {
+    let world = World::start(&[
+        ("x-happy-path", Script::Happy),
+        ("x-jarm-with-invalid-aud", Script::BadAudience),
+    ])
+    .await;
+    let path = |name: &str| world.dir.path().join(name).display().to_string();
+    std::fs::write(path("token"), format!("{TOKEN}\n")).unwrap();
+    std::fs::write(path("plan.json"), world.options.plan.config.to_string()).unwrap();
+    let (config, plan, token, ca) =
+        (path("fapi-bff.toml"), path("plan.json"), path("token"), path("tls/ca.pem"));
+    let (marker, export) = (path("marker"), path("plan.zip"));
+    let before = format!("echo $MODULE >>{marker}");
+    let after = format!("echo after $ALIAS >>{marker}");
+    let line = [
+        "run",
+        "--config",
+        &config,
+        "--plan-config",
+        &plan,
+        "--token-file",
+        &token,
+        "--ca",
+        &ca,
+        "--suite",
+        world.suite.url(),
+        "--api-path",
+        "/api/accounts",
+        "--module",
+        "invalid-aud",
+        "--resolve",
+        "app.localhost=127.0.0.1",
+        "--resolve",
+        "as.localhost=127.0.0.1",
+        "--before-module",
+        &before,
+        "--after-module",
+        &after,
+        "--export",
+        &export,
+    ];
+    let args = Command::try_parse_from(line).unwrap().args;
+    let mut told = Vec::new();
+    let report =
+        cli::run(&args, world.environment.clone(), &mut |progress| told.push(progress.to_string()))
+            .await
+            .unwrap();
+    assert_eq!(report.modules.len(), 1);
+    assert_eq!(report.modules[0].verdict, Verdict::Passed, "{report:#?}");
+    assert_eq!(report.modules[0].seen_reasons, ["jarm.audience_mismatch"]);
+    let written = std::fs::read_to_string(marker).unwrap();
+    assert_eq!(written, "x-jarm-with-invalid-aud\nafter acme-bff\n");
+    assert!(std::path::Path::new(&export).exists());
+    assert!(told.iter().any(|line| line == "plan plan-1, modules: 1"), "{told:?}");
+    assert!(told.iter().all(|line| !line.contains("generate it anew")), "{told:?}");
+    assert!(told.last().unwrap().starts_with("PASSED x-jarm-with-invalid-aud: GET https://"));
+    assert_eq!(*world.suite.core.config.lock().unwrap(), world.options.plan.config);
+}
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    args: RunArgs,
 }

@@ -66,6 +66,8 @@ pub(super) struct World {
     pub(super) suite: SuiteDouble,
     pub(super) options: Options,
     pub(super) dir: TempDir,
+    /// What differs from the example.
+    pub(super) environment: Vec<(String, String)>,
     pub(super) bff: Arc<Bff>,
 }
 
@@ -119,7 +121,8 @@ impl World {
             ("APPS__ACME__ROUTES__0__UPSTREAM", api.base_url()),
         ];
         let environment = environment.map(|(name, value)| (format!("FAPI_BFF__{name}"), value));
-        let settings = config::load(&file, environment).unwrap_or_else(|faults| panic!("{faults}"));
+        let settings =
+            config::load(&file, environment.clone()).unwrap_or_else(|faults| panic!("{faults}"));
         let suite = SuiteDouble::start(&pki, authorization_server, api, Some(TOKEN), modules).await;
         let trust = Trust {
             roots: vec![pki.ca_pem.clone().into_bytes()],
@@ -145,7 +148,7 @@ impl World {
         };
         let bff = Arc::new(Bff { settings, running: Mutex::default() });
         bff.restart().await.unwrap();
-        Self { suite, options, dir, bff }
+        Self { suite, options, dir, environment: environment.to_vec(), bff }
     }
 
     /// A hook that restarts the BFF.
