@@ -12,6 +12,7 @@ use fapi_bff_conformance::{
         cookies::SetCookie,
     },
     pki::APP_HOST,
+    suite::verdict::Severity,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -122,6 +123,20 @@ async fn a_login_ends_in_a_session_with_the_claims_a_page_may_see() {
     assert!(bed.is_logged_in(&mut browser).await);
     assert_eq!((bed.double.count(Endpoint::Par), tokens(&bed)), (1, 1));
     assert_eq!(bed.last_audit("login.end"), ("success".to_owned(), "none".to_owned()));
+}
+
+/// Nothing the servers look at is amiss, not even what they would only warn of.
+#[tokio::test]
+async fn a_login_and_a_call_break_no_rule_of_the_servers() {
+    let bed = Bed::start().await;
+    let mut browser = bed.browser();
+    bed.login(&mut browser).await;
+    browser.fetch(Call::get("/api/accounts")).await.unwrap().expect(200).unwrap();
+    let events: Vec<Event> = bed.double.events().into_iter().chain(bed.api.events()).collect();
+    assert!(events.iter().any(|event| event.check("token.code_verifier").is_some()));
+    for check in events.iter().flat_map(|event| &event.checks) {
+        assert!(check.held || check.severity == Severity::Info, "{check:?}");
+    }
 }
 
 /// A person's name arrives as it is written.
