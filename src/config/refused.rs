@@ -79,7 +79,7 @@ const REFUSED: [(&[&str], &str, &str); 10] = [
             "nonce",
             "state",
         ],
-        "the profile decides this (FAPI2-SP-5.3.3.2-2)",
+        "the profile decides this (FAPI2-SP-5.3.3.2-1..3)",
         "remove it; `profile` on the client chooses among whole profiles",
     ),
     (

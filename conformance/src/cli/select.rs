@@ -102,13 +102,8 @@ pub(super) fn select(plans: &[Plan], wish: &Wish) -> Result<Vec<Chosen>, Nothing
 /// The variants that cannot be run, as one: every module they have, each with what it needs.
 fn unsupported(plan: &Plan, variants: &[Variant]) -> Option<Chosen> {
     let first = variants.first()?;
-    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (name, value) in variants.iter().flatten() {
-        values.entry(name).or_default().insert(value);
-    }
-    let joined = values.into_iter().map(|(name, values)| {
-        (name.to_owned(), values.into_iter().collect::<Vec<_>>().join(" | "))
-    });
+    let all = plan.variants().len();
+    let these = Variant::from([("variants".to_owned(), format!("{} of {all}", variants.len()))]);
     let mut order: Vec<Entry> = Vec::new();
     let mut needs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for variant in variants {
@@ -130,7 +125,7 @@ fn unsupported(plan: &Plan, variants: &[Variant]) -> Option<Chosen> {
     Some(Chosen {
         id: plan.id.to_owned(),
         title: plan.title.to_owned(),
-        variant: if variants.len() == 1 { first.clone() } else { joined.collect() },
+        variant: if variants.len() == 1 { first.clone() } else { these },
         certification: None,
         entries: order,
     })
