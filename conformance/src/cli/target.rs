@@ -309,7 +309,9 @@ pub(super) async fn attach(attach: &Attach<'_>) -> Result<World, Fault> {
         audit: attach.audit.clone(),
         restart: attach.restart.clone().map(Hook::Command),
     };
-    Ok(World::attach(pki, elsewhere).await?)
+    let world = World::attach(pki, elsewhere).await?;
+    world.meet().await?;
+    Ok(world)
 }
 
 /// The client's public keys, as the target publishes them.

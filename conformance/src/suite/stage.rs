@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 
 use super::{
@@ -124,7 +124,7 @@ impl Stage {
         held: bool,
         message: impl fmt::Display,
     ) -> bool {
-        self.note(Severity::Failure, check, clauses, held, &message);
+        self.note("browser", Severity::Failure, check, clauses, held, &message);
         held
     }
 
@@ -141,16 +141,17 @@ impl Stage {
 
     /// What had better hold.
     pub fn advise(&self, check: &str, clauses: &[&str], held: bool, message: impl fmt::Display) {
-        self.note(Severity::Warning, check, clauses, held, &message);
+        self.note("browser", Severity::Warning, check, clauses, held, &message);
     }
 
     /// What was seen.
     pub fn remark(&self, message: impl fmt::Display) {
-        self.note(Severity::Info, "remark", &[], true, &message);
+        self.note("harness", Severity::Info, "remark", &[], true, &message);
     }
 
     fn note(
         &self,
+        source: &str,
         severity: Severity,
         check: &str,
         clauses: &[&str],
@@ -159,7 +160,7 @@ impl Stage {
     ) {
         self.log.add(Condition {
             at_ms: millis(self.exam.elapsed()),
-            source: "browser".to_owned(),
+            source: source.to_owned(),
             check: check.to_owned(),
             severity,
             held,
@@ -182,8 +183,10 @@ impl Stage {
         )
     }
 
-    /// The answer must be a refusal with this status and code, and must not set a session cookie.
+    /// The answer must be a refusal with this status and code, and must not set a session cookie. A
+    /// page, which a navigation is answered with, shows no code.
     pub fn expect_refusal(&self, check: &str, answer: &Answer, status: u16, code: &str) -> bool {
+        let is_page = answer.header(header::CONTENT_TYPE).starts_with("text/html");
         let found = answer.json().ok();
         let text = |name: &str| {
             let value = found.as_ref().and_then(|body| body.get(name));
@@ -194,18 +197,20 @@ impl Stage {
             .cookies()
             .iter()
             .any(|c| c.name == SESSION_COOKIE && c.max_age().is_none_or(|s| s > 0));
-        let held = answer.status == status
-            && error_code == code
-            && !request_id.is_empty()
-            && !sets_session;
+        let told = if is_page {
+            self.mode == LoginMode::Navigation
+        } else {
+            error_code == code && !request_id.is_empty()
+        };
         self.check(
             check,
             &[],
-            held,
+            answer.status == status && told && !sets_session,
             format!(
-                "{} -> {} {error_code}, {status} {code} expected{}",
+                "{} -> {} {}, {status} {code} expected{}",
                 answer.request,
                 answer.status,
+                if is_page { "(a page)" } else { &error_code },
                 if sets_session { "; it sets a session cookie" } else { "" }
             ),
         )
@@ -378,12 +383,10 @@ impl Stage {
         let lines = self.audit();
         let last = lines.iter().rev().find(|(found, ..)| found == action);
         let found = last.map_or("nothing", |(_, _, reason)| reason.as_str());
-        self.check(
-            "audit",
-            &[],
-            found == reason,
-            format!("the audit stream's last {action} says {found}; {reason} expected"),
-        )
+        let message = format!("the audit stream's last {action} says {found}; {reason} expected");
+        let held = found == reason;
+        self.note("audit", Severity::Failure, "audit_reason", &[], held, &message);
+        held
     }
 
     /// Waits for something that other tasks bring about; a condition that it came within ten seconds.

@@ -29,7 +29,10 @@ use crate::{
     Now,
     api::{ApiConfig, SampleApi},
     as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent},
-    demo::{browser::Browser, recording::Recording},
+    demo::{
+        browser::{Browser, Call},
+        recording::Recording,
+    },
     oidf::hook::{Context, Hook},
     pki::{Pki, PkiError},
     serve::StartError,
@@ -360,6 +363,35 @@ impl World {
         let subject = Subject::There(There { audit, restart });
         let recording = Recording::default();
         Ok(Self { pki, double, api, origin, alias, http, ear, recording, subject })
+    }
+
+    /// Waits until the BFF elsewhere has found the authorization server, which was not there before.
+    pub async fn meet(&self) -> Result<(), WorldFault> {
+        let mut last = String::new();
+        for _ in 0..START_TRIES {
+            let answer = self.browser().fetch(Call::post("/bff/login/start")).await;
+            match answer {
+                Ok(answer) if answer.status == 200 => {
+                    self.double.clear_events();
+                    return Ok(());
+                }
+                Ok(answer) => {
+                    last = format!(
+                        "{} is answered with {}: {}",
+                        answer.request,
+                        answer.status,
+                        String::from_utf8_lossy(&answer.body)
+                    );
+                    // Only an outage heals by itself.
+                    if answer.status != 503 {
+                        break;
+                    }
+                }
+                Err(trouble) => last = trouble,
+            }
+            tokio::time::sleep(START_PAUSE).await;
+        }
+        Err(WorldFault::Target(format!("no login can be started; its log says why. {last}")))
     }
 
     /// Makes a world with a BFF elsewhere ready for the next module.

@@ -28,7 +28,7 @@ fn spoiled(
     Module::new(id, does, "stop: no token request", clauses, |stage| Box::pin(refuse(stage)))
         .reasons(&[reason])
         .ending(ending)
-        .prepared(move |double| double.behave(|behaviour| change(behaviour)))
+        .behaving(move |double| double.behave(|behaviour| change(behaviour)))
 }
 
 async fn refuse(stage: &mut Stage) -> Step {

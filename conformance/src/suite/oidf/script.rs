@@ -29,26 +29,33 @@ const NOT_IN_SUITE: [&str; 10] = [
     "acr_values_supported",
 ];
 
+/// What a client may look up while it stops.
+const LOOKING: &[Endpoint] = &[Endpoint::Metadata, Endpoint::Jwks];
+
+/// The same, and handing back the tokens that came along, where the metadata say how (REV-2.1).
+const GIVING_UP: &[Endpoint] = &[Endpoint::Metadata, Endpoint::Jwks, Endpoint::Revocation];
+
 /// The module of a row.
 pub(super) fn module(id: &str, row: &Row) -> Module {
     let (mutation, over) = (row.mutation, row.over);
+    let silence = |after, tolerated| Ending::Silence { after, tolerated };
     let ending = match over {
         Over::Accounts => Ending::Accounts,
-        Over::Metadata => Ending::Silence {
-            after: Endpoint::Metadata,
-            tolerated: &[Endpoint::Metadata, Endpoint::Jwks],
-        },
-        Over::Response => {
-            Ending::Silence { after: Endpoint::Authorize, tolerated: &[Endpoint::Jwks] }
-        }
-        Over::TokenResponse => {
-            Ending::Silence { after: Endpoint::Token, tolerated: &[Endpoint::Jwks] }
-        }
+        Over::Metadata => silence(Endpoint::Metadata, LOOKING),
+        Over::Response => silence(Endpoint::Authorize, LOOKING),
+        Over::TokenResponse => silence(Endpoint::Token, GIVING_UP),
     };
-    Module::new(id, row.does, row.must, row.clauses, move |stage| Box::pin(play(stage, over)))
-        .reasons(row.reasons)
-        .ending(ending)
-        .prepared(move |double| prepare(double, mutation))
+    let module =
+        Module::new(id, row.does, row.must, row.clauses, move |stage| Box::pin(play(stage, over)))
+            .reasons(row.reasons)
+            .ending(ending);
+    let prepare = move |double: &AsDouble| prepare(double, mutation);
+    // Metadata that were met before would be believed still.
+    if mutation == Mutation::IssuerInMetadata {
+        module.prepared(prepare)
+    } else {
+        module.behaving(prepare)
+    }
 }
 
 fn prepare(double: &AsDouble, mutation: Mutation) {
