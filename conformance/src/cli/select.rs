@@ -138,13 +138,11 @@ fn in_common(needed: &BTreeSet<String>) -> String {
     let common = sets
         .next()
         .map(|first| sets.fold(first, |all, next| all.intersection(&next).cloned().collect()));
-    match common.filter(|common| !common.is_empty()) {
-        Some(common) => common.into_iter().collect::<Vec<_>>().join(", "),
-        None => {
-            let single: BTreeSet<String> = needed.iter().flat_map(|list| parts(list)).collect();
-            single.into_iter().collect::<Vec<_>>().join(" or ")
-        }
+    if let Some(common) = common.filter(|common| !common.is_empty()) {
+        return common.into_iter().collect::<Vec<_>>().join(", ");
     }
+    let any: BTreeSet<String> = needed.iter().flat_map(|list| parts(list)).collect();
+    any.into_iter().collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]

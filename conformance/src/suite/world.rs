@@ -246,7 +246,7 @@ impl AuditFile {
 }
 
 enum Subject {
-    Here(Here),
+    Here(Box<Here>),
     There(There),
 }
 
@@ -341,7 +341,7 @@ impl World {
             toml = toml.replace(from, to);
         }
         let (_, audit) = Audit::memory(Arc::new(SystemClock::new()));
-        let subject = Subject::Here(Here { server: None, clock, audit, toml, dir });
+        let subject = Subject::Here(Box::new(Here { server: None, clock, audit, toml, dir }));
         let alias = alias.to_owned();
         let http = Browser::client(&pki)?;
         let mut world = Self { pki, double, api, origin, alias, http, ear, recording, subject };
