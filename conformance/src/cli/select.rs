@@ -169,7 +169,7 @@ mod tests {
         let ids = ids(&chosen);
         assert_eq!(ids[0], ("fapi2-message-signing-final-client-test-plan", 26, true));
         // Its other variants, once, with every module any of them has.
-        assert_eq!(ids[1], ("fapi2-message-signing-final-client-test-plan", 34, false));
+        assert_eq!(ids[1], ("fapi2-message-signing-final-client-test-plan", 32, false));
         assert_eq!(ids[2].0, "bff-hardening-test-plan");
         assert!(ids[2].2);
         assert!(ids[3..].iter().all(|(.., ready)| !ready));
