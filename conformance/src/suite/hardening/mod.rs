@@ -1,7 +1,12 @@
 //! Our own plan: what the official suite does not test and an attacker would. One file a theme; each
 //! module names the clauses it proves. It must not know how modules are run.
 
+mod answers;
 mod change;
+mod forge;
+mod id_token;
+mod mixups;
+mod refusal;
 mod response;
 
 use super::{
@@ -23,7 +28,10 @@ pub fn plan() -> Plan {
 }
 
 fn modules() -> Vec<Module> {
-    [response::modules()].into_iter().flatten().collect()
+    [response::modules(), id_token::modules(), answers::modules(), mixups::modules()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]
