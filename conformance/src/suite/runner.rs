@@ -390,8 +390,11 @@ fn judge(
         "the client stopped; why, only its audit stream can tell: give --audit"
             .clone_into(&mut report.note);
     }
-    report.log = conditions;
     report.transcript = evidence::transcript(&events, recording, exam, &mut redactor);
+    if let Some(condition) = evidence::shorten(&mut report.transcript) {
+        conditions.push(condition);
+    }
+    report.log = evidence::gather(conditions);
     report.seconds = exam.elapsed().as_secs_f64();
     report
 }
