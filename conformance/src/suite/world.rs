@@ -64,7 +64,7 @@ audit_file = "audit.jsonl"
 issuer = "{issuer}"
 trust_roots = ["ca.pem"]
 networks = ["loopback"]
-request_timeout = "5s"
+request_timeout = "10s"
 jwks_cooldown = "5s"
 
 [clients.main]
