@@ -31,19 +31,8 @@ impl Record {
             word: None,
             release: None,
             report: ModuleReport {
-                id: id.to_owned(),
-                does: String::new(),
                 must: "end with PASSED by the suite's judgement".to_owned(),
-                alias: alias.to_owned(),
-                status: Status::Created,
-                verdict: Verdict::Failed,
-                note: String::new(),
-                seconds: 0.0,
-                clauses: Vec::new(),
-                expected_reasons: Vec::new(),
-                seen_reasons: Vec::new(),
-                log: Vec::new(),
-                transcript: Vec::new(),
+                ..ModuleReport::new(id, alias)
             },
         }
     }

@@ -209,45 +209,28 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
 
 fn blank(module: &Module, alias: &str) -> ModuleReport {
     ModuleReport {
-        id: module.id.clone(),
         does: module.does.clone(),
         must: module.must.clone(),
-        alias: alias.to_owned(),
-        status: Status::Created,
-        verdict: Verdict::Failed,
-        note: String::new(),
-        seconds: 0.0,
-        clauses: module.clauses.iter().map(|clause| (*clause).to_owned()).collect(),
-        expected_reasons: module.reasons.iter().map(|reason| (*reason).to_owned()).collect(),
-        seen_reasons: Vec::new(),
-        log: Vec::new(),
-        transcript: Vec::new(),
+        clauses: owned(&module.clauses),
+        expected_reasons: owned(&module.reasons),
+        ..ModuleReport::new(&module.id, alias)
     }
 }
 
 fn not_yet_supported(entry: &Entry) -> ModuleReport {
-    let mut report = ModuleReport {
-        id: entry.id().to_owned(),
-        does: String::new(),
-        must: String::new(),
-        alias: String::new(),
-        status: Status::Created,
-        verdict: Verdict::NotYetSupported,
-        note: String::new(),
-        seconds: 0.0,
-        clauses: Vec::new(),
-        expected_reasons: Vec::new(),
-        seen_reasons: Vec::new(),
-        log: Vec::new(),
-        transcript: Vec::new(),
-    };
+    let mut report = ModuleReport::new(entry.id(), "");
+    report.verdict = Verdict::NotYetSupported;
     if let Entry::NotYetSupported { does, must, clauses, lacks, .. } = entry {
         report.does.clone_from(does);
         report.must.clone_from(must);
-        report.clauses = clauses.iter().map(|clause| (*clause).to_owned()).collect();
+        report.clauses = owned(clauses);
         report.note = format!("needs {lacks}");
     }
     report
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 /// Plays one module in a world of its own.
@@ -422,7 +405,7 @@ fn audit_half(module: &Module, exam: &Exam, audit: &[(String, String, String)]) 
         check: "audit_reason".to_owned(),
         severity: Severity::Failure,
         held,
-        clauses: module.clauses.iter().map(|clause| (*clause).to_owned()).collect(),
+        clauses: owned(&module.clauses),
         message: format!("the audit stream says {found}; expected: {expected}"),
     }
 }

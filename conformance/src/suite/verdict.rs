@@ -193,6 +193,27 @@ impl ModuleReport {
     }
 }
 
+impl ModuleReport {
+    /// The report of a module that nothing has become of yet: failed, until something else is known.
+    pub fn new(id: &str, alias: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            does: String::new(),
+            must: String::new(),
+            alias: alias.to_owned(),
+            status: Status::Created,
+            verdict: Verdict::Failed,
+            note: String::new(),
+            seconds: 0.0,
+            clauses: Vec::new(),
+            expected_reasons: Vec::new(),
+            seen_reasons: Vec::new(),
+            log: Vec::new(),
+            transcript: Vec::new(),
+        }
+    }
+}
+
 /// What became of one plan.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PlanReport {

@@ -1,6 +1,6 @@
 //! FAPI 1.0 Advanced: the plan of the client.
 
-use super::{Over, Row, always, entries};
+use super::{Over, ROW, Row, entries};
 use crate::{
     as_double::Target::IdToken,
     suite::{
@@ -80,18 +80,6 @@ fn hybrid(variant: &Variant) -> bool {
 fn oidc(variant: &Variant) -> bool {
     value(variant, "fapi_client_type") == "oidc"
 }
-
-const ROW: Row = Row {
-    suffix: "",
-    does: "",
-    must: "",
-    mutation: M::Nothing,
-    over: Over::Accounts,
-    reasons: &[],
-    clauses: &[],
-    when: always,
-    lacks: None,
-};
 
 const ACCEPT: &str = "accept it and call the accounts endpoint";
 /// Before the token request if the ID token came with the authorization response, before any use of

@@ -1,6 +1,6 @@
 //! FAPI 2.0: the plans of the Security Profile and of Message Signing, which share their modules.
 
-use super::{Over, Row, always, entries};
+use super::{Over, ROW, Row, always, entries};
 use crate::{
     as_double::Target::{IdToken, Jarm},
     suite::{
@@ -166,18 +166,6 @@ fn jarm(variant: &Variant) -> bool {
 fn plain(variant: &Variant) -> bool {
     !jarm(variant)
 }
-
-const ROW: Row = Row {
-    suffix: "",
-    does: "",
-    must: "",
-    mutation: M::Nothing,
-    over: Over::Accounts,
-    reasons: &[],
-    clauses: &[],
-    when: always,
-    lacks: None,
-};
 
 const STOP_AT_ID_TOKEN: &str = "stop: no userinfo, no accounts, no second token request";
 const STOP_AT_RESPONSE: &str = "stop: no token request";

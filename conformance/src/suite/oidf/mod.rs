@@ -41,6 +41,19 @@ struct Row {
     lacks: Option<&'static str>,
 }
 
+/// A row that says nothing yet: everything is right, and the client goes all the way.
+const ROW: Row = Row {
+    suffix: "",
+    does: "",
+    must: "",
+    mutation: Mutation::Nothing,
+    over: Over::Accounts,
+    reasons: &[],
+    clauses: &[],
+    when: always,
+    lacks: None,
+};
+
 /// The rows that a variant has, as modules.
 fn entries(prefix: &str, rows: &[Row], variant: &Variant) -> Vec<Entry> {
     let entry = |row: &Row| {

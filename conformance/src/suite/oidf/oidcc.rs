@@ -1,6 +1,6 @@
 //! Plain OpenID Connect: the relying party's plans for logins, discovery, logout and refresh.
 
-use super::{Over, Row, always, entries};
+use super::{Over, ROW, Row, always, entries};
 use crate::{
     as_double::Target::IdToken,
     suite::{
@@ -160,18 +160,6 @@ fn others() -> Vec<Plan> {
         ),
     ]
 }
-
-const ROW: Row = Row {
-    suffix: "",
-    does: "",
-    must: "",
-    mutation: M::Nothing,
-    over: Over::Accounts,
-    reasons: &[],
-    clauses: &[],
-    when: always,
-    lacks: None,
-};
 
 const ACCEPT: &str = "accept it and call userinfo";
 const STOP: &str = "stop: no userinfo";
