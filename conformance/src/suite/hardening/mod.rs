@@ -2,6 +2,7 @@
 //! module names the clauses it proves. It must not know how modules are run.
 
 mod change;
+mod requests;
 mod response;
 
 use super::{
@@ -23,7 +24,7 @@ pub fn plan() -> Plan {
 }
 
 fn modules() -> Vec<Module> {
-    [response::modules()].into_iter().flatten().collect()
+    [response::modules(), requests::modules()].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
