@@ -1,15 +1,15 @@
 //! API calls through the server to the sample API.
 
-mod wire;
-
 use bytes::Bytes;
 use fapi_bff_conformance::{
     as_double::{Event, Fault, Outcome},
-    demo::browser::{Answer, Browser, Call},
+    demo::{
+        browser::{Answer, Browser, Call},
+        wire::{self, Line},
+    },
 };
 use serde_json::{Value, json};
 
-use self::wire::{Line, api_head, one};
 use crate::support::{Bed, Wish, soon};
 
 fn wish(edit: &[(&'static str, &str)]) -> Wish {
@@ -19,6 +19,19 @@ fn wish(edit: &[(&'static str, &str)]) -> Wish {
 
 async fn get(browser: &mut Browser, path: &str) -> Answer {
     browser.fetch(Call::get(path)).await.unwrap()
+}
+
+async fn line(bed: &Bed) -> Line {
+    Line::open(&bed.pki, &bed.origin).await.unwrap()
+}
+
+/// One request, and all that comes back until the server hangs up.
+async fn one(bed: &Bed, request: &str) -> String {
+    line(bed).await.exchange(request).await.unwrap()
+}
+
+fn api_head(bed: &Bed, browser: &Browser, method: &str, target: &str, lines: &[&str]) -> String {
+    wire::head(&bed.origin, browser, method, target, lines)
 }
 
 /// Values of a header as the API received it.
@@ -60,7 +73,7 @@ async fn large_bodies_arrive_whole_both_ways() {
 async fn a_chunked_body_is_streamed_to_the_api() {
     let bed = Bed::start().await;
     let browser = bed.logged_in().await;
-    let mut line = Line::open(&bed).await;
+    let mut line = line(&bed).await;
     let head = api_head(
         &bed,
         &browser,
@@ -77,7 +90,7 @@ async fn a_chunked_body_is_streamed_to_the_api() {
         line.send(b"5\r\nhello\r\n").await;
     }
     line.send(b"0\r\n\r\n").await;
-    let answer = line.rest().await;
+    let answer = line.rest().await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("\"bytes\":20"), "{answer}");
 }
@@ -295,9 +308,9 @@ async fn only_listed_methods_are_forwarded() {
         assert!(answer.contains("method_not_allowed"), "{method}: {answer}");
     }
     let connect = "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n";
-    let mut line = Line::open(&bed).await;
+    let mut line = line(&bed).await;
     line.send(connect.as_bytes()).await;
-    let answer = line.until("\r\n\r\n").await;
+    let answer = line.until("\r\n\r\n").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     // CORS-3: OPTIONS ends here.
     let head = api_head(&bed, &browser, "OPTIONS", "/api/accounts", &["Connection: close"]);
@@ -390,12 +403,12 @@ async fn an_api_that_is_gone_is_502() {
 async fn server_sent_events_come_while_the_stream_is_open() {
     let bed = Bed::start().await;
     let browser = bed.logged_in().await;
-    let mut line = Line::open(&bed).await;
+    let mut line = line(&bed).await;
     // An endless stream: whatever arrives has arrived before its end.
     let head =
         api_head(&bed, &browser, "GET", "/api/sse?count=0&ms=10", &["Accept: text/event-stream"]);
     line.send(head.as_bytes()).await;
-    let seen = line.until("data: 3\n\n").await;
+    let seen = line.until("data: 3\n\n").await.unwrap();
     assert!(seen.starts_with("HTTP/1.1 200"), "{seen}");
     assert!(seen.contains("content-type: text/event-stream"), "{seen}");
     assert!(seen.contains("data: 0\n\n"), "{seen}");

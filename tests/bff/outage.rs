@@ -12,10 +12,11 @@ use fapi_bff::{
 use fapi_bff_conformance::{
     as_double::{Endpoint, Fault, FaultRule},
     demo::browser::{Answer, Browser, Call},
+    suite::world::free_port,
 };
 use serde_json::json;
 
-use crate::support::{Bed, Wish, free_port, private, soon, until};
+use crate::support::{Bed, Wish, private, soon, until};
 
 const UNAVAILABLE: &str = "authorization_server_unavailable";
 const WRONG: &str = "authorization_server_error";

@@ -2,14 +2,7 @@
 //! configuration text, in front of the authorization-server double and the sample API. Tests own
 //! the clock and read the audit stream.
 
-use std::{
-    net::TcpListener,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use fapi_bff::{
     clock::{Ambient, Clock as _, ManualClock, SystemClock, SystemEntropy},
@@ -23,6 +16,7 @@ use fapi_bff_conformance::{
     as_double::{AsConfig, AsDouble, ClientRegistration},
     demo::browser::{Answer, Browser, Call, From},
     pki::Pki,
+    suite::world::free_port,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -263,20 +257,6 @@ pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
         }
     };
     soon(what, waiting).await;
-}
-
-/// A port nobody listens on. Ports are handed out in turn, so that tests in one process do not
-/// meet on one between looking and listening.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let start = std::process::id().wrapping_mul(97) % 9_000;
-    loop {
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(20_000 + (start + turn) % 9_000).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 pub(crate) fn private(path: &std::path::Path) {

@@ -37,7 +37,7 @@ pub(super) fn list(args: &ListArgs) -> Result<u8, Fault> {
     }
     let mut out = io::stdout().lock();
     if args.json {
-        writeln!(out, "{:#}", Value::from_iter(plans.iter().map(as_json)))?;
+        writeln!(out, "{:#}", plans.iter().map(as_json).collect::<Value>())?;
         return Ok(HELD);
     }
     for plan in &plans {
@@ -99,9 +99,9 @@ fn as_json(plan: &Plan) -> Value {
         json!({
             "certification": (plan.certification)(&variant),
             "supported": plan.is_supported(&variant),
-            "modules": Value::from_iter(modules),
+            "modules": modules.collect::<Value>(),
             "variant": variant,
         })
     });
-    json!({"id": plan.id, "title": plan.title, "variants": Value::from_iter(variants)})
+    json!({"id": plan.id, "title": plan.title, "variants": variants.collect::<Value>()})
 }

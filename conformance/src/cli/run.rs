@@ -150,12 +150,11 @@ pub(super) async fn run(args: &RunArgs) -> Result<u8, Fault> {
     };
     let (began, started_at) = (Instant::now(), now());
     let elsewhere = world.is_some();
-    let plans = match world {
-        Some(world) => runner::run_elsewhere(world, &chosen, &options, &mut tell).await,
-        None => {
-            let pki = Arc::new(Pki::generate(CLIENT_ID)?);
-            runner::run(&pki, &chosen, &options, &mut tell).await
-        }
+    let plans = if let Some(world) = world {
+        runner::run_elsewhere(world, &chosen, &options, &mut tell).await
+    } else {
+        let pki = Arc::new(Pki::generate(CLIENT_ID)?);
+        runner::run(&pki, &chosen, &options, &mut tell).await
     };
     progress.clear();
     let target = args.target.as_ref().map_or_else(|| "in process".to_owned(), Url::to_string);

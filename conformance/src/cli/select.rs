@@ -138,13 +138,11 @@ fn in_common(needed: &BTreeSet<String>) -> String {
     let common = sets
         .next()
         .map(|first| sets.fold(first, |all, next| all.intersection(&next).cloned().collect()));
-    match common.filter(|common| !common.is_empty()) {
-        Some(common) => common.into_iter().collect::<Vec<_>>().join(", "),
-        None => {
-            let single: BTreeSet<String> = needed.iter().flat_map(|list| parts(list)).collect();
-            single.into_iter().collect::<Vec<_>>().join(" or ")
-        }
+    if let Some(common) = common.filter(|common| !common.is_empty()) {
+        return common.into_iter().collect::<Vec<_>>().join(", ");
     }
+    let any: BTreeSet<String> = needed.iter().flat_map(|list| parts(list)).collect();
+    any.into_iter().collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]
@@ -171,11 +169,11 @@ mod tests {
         let ids = ids(&chosen);
         assert_eq!(ids[0], ("fapi2-message-signing-final-client-test-plan", 26, true));
         // Its other variants, once, with every module any of them has.
-        assert_eq!(ids[1], ("fapi2-message-signing-final-client-test-plan", 30, false));
+        assert_eq!(ids[1], ("fapi2-message-signing-final-client-test-plan", 32, false));
         assert_eq!(ids[2].0, "bff-hardening-test-plan");
         assert!(ids[2].2);
         assert!(ids[3..].iter().all(|(.., ready)| !ready));
-        assert_eq!(ids.len(), 3 + 2 + 7);
+        assert_eq!(ids.len(), 3 + 2 + 10);
     }
 
     #[test]
@@ -183,12 +181,22 @@ mod tests {
         let chosen = select(&plans(), &wish(&[], &[], &["ensure-jarm-without-iss"])).unwrap();
         assert_eq!(ids(&chosen), [("fapi2-message-signing-final-client-test-plan", 1, true)]);
         let chosen = select(&plans(), &wish(&[], &[], &["rp-init-logout-no-state"])).unwrap();
-        assert_eq!(ids(&chosen), [("oidcc-client-rp-initiated-logout-rp-basic", 1, false)]);
+        assert_eq!(
+            ids(&chosen),
+            [
+                ("oidcc-client-rp-initiated-logout-rp-basic", 1, false),
+                ("oidcc-client-logout-test-plan", 1, false)
+            ]
+        );
     }
 
     #[test]
     fn a_variant_is_found_by_its_parameters() {
-        let dpop = [("sender_constrain", "dpop"), ("fapi_client_type", "plain_oauth")];
+        let dpop = [
+            ("sender_constrain", "dpop"),
+            ("fapi_client_type", "plain_oauth"),
+            ("fapi_profile", "plain_fapi"),
+        ];
         let chosen = select(&plans(), &wish(&["security-profile"], &dpop, &[])).unwrap();
         assert_eq!(ids(&chosen), [("fapi2-security-profile-final-client-test-plan", 10, false)]);
         let Entry::NotYetSupported { lacks, .. } = &chosen[0].entries[0] else { unreachable!() };

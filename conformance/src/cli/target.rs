@@ -174,14 +174,17 @@ pub(super) fn prepare(args: &PrepareArgs) -> Result<u8, Fault> {
     world::write_private(&key, &random_token())
         .map_err(|source| Fault::File { path: key, source })?;
     let network = if args.bind.is_loopback() { "loopback" } else { "private" };
-    let text = world::configuration(&world::Places {
-        listen: args.origin.port_or_known_default().unwrap_or(443),
-        admin: args.port + 3,
-        origin: &settings.origin,
-        issuer: &settings.issuer(),
-        accounts: &settings.accounts(),
-        lab: &settings.lab(),
-    })
+    let text = world::configuration(
+        world::CONFIGURATION.to_owned(),
+        &world::Places {
+            listen: args.origin.port_or_known_default().unwrap_or(443),
+            admin: args.port + 3,
+            origin: &settings.origin,
+            issuer: &settings.issuer(),
+            accounts: &settings.accounts(),
+            lab: &settings.lab(),
+        },
+    )
     .replace("networks = [\"loopback\"]", &format!("networks = [\"{network}\"]"));
     write(CONFIGURATION, &text)?;
     let text = toml::to_string_pretty(&settings)

@@ -10,4 +10,5 @@ pub mod leaks;
 pub mod page;
 pub mod ports;
 pub mod recording;
+pub mod wire;
 pub mod world;

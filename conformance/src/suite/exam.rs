@@ -77,8 +77,11 @@ impl State {
         }
     }
 
-    /// A request was answered.
+    /// A request was answered. What a script decides about, it watches itself.
     pub fn saw(&mut self, seen: &Seen, at: Duration) {
+        if self.ending == Ending::Script {
+            return;
+        }
         self.tick(at);
         match self.status {
             Status::Created => {
@@ -91,9 +94,6 @@ impl State {
             }
             Status::Interrupted => return,
             Status::Waiting | Status::Running => {}
-        }
-        if self.ending == Ending::Script {
-            return;
         }
         if let (Outcome::Refused, reason) = (seen.outcome, &seen.reason) {
             let reason = reason.as_deref().unwrap_or_default();
@@ -361,7 +361,7 @@ mod tests {
         state.saw(&call(Endpoint::Authorize), at(101));
         assert_eq!(state.deadline(), Some(at(106)));
         state.saw(&call(Endpoint::Jwks), at(102));
-        state.tick(at(106) - Duration::from_nanos(1));
+        state.tick(Duration::from_millis(105_999));
         assert_eq!(state.status(), Status::Waiting);
         state.tick(at(106));
         assert_eq!(state.status(), Status::Finished);
@@ -403,6 +403,9 @@ mod tests {
         let mut state = begun(Ending::Script);
         state.saw(&refused(Endpoint::Par), at(1));
         assert_eq!(state.status(), Status::Waiting, "its script may want it");
+        state.script_ended();
+        state.saw(&call(Endpoint::Revocation), at(2));
+        assert!(complaints(&state).is_empty(), "what it left behind is cleared away");
     }
 
     #[test]

@@ -372,7 +372,8 @@ fn judge(
         Err(Halt::Skip(_)) => Verdict::Skipped,
         Ok(()) | Err(Halt::Condition | Halt::Trouble(_)) => log.verdict(),
     };
-    if report.status != Status::Finished && report.verdict < Verdict::Warning {
+    let is_skip = matches!(outcome, Err(Halt::Skip(_)));
+    if report.status != Status::Finished && !is_skip {
         report.verdict = Verdict::Failed;
     }
     report.note = match outcome {

@@ -391,13 +391,11 @@ impl Stage {
 
     /// Waits for something that other tasks bring about; a condition that it came within ten seconds.
     pub async fn soon<T>(&self, check: &str, future: impl Future<Output = T>) -> Step<T> {
-        match tokio::time::timeout(Duration::from_secs(10), future).await {
-            Ok(value) => Ok(value),
-            Err(_) => {
-                self.check(check, &[], false, "did not happen within ten seconds");
-                Err(Halt::Condition)
-            }
-        }
+        let Ok(value) = tokio::time::timeout(Duration::from_secs(10), future).await else {
+            self.check(check, &[], false, "did not happen within ten seconds");
+            return Err(Halt::Condition);
+        };
+        Ok(value)
     }
 
     /// Ends the stage and gives the world back.

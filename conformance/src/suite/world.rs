@@ -166,7 +166,7 @@ impl Ear {
 /// What a module wants changed before anything starts. Only a BFF in this process can be given it all.
 #[derive(Clone, Default)]
 pub struct Setup {
-    /// Replacements in [`CONFIGURATION`], applied in order.
+    /// Replacements in [`CONFIGURATION`], applied in order before its names in braces are filled in.
     pub configuration: Vec<(&'static str, String)>,
     /// What to do to the authorization server before the BFF meets it.
     pub before: Option<Before>,
@@ -246,7 +246,7 @@ impl AuditFile {
 }
 
 enum Subject {
-    Here(Here),
+    Here(Box<Here>),
     There(There),
 }
 
@@ -326,22 +326,26 @@ impl World {
         }
         let lab = ApiConfig { on_event: Some(ear.on_event()), ..ApiConfig::new(&pki) };
         let api = SampleApi::start(lab, double.token_state()).await?;
-        let mut toml = configuration(&Places {
-            listen: port,
-            admin: 0,
-            origin: &origin,
-            issuer: double.issuer(),
-            accounts: double.accounts_url().trim_end_matches("/accounts"),
-            lab: api.base_url().trim_end_matches('/'),
-        });
+        let mut template = CONFIGURATION.to_owned();
         for (from, to) in &setup.configuration {
-            if !toml.contains(from) {
+            if !template.contains(from) {
                 return Err(WorldFault::Replacement((*from).to_owned()));
             }
-            toml = toml.replace(from, to);
+            template = template.replace(from, to);
         }
+        let toml = configuration(
+            template,
+            &Places {
+                listen: port,
+                admin: 0,
+                origin: &origin,
+                issuer: double.issuer(),
+                accounts: double.accounts_url().trim_end_matches("/accounts"),
+                lab: api.base_url().trim_end_matches('/'),
+            },
+        );
         let (_, audit) = Audit::memory(Arc::new(SystemClock::new()));
-        let subject = Subject::Here(Here { server: None, clock, audit, toml, dir });
+        let subject = Subject::Here(Box::new(Here { server: None, clock, audit, toml, dir }));
         let alias = alias.to_owned();
         let http = Browser::client(&pki)?;
         let mut world = Self { pki, double, api, origin, alias, http, ear, recording, subject };
@@ -632,8 +636,8 @@ pub struct Places<'a> {
     pub lab: &'a str,
 }
 
-/// [`CONFIGURATION`] with its names filled in.
-pub fn configuration(places: &Places<'_>) -> String {
+/// A text like [`CONFIGURATION`] with its names filled in.
+pub fn configuration(template: String, places: &Places<'_>) -> String {
     [
         ("{port}", places.listen.to_string().as_str()),
         ("{admin}", places.admin.to_string().as_str()),
@@ -643,7 +647,7 @@ pub fn configuration(places: &Places<'_>) -> String {
         ("{lab}", places.lab),
     ]
     .iter()
-    .fold(CONFIGURATION.to_owned(), |text, (name, value)| text.replace(name, value))
+    .fold(template, |text, (name, value)| text.replace(name, value))
 }
 
 /// What an operator would type into the authorization server's registration form.

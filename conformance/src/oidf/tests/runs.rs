@@ -242,7 +242,8 @@ async fn a_suite_that_goes_away_ends_the_run_but_not_the_report() {
     })));
     let World { suite, options, dir, bff, .. } = world;
     let driving = tokio::spawn(async move { drive::run(&options, &mut |_| {}).await });
-    leave.notified().await;
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, leave.notified()).await.expect("the second module begins");
     suite.shutdown().await;
     gone.notify_one();
     let report = driving.await.unwrap().unwrap();

@@ -40,6 +40,7 @@ pub(super) fn rewrite(
 }
 
 /// A time claim lies so many seconds from the moment of issue (`iat`), negative for before.
+#[expect(dead_code, reason = "its modules come next")]
 pub(super) fn placed(target: Target, claim: &'static str, from_issue: i64) -> Change {
     edit(target, move |claims| {
         let issued = claims.get("iat").and_then(Value::as_i64).unwrap_or_default();

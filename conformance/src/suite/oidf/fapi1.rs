@@ -16,17 +16,49 @@ pub(super) fn advanced() -> Plan {
         title: "FAPI 1.0 Advanced, client",
         parameters: vec![
             Parameter::free("client_auth_type", &["private_key_jwt", "mtls"]),
-            Parameter::free("fapi_profile", &["plain_fapi"]),
+            Parameter::free(
+                "fapi_profile",
+                &[
+                    "plain_fapi",
+                    "openbanking_uk",
+                    "consumerdataright_au",
+                    "openbanking_brazil",
+                    "openinsurance_brazil",
+                    "openbanking_ksa",
+                ],
+            ),
             Parameter::free("fapi_auth_request_method", &["pushed", "by_value"]),
             Parameter::free("fapi_response_mode", &["jarm", "plain_response"]),
             Parameter::free("fapi_client_type", &["oidc", "plain_oauth"]),
         ],
         // The official suite refuses a hybrid response without OpenID Connect.
         possible: |variant| !hybrid(variant) || value(variant, "fapi_client_type") == "oidc",
-        lacks: |_| vec!["profile fapi1-advanced"],
+        lacks: |variant| {
+            let mut lacks = vec!["profile fapi1-advanced"];
+            if value(variant, "fapi_profile") != "plain_fapi" {
+                lacks.push("ecosystem profiles");
+            }
+            lacks
+        },
         certification: |variant| Some(certification(variant)),
-        modules: |variant| entries("fapi1-advanced-final-client-", ROWS, variant),
+        modules: |variant| {
+            let mut all = entries("fapi1-advanced-final-client-", ROWS, variant);
+            all.extend(entries("fapi1-advanced-final-client-", ECOSYSTEM_ROWS, variant));
+            all
+        },
     }
+}
+
+fn with_intents(variant: &Variant) -> bool {
+    matches!(value(variant, "fapi_profile"), "openbanking_uk" | "consumerdataright_au")
+}
+
+fn with_refresh(variant: &Variant) -> bool {
+    brazil(variant) || value(variant, "fapi_profile") == "openbanking_ksa"
+}
+
+fn brazil(variant: &Variant) -> bool {
+    matches!(value(variant, "fapi_profile"), "openbanking_brazil" | "openinsurance_brazil")
 }
 
 fn certification(variant: &Variant) -> String {
@@ -290,6 +322,37 @@ static ROWS: &[Row] = &[
     },
 ];
 
+/// Modules of ecosystem profiles only.
+static ECOSYSTEM_ROWS: &[Row] = &[
+    Row {
+        suffix: "test-invalid-openbanking-intent-id",
+        does: "The ID token's openbanking_intent_id is another one.",
+        must: STOP,
+        clauses: &["OIDC-3.1.3.3"],
+        when: with_intents,
+        lacks: Some("ecosystem profiles"),
+        ..ROW
+    },
+    Row {
+        suffix: "refresh-token-test",
+        does: "A refresh token is used, and replaced.",
+        must: "take the new tokens",
+        clauses: &["OIDC-12.2"],
+        when: with_refresh,
+        lacks: Some("ecosystem profiles"),
+        ..ROW
+    },
+    Row {
+        suffix: "brazildcr-happypath-test",
+        does: "The client registers itself first.",
+        must: "register, log in and call the accounts endpoint",
+        clauses: &["FAPI1-ADV-5.2.3-2"],
+        when: brazil,
+        lacks: Some("dynamic client registration"),
+        ..ROW
+    },
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,7 +361,8 @@ mod tests {
     #[test]
     fn each_variant_has_as_many_modules_as_the_official_plan() {
         let plan = advanced();
-        let variants = plan.variants();
+        let mut variants = plan.variants();
+        variants.retain(|variant| value(variant, "fapi_profile") == "plain_fapi");
         assert_eq!(variants.len(), 12);
         for variant in &variants {
             let modules = match (hybrid(variant), oidc(variant)) {

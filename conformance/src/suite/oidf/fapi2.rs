@@ -5,7 +5,7 @@ use crate::{
     as_double::Target::{IdToken, Jarm},
     suite::{
         mutation::Mutation as M,
-        plan::{Parameter, Plan, Variant, value},
+        plan::{Entry, Parameter, Plan, Variant, value},
     },
 };
 
@@ -14,7 +14,6 @@ const PREFIX: &str = "fapi2-security-profile-final-client-test-";
 const AUTH: Parameter = Parameter::free("client_auth_type", &["private_key_jwt", "mtls"]);
 const CONSTRAIN: Parameter = Parameter::free("sender_constrain", &["mtls", "dpop"]);
 const CLIENT: Parameter = Parameter::free("fapi_client_type", &["oidc", "plain_oauth"]);
-const ECOSYSTEM: Parameter = Parameter::free("fapi_profile", &["plain_fapi"]);
 const REQUEST: Parameter = Parameter::free("authorization_request_type", &["simple", "rar"]);
 
 /// `fapi2-security-profile-final-client-test-plan`.
@@ -26,7 +25,15 @@ pub(super) fn security_profile() -> Plan {
             AUTH,
             CONSTRAIN,
             CLIENT,
-            ECOSYSTEM,
+            Parameter::free(
+                "fapi_profile",
+                &[
+                    "plain_fapi",
+                    "openbanking_uk",
+                    "consumerdataright_au",
+                    "fapi_client_credentials_grant",
+                ],
+            ),
             REQUEST,
             Parameter::pinned("fapi_request_method", &["unsigned"]),
             Parameter::pinned("fapi_response_mode", &["plain_response"]),
@@ -40,7 +47,7 @@ pub(super) fn security_profile() -> Plan {
                 format!("FAPI2SP RP {}", methods(variant))
             })
         },
-        modules: |variant| entries(PREFIX, ROWS, variant),
+        modules,
     }
 }
 
@@ -53,7 +60,18 @@ pub(super) fn message_signing() -> Plan {
             AUTH,
             CONSTRAIN,
             CLIENT,
-            ECOSYSTEM,
+            Parameter::free(
+                "fapi_profile",
+                &[
+                    "plain_fapi",
+                    "openbanking_uk",
+                    "consumerdataright_au",
+                    "openbanking_brazil",
+                    "connectid_au",
+                    "cbuae",
+                    "ksa",
+                ],
+            ),
             REQUEST,
             Parameter::free("fapi_request_method", &["signed_non_repudiation", "unsigned"]),
             Parameter::free("fapi_response_mode", &["jarm", "plain_response"]),
@@ -73,8 +91,30 @@ pub(super) fn message_signing() -> Plan {
             }
             Some(format!("{} ({})", names.join(", "), methods(variant)))
         },
-        modules: |variant| entries(PREFIX, ROWS, variant),
+        modules,
     }
+}
+
+fn modules(variant: &Variant) -> Vec<Entry> {
+    if value(variant, "fapi_profile") == "fapi_client_credentials_grant" {
+        // Nobody logs in: what is left is getting a token and using it.
+        const LEFT: [&str; 3] =
+            ["happy-path", "token-type-case-insensitivity", "happy-path-no-dpop-nonce"];
+        let mut entries = entries(PREFIX, ROWS, variant);
+        entries.retain(|entry| LEFT.iter().any(|id| entry.id() == format!("{PREFIX}{id}")));
+        return entries;
+    }
+    let mut all = entries(PREFIX, ROWS, variant);
+    all.extend(entries("fapi2-security-profile-final-client-", ECOSYSTEM_ROWS, variant));
+    all
+}
+
+fn ecosystem(variant: &Variant) -> bool {
+    value(variant, "fapi_profile") != "plain_fapi"
+}
+
+fn with_intents(variant: &Variant) -> bool {
+    matches!(value(variant, "fapi_profile"), "openbanking_uk" | "consumerdataright_au")
 }
 
 fn methods(variant: &Variant) -> String {
@@ -99,6 +139,11 @@ fn lacks(variant: &Variant) -> Vec<&'static str> {
     }
     if is("fapi_client_type", "plain_oauth") {
         lacks.push("logins without OpenID Connect");
+    }
+    if is("fapi_profile", "fapi_client_credentials_grant") {
+        lacks.push("client_credentials tokens");
+    } else if !is("fapi_profile", "plain_fapi") {
+        lacks.push("ecosystem profiles");
     }
     if is("authorization_request_type", "rar") {
         lacks.push("rich authorization requests");
@@ -470,6 +515,28 @@ static ROWS: &[Row] = &[
     },
 ];
 
+/// Modules of ecosystem profiles only. One is named without `test-`, as in the official suite.
+static ECOSYSTEM_ROWS: &[Row] = &[
+    Row {
+        suffix: "test-invalid-openbanking-intent-id",
+        does: "The ID token's openbanking_intent_id is another one.",
+        must: STOP_AT_ID_TOKEN,
+        clauses: &["OIDC-3.1.3.3"],
+        when: with_intents,
+        lacks: Some("ecosystem profiles"),
+        ..ROW
+    },
+    Row {
+        suffix: "refresh-token-test",
+        does: "A refresh token is used, and replaced.",
+        must: "take the new tokens",
+        clauses: &["FAPI2-SP-5.3.3.1-6"],
+        when: ecosystem,
+        lacks: Some("ecosystem profiles"),
+        ..ROW
+    },
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -477,6 +544,7 @@ mod tests {
     fn count(plan: &Plan, choices: &[(&str, &str)]) -> usize {
         let mut variants = plan.variants();
         variants.retain(|v| choices.iter().all(|(name, wanted)| value(v, name) == *wanted));
+        // The usual ecosystem, which is none, comes first.
         plan.entries(&variants[0]).len()
     }
 
@@ -494,6 +562,21 @@ mod tests {
             assert_eq!(count(&sp, &choices), modules, "{client} {constrain}");
             let ms = [&choices[..], &[("fapi_response_mode", "jarm")]].concat();
             assert_eq!(count(&message_signing(), &ms), modules + 6, "{client} {constrain}, JARM");
+        }
+    }
+
+    #[test]
+    fn ecosystems_have_modules_of_their_own_and_clients_alone_have_few() {
+        let uk = [("fapi_profile", "openbanking_uk"), ("fapi_client_type", "oidc")];
+        assert_eq!(count(&security_profile(), &uk), 22);
+        let ksa = [("fapi_profile", "ksa"), ("fapi_response_mode", "jarm")];
+        assert_eq!(count(&message_signing(), &ksa), 27);
+        for (constrain, modules) in [("mtls", 2), ("dpop", 3)] {
+            let alone = [
+                ("fapi_profile", "fapi_client_credentials_grant"),
+                ("sender_constrain", constrain),
+            ];
+            assert_eq!(count(&security_profile(), &alone), modules);
         }
     }
 

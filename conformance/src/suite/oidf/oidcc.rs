@@ -5,7 +5,7 @@ use crate::{
     as_double::Target::IdToken,
     suite::{
         mutation::Mutation as M,
-        plan::{Parameter, Plan},
+        plan::{Entry, Parameter, Plan},
     },
 };
 
@@ -57,6 +57,22 @@ pub(super) fn plans() -> Vec<Plan> {
                 |variant| entries(PREFIX, CONFIG, variant),
             )
         },
+        Plan {
+            certification: |_| Some("Form Post Basic RP".to_owned()),
+            ..plan(
+                "oidcc-client-formpost-basic-certification-test-plan",
+                "OpenID Connect Basic by form post, relying party",
+                vec![
+                    REQUEST,
+                    STATIC,
+                    CODE,
+                    Parameter::pinned("response_mode", &["form_post"]),
+                    Parameter::pinned("client_auth_type", &["client_secret_basic"]),
+                ],
+                |_| vec!["profile oidc", "client_secret_basic and RS256", "form_post"],
+                |variant| entries(PREFIX, BASIC, variant),
+            )
+        },
         plan(
             "oidcc-client-rp-initiated-logout-rp-basic",
             "RP-initiated logout, relying party",
@@ -84,6 +100,34 @@ pub(super) fn plans() -> Vec<Plan> {
             common(),
             |_| vec!["profile oidc", "session management by frames, which no BFF should do"],
             |variant| entries(PREFIX, SESSION_MANAGEMENT, variant),
+        ),
+        plan(
+            "oidcc-client-logout-test-plan",
+            "Every logout, relying party (no certification)",
+            common(),
+            |_| vec!["profile oidc", "back-channel and front-channel logout"],
+            |variant| {
+                [RP_INITIATED, BACK_CHANNEL, FRONT_CHANNEL, FRONT_CHANNEL_BY_OP, SESSION_MANAGEMENT]
+                    .into_iter()
+                    .flat_map(|rows| entries(PREFIX, rows, variant))
+                    .collect()
+            },
+        ),
+        plan(
+            "oidcc-client-test-plan",
+            "OpenID Connect, comprehensive, relying party (no certification)",
+            common(),
+            |_| vec!["profile oidc"],
+            |variant| {
+                let tables = [BASIC, CONFIG, FURTHER].into_iter();
+                let mut all: Vec<Entry> = Vec::new();
+                for entry in tables.flat_map(|rows| entries(PREFIX, rows, variant)) {
+                    if !all.iter().any(|known| known.id() == entry.id()) {
+                        all.push(entry);
+                    }
+                }
+                all
+            },
         ),
         plan(
             "oidcc-client-refreshtoken-test-plan",
@@ -402,6 +446,90 @@ static REFRESH: &[Row] = &[
     },
 ];
 
+static FURTHER: &[Row] = &[
+    Row {
+        suffix: "-missing-aud",
+        does: "The ID token has no aud.",
+        must: STOP,
+        mutation: M::Absent(IdToken, "aud"),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.3"],
+        ..ROW
+    },
+    Row {
+        suffix: "-invalid-sig-es256",
+        does: "The ID token's ES256 signature is wrong in every byte.",
+        must: STOP,
+        mutation: M::BadSignature(IdToken),
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-6"],
+        ..ROW
+    },
+    Row {
+        suffix: "-invalid-sig-hs256",
+        does: "The ID token's HS256 signature is wrong.",
+        must: STOP,
+        over: Over::TokenResponse,
+        clauses: &["OIDC-3.1.3.7-7/8"],
+        lacks: Some("HS256, which no client here will have"),
+        ..ROW
+    },
+    Row {
+        suffix: "-userinfo-bearer-header",
+        does: "Userinfo takes the token in the Authorization header.",
+        must: "send it there",
+        clauses: &["OIDC-5.3.1"],
+        ..ROW
+    },
+    Row {
+        suffix: "-userinfo-bearer-body",
+        does: "Userinfo takes the token in the form.",
+        must: "send it there",
+        clauses: &["OIDC-5.3.1"],
+        lacks: Some("tokens in forms, which no client here will send"),
+        ..ROW
+    },
+    Row {
+        suffix: "-userinfo-signed",
+        does: "Userinfo is a signed token.",
+        must: "verify it",
+        clauses: &["OIDC-5.3.2-sig"],
+        lacks: Some("signed userinfo"),
+        ..ROW
+    },
+    Row {
+        suffix: "-mtls-endpoint-aliases",
+        does: "Endpoints have aliases for mutual TLS.",
+        must: "use them",
+        clauses: &["MTLS-5"],
+        ..ROW
+    },
+    Row {
+        suffix: "-aggregated-claims",
+        does: "Userinfo has aggregated claims.",
+        must: "cope",
+        clauses: &["OIDC-5.3.2"],
+        lacks: Some("aggregated claims"),
+        ..ROW
+    },
+    Row {
+        suffix: "-distributed-claims",
+        does: "Userinfo has distributed claims.",
+        must: "cope",
+        clauses: &["OIDC-5.3.2"],
+        lacks: Some("distributed claims"),
+        ..ROW
+    },
+];
+
+static FRONT_CHANNEL_BY_OP: &[Row] = &[Row {
+    suffix: "-rp-frontchannel-opinitlogout",
+    does: "The authorization server ends the session by a front-channel logout of its own.",
+    must: "end the session",
+    clauses: &["FCL-2"],
+    ..ROW
+}];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,6 +545,6 @@ mod tests {
                 plan.entries(&variants[0]).len()
             })
             .collect();
-        assert_eq!(numbers, [14, 6, 3, 8, 1, 1, 3]);
+        assert_eq!(numbers, [14, 6, 14, 3, 8, 1, 1, 14, 28, 3]);
     }
 }

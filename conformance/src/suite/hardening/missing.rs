@@ -1,0 +1,189 @@
+//! What this plan would test if the product had the feature: named here, so that nothing is counted as
+//! passed that was never played. It must not know any script.
+
+use crate::suite::plan::Entry;
+
+/// Id, what is done, what the client must do, the clauses, and what the product lacks.
+type Row = (&'static str, &'static str, &'static str, &'static [&'static str], &'static str);
+
+const DPOP: &str = "DPoP (RFC 9449)";
+const BACK: &str = "back-channel logout";
+const JWE: &str = "encrypted ID tokens";
+const STEP_UP: &str = "step-up (RFC 9470)";
+const RAR: &str = "rich authorization requests (RFC 9396)";
+
+const ROWS: [Row; 23] = [
+    (
+        "backchannel-logout-token-replayed",
+        "The server's logout token is sent a second time, after a new login.",
+        "refuse it and keep the new session",
+        &["BCL-2.6-7"],
+        BACK,
+    ),
+    (
+        "backchannel-logout-token-in-another-form",
+        "The logout token comes by GET, as JSON, and twice.",
+        "answer 400 and end nothing",
+        &["BCL-2.5"],
+        BACK,
+    ),
+    (
+        "backchannel-logout-by-an-id-token",
+        "An ID token comes where a logout token is expected.",
+        "answer 400 and end nothing",
+        &["BCL-4.1", "BCL-2.6-4/5/6"],
+        BACK,
+    ),
+    (
+        "frontchannel-logout-framed-elsewhere",
+        "A page that is not the server's frames the front-channel logout address.",
+        "refuse to be framed, and end nothing",
+        &["FCL-PRJ", "FCL-2"],
+        "front-channel logout",
+    ),
+    (
+        "dpop-nonce-demanded-without-end",
+        "The token endpoint demands a new nonce at every try.",
+        "try exactly once more, then give up",
+        &["FAPI2-SP-5.3.3.1-8", "DPOP-8"],
+        DPOP,
+    ),
+    (
+        "dpop-nonce-of-another-server",
+        "Two APIs and the server each give nonces of their own.",
+        "send each only to who gave it",
+        &["DPOP-9"],
+        DPOP,
+    ),
+    (
+        "dpop-nonce-demanded-for-a-streamed-body",
+        "An API demands a nonce when half of a large body has gone out.",
+        "not send half of it twice",
+        &["DPOP-9-PRJ"],
+        DPOP,
+    ),
+    (
+        "dpop-downgrade-to-bearer",
+        "The server and an API answer a DPoP request with Bearer.",
+        "discard the token, and never send it as a bearer token",
+        &["DPOP-5", "DPOP-7.2"],
+        DPOP,
+    ),
+    (
+        "encrypted-id-token-with-rsa1-5",
+        "The ID token is encrypted with RSA1_5.",
+        "refuse it by its algorithm, without trying a key",
+        &["OIDC-3.1.3.7-1", "FAPI1-ADV-5.2.3.1-5", "ALG-MAT"],
+        JWE,
+    ),
+    (
+        "encrypted-id-token-zip-bomb",
+        "The ID token is compressed and unfolds into gigabytes.",
+        "refuse it within a bounded size",
+        &["OIDC-3.1.3.7-1"],
+        JWE,
+    ),
+    (
+        "encrypted-id-token-with-half-a-tag",
+        "The authentication tag of the encrypted ID token is cut in half.",
+        "refuse it",
+        &["OIDC-3.1.3.7-1"],
+        JWE,
+    ),
+    (
+        "encrypted-id-token-without-a-signature",
+        "What is encrypted is plain JSON, or a bare signed token comes instead.",
+        "refuse both",
+        &["OIDC-3.1.3.7-1", "FAPI1-ADV-5.2.3.1-5"],
+        JWE,
+    ),
+    (
+        "step-up-challenges-without-end",
+        "An API asks for a stronger authentication again and again.",
+        "start one login for it, then stop",
+        &["STEP-9", "STEP-5"],
+        STEP_UP,
+    ),
+    (
+        "step-up-to-another-session",
+        "A link to a step-up login is opened in another user's session.",
+        "refuse to end it there",
+        &["DRAFT-9700U-2", "CK-SS-3"],
+        STEP_UP,
+    ),
+    (
+        "introspection-json-instead-of-jwt",
+        "The introspection endpoint answers with plain JSON.",
+        "refuse the answer",
+        &["FAPI2-MS-5.5.2", "INT-9701-4"],
+        "token introspection",
+    ),
+    (
+        "introspection-answer-for-somebody-else",
+        "The introspection answer is signed for another audience.",
+        "refuse the answer",
+        &["INT-9701-5"],
+        "token introspection",
+    ),
+    (
+        "third-party-initiated-login-elsewhere",
+        "A third party starts a login with an unknown issuer and a target elsewhere.",
+        "start none",
+        &["OIDC-4"],
+        "third-party initiated login",
+    ),
+    (
+        "websocket-upgrade-cross-origin",
+        "A page of another origin opens a WebSocket with the browser's cookies.",
+        "refuse the upgrade",
+        &["PXY-6"],
+        "WebSocket forwarding (every upgrade is refused, which is tested)",
+    ),
+    (
+        "websocket-after-logout",
+        "A WebSocket is open when its session ends.",
+        "close it",
+        &["PXY-6", "SES-7.4"],
+        "WebSocket forwarding (every upgrade is refused, which is tested)",
+    ),
+    (
+        "rar-broader-grant",
+        "The server grants more than the authorization details that were asked for.",
+        "compare, and not use the token for the action",
+        &["RAR-7"],
+        RAR,
+    ),
+    (
+        "rar-details-by-a-page",
+        "A page gives authorization details with a type nobody listed.",
+        "refuse them before a pushed request",
+        &["RAR-2", "RAR-5", "RAR-12"],
+        RAR,
+    ),
+    (
+        "token-exchange-not-a-bearer-token",
+        "The server exchanges a token for one of type N_A.",
+        "not send it as a bearer token",
+        &["TX-2.2(?)"],
+        "token exchange (RFC 8693)",
+    ),
+    (
+        "token-for-two-audiences",
+        "The server gives one token for two APIs.",
+        "not send it to one of them for the other",
+        &["RES-2.1/2.2(?)"],
+        "resource indicators (RFC 8707)",
+    ),
+];
+
+/// Every one of them.
+pub(super) fn entries() -> Vec<Entry> {
+    let entry = |(id, does, must, clauses, lacks): Row| Entry::NotYetSupported {
+        id: id.to_owned(),
+        does: does.to_owned(),
+        must: must.to_owned(),
+        clauses: clauses.to_vec(),
+        lacks: lacks.to_owned(),
+    };
+    ROWS.map(entry).to_vec()
+}
