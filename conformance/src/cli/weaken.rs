@@ -2,6 +2,7 @@
 //! made, built or judged.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -35,7 +36,7 @@ pub(super) struct WeakenArgs {
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
     /// Modules at a time
-    #[arg(long, value_name = "NUMBER", default_value = "8")]
+    #[arg(long, value_name = "NUMBER", default_value = "4")]
     jobs: NonZeroUsize,
     /// The findings as JSON
     #[arg(long, value_name = "FILE")]
@@ -116,7 +117,8 @@ fn told(done: &[Finding], total: usize) -> String {
     let left = total.saturating_sub(done.len());
     if let Some(time) = time_left(done, left).filter(|_| left > 0) {
         let seconds = time.as_secs();
-        text.push_str(&format!("; about {}:{:02} left", seconds / 60, seconds % 60));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "; about {}:{:02} left", seconds / 60, seconds % 60);
     }
     text
 }

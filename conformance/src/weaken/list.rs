@@ -190,8 +190,8 @@ mod tests {
             list.iter().map(|weakening| weakening.name.clone()).collect()
         };
         let numbered = || -> Vec<Weakening> {
-            let named = |n: usize| Weakening { name: format!("{n:02}"), ..weakening(vec![]) };
-            (0..50).map(named).collect()
+            let one = |n: usize| Weakening { name: format!("{n:02}"), ..weakening(vec![]) };
+            (0..50).map(one).collect()
         };
         let one = names(&sample(numbered(), 8, 7));
         assert_eq!(one, names(&sample(numbered(), 8, 7)));
