@@ -5,7 +5,7 @@ use crate::{
     as_double::Target::IdToken,
     suite::{
         mutation::Mutation as M,
-        plan::{Entry, Parameter, Plan},
+        plan::{Entry, Parameter, Plan, Variant},
     },
 };
 
@@ -18,18 +18,30 @@ const REQUEST: Parameter =
     Parameter::free("request_type", &["plain_http_request", "request_object"]);
 const STATIC: Parameter = Parameter::free("client_registration", &["static_client"]);
 
-/// Basic RP, Config RP, the three logouts, session management, refresh.
+/// Logins, logouts, refresh, and the comprehensive plan.
 pub(super) fn plans() -> Vec<Plan> {
-    let plan = |id, title, parameters, lacks, modules| Plan {
-        id,
-        title,
-        parameters,
-        possible: always,
-        lacks,
-        certification: |_| None,
-        modules,
-    };
-    let common = || vec![AUTH, REQUEST, STATIC, CODE];
+    let mut plans = logins();
+    plans.extend(logouts());
+    plans.extend(others());
+    plans
+}
+
+fn plan(
+    id: &'static str,
+    title: &'static str,
+    parameters: Vec<Parameter>,
+    lacks: fn(&Variant) -> Vec<&'static str>,
+    modules: fn(&Variant) -> Vec<Entry>,
+) -> Plan {
+    let certification = |_: &Variant| None;
+    Plan { id, title, parameters, possible: always, lacks, certification, modules }
+}
+
+fn common() -> Vec<Parameter> {
+    vec![AUTH, REQUEST, STATIC, CODE]
+}
+
+fn logins() -> Vec<Plan> {
     vec![
         Plan {
             certification: |_| Some("Basic RP".to_owned()),
@@ -73,6 +85,11 @@ pub(super) fn plans() -> Vec<Plan> {
                 |variant| entries(PREFIX, BASIC, variant),
             )
         },
+    ]
+}
+
+fn logouts() -> Vec<Plan> {
+    vec![
         plan(
             "oidcc-client-rp-initiated-logout-rp-basic",
             "RP-initiated logout, relying party",
@@ -113,6 +130,11 @@ pub(super) fn plans() -> Vec<Plan> {
                     .collect()
             },
         ),
+    ]
+}
+
+fn others() -> Vec<Plan> {
+    vec![
         plan(
             "oidcc-client-test-plan",
             "OpenID Connect, comprehensive, relying party (no certification)",

@@ -286,7 +286,7 @@ async fn token_in_one_place(stage: &mut Stage) -> Step {
 async fn sessions_apart(stage: &mut Stage) -> Step {
     let mut people = Vec::new();
     for person in ["alice", "bjork", "carol"] {
-        stage.another_browser()?;
+        stage.another_browser();
         stage.world.double.behave(|behaviour| behaviour.user = Some(person.to_owned()));
         stage.login().await?;
         people.push((person, stage.browser.clone()));
@@ -326,7 +326,7 @@ async fn no_token_route(stage: &mut Stage) -> Step {
         let absent = received(&event, name).is_empty();
         stage.check("none_sent", &["BCP-2.2-2.3"], absent, format!("no {name} is sent there"));
     }
-    stage.another_browser()?;
+    stage.another_browser();
     let answer = stage.get("/lab/echo-headers").await?;
     stage.expect_plain_refusal(&answer, 401, "session_missing");
     stage.expect_api_asked("/echo-headers", 1);

@@ -112,7 +112,7 @@ async fn out_of_nowhere(stage: &mut Stage) -> Step {
         "?response=%22%3E%3Csvg/onload=zebra%3E",
         "?response=%ff%fe",
     ] {
-        stage.another_browser()?;
+        stage.another_browser();
         let answer = stage.go(Coming::CrossSite, &format!("/bff/callback{query}")).await?;
         stage.expect_page(&answer, 400);
         let told = format!("{:?}{}", answer.headers, String::from_utf8_lossy(&answer.body));

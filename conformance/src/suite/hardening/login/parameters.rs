@@ -65,7 +65,7 @@ async fn intact(stage: &mut Stage) -> Step {
             .append_pair("scope", "payments openid")
             .append_pair("ui_locales", "is nb-NO")
             .finish();
-        stage.another_browser()?;
+        stage.another_browser();
         let answer = stage.fetch(Call::post("/bff/login/start").form(&form)).await?;
         stage.expect("started_by_script", &answer, 200)?;
         pushed(stage, hint);

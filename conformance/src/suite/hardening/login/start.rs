@@ -112,7 +112,7 @@ async fn return_paths(stage: &mut Stage) -> Step {
     stage.mode = LoginMode::Navigation;
     let overlong = format!("/{}", "a".repeat(2_048));
     for wish in ELSEWHERE.iter().copied().chain([overlong.as_str()]) {
-        stage.another_browser()?;
+        stage.another_browser();
         let query: String =
             form_urlencoded::Serializer::new(String::new()).append_pair("return_to", wish).finish();
         let end = return_path(stage, &query).await?;
@@ -120,7 +120,7 @@ async fn return_paths(stage: &mut Stage) -> Step {
         let message = format!("{wish:?} leads to {end}");
         stage.check("start_of_the_app", &["FAPI2-SP-5.3.3.1-4"], held, message);
     }
-    stage.another_browser()?;
+    stage.another_browser();
     let end = return_path(stage, "return_to=%2Faccounts%3Fview%3Dall%23top").await?;
     let held = end == format!("{}/accounts?view=all#top", stage.world.origin);
     stage.check("good_wish", &["BFF-6.1.2.1-cb/out"], held, format!("a good wish leads to {end}"));

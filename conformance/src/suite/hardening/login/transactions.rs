@@ -36,7 +36,7 @@ async fn replayed(stage: &mut Stage) -> Step {
 async fn in_another_browser(stage: &mut Stage) -> Step {
     stage.mode = LoginMode::Script;
     let response = stage.response().await?;
-    let victim = stage.another_browser()?;
+    let victim = stage.another_browser();
     let answer = stage.deliver(&response).await?;
     refused(stage, &answer, MISSING);
     // A browser with a login of its own under way is no better.
@@ -123,7 +123,7 @@ async fn ten_minutes(stage: &mut Stage) -> Step {
         behaviour.edit(Target::Jarm, edits::set("exp", exp.clone()));
     });
     let in_time = stage.response().await?;
-    let early = stage.another_browser()?;
+    let early = stage.another_browser();
     let late = stage.response().await?;
     stage.world.advance(599)?;
     let slow = std::mem::replace(&mut stage.browser, early);
@@ -233,7 +233,7 @@ async fn the_other_way(stage: &mut Stage) -> Step {
 async fn second_login(stage: &mut Stage) -> Step {
     for (mode, given_up) in [(LoginMode::Script, 2), (LoginMode::Navigation, 4)] {
         stage.mode = mode;
-        stage.another_browser()?;
+        stage.another_browser();
         stage.login().await?;
         let old = stage.session_cookie()?;
         stage.login().await?;

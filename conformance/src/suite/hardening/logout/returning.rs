@@ -92,7 +92,7 @@ async fn given_once(stage: &mut Stage) -> Step {
 
 async fn wrong_state(stage: &mut Stage) -> Step {
     for wrong in ["absent", "empty", "other", "longer", "twice", "beside"] {
-        stage.another_browser()?;
+        stage.another_browser();
         let back = up_to_the_return(stage).await?;
         let right = state_of(&back)?;
         let query = match wrong {
@@ -117,11 +117,11 @@ async fn wrong_state(stage: &mut Stage) -> Step {
 
 async fn of_another_browser(stage: &mut Stage) -> Step {
     let foreign = up_to_the_return(stage).await?;
-    stage.another_browser()?;
+    stage.another_browser();
     up_to_the_return(stage).await?;
     home(stage, Coming::CrossSite, foreign.as_str()).await?;
     stage.expect_record("logout.return", "rejected", MISMATCH);
-    stage.another_browser()?;
+    stage.another_browser();
     home(stage, Coming::CrossSite, foreign.as_str()).await?;
     stage.expect_record("logout.return", "rejected", MISMATCH);
     // A return out of nowhere ends nobody's session.

@@ -18,7 +18,7 @@ use crate::{
 
 async fn fifty(stage: &mut Stage) -> Step {
     for (wait, refreshes) in [(DUE, 1), (LIFE, 2)] {
-        stage.another_browser()?;
+        stage.another_browser();
         stage.login().await?;
         stage.world.advance(wait)?;
         let answers = at_once(&stage.browser, &Call::get("/lab/accounts"), 50).await?;

@@ -35,7 +35,7 @@ fn outage(
 }
 
 async fn troubled(stage: &mut Stage, fault: Fault, code: &str, reason: &str) -> Step {
-    stage.another_browser()?;
+    stage.another_browser();
     stage.login().await?;
     stage.world.api.clear_events();
     let cookie = session_cookie(&stage.browser);

@@ -62,7 +62,7 @@ fn lives(stage: &Stage, answer: &Answer, name: &str, same_site: &str, seconds: i
 async fn attributes(stage: &mut Stage) -> Step {
     for (mode, same_site) in [(LoginMode::Script, "Strict"), (LoginMode::Navigation, "Lax")] {
         stage.mode = mode;
-        stage.another_browser()?;
+        stage.another_browser();
         let started = stage.try_start_login().await?;
         lint(stage, &started);
         lives(stage, &started, "__Host-Http-web.tx-", same_site, 600);
@@ -149,7 +149,7 @@ async fn mangled(stage: &mut Stage) -> Step {
 async fn twice(stage: &mut Stage) -> Step {
     stage.login().await?;
     let theirs = stage.session_cookie()?;
-    stage.another_browser()?;
+    stage.another_browser();
     stage.login().await?;
     let mine = stage.session_cookie()?;
     let name = SESSION_COOKIE;
@@ -170,7 +170,7 @@ async fn twice(stage: &mut Stage) -> Step {
 async fn tossed_beside(stage: &mut Stage) -> Step {
     stage.login().await?;
     let theirs = stage.session_cookie()?;
-    stage.another_browser()?;
+    stage.another_browser();
     stage.login().await?;
     let mine = stage.session_cookie()?;
     for beside in [
@@ -217,7 +217,7 @@ async fn fixation(stage: &mut Stage) -> Step {
     // The attacker's own live session, and a handle that was never given out.
     stage.login().await?;
     let live = stage.session_cookie()?;
-    let mut attacker = stage.another_browser()?;
+    let mut attacker = stage.another_browser();
     for planted in [live, "A".repeat(43)] {
         let cookie = format!("{SESSION_COOKIE}={planted}");
         let started =

@@ -81,7 +81,7 @@ async fn navigation(stage: &mut Stage) -> Step {
 async fn refused_logins(stage: &mut Stage, texts: &mut Texts) -> Step {
     stage.mode = LoginMode::Script;
     for number in 0..8 {
-        stage.another_browser()?;
+        stage.another_browser();
         stage.world.double.behave(|as_| match number {
             0 => as_.tamper_once(Target::Jarm, Tamper::Flip),
             1 => as_.tamper_once(Target::Jarm, Tamper::AlgNone),
@@ -105,7 +105,7 @@ async fn no_secret(stage: &mut Stage) -> Step {
     let mut texts = Vec::new();
     everyday_life(stage).await?;
     told(stage, &mut texts);
-    stage.another_browser()?;
+    stage.another_browser();
     navigation(stage).await?;
     told(stage, &mut texts);
     refused_logins(stage, &mut texts).await?;
