@@ -54,7 +54,7 @@ pub use request::{
 pub use response::{ResponseParameters, ResponseRejected};
 pub use return_to::safe_return_to;
 pub use token::{
-    Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType,
+    Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType, Unwanted,
     check_certificate_binding, granted_scope, token_response,
 };
 pub use transaction::{Arrival, Mode, Transaction, TransactionRejected};

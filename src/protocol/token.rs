@@ -95,15 +95,29 @@ pub struct TokenResponse {
     pub id_token: Option<Token>,
 }
 
+/// Tokens that were issued and must not be used. They live until they are given up (REV-2.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unwanted {
+    /// The access token.
+    pub access_token: Token,
+    /// The refresh token, if one came along.
+    pub refresh_token: Option<Token>,
+}
+
 /// Why a token response is not used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TokenResponseRejected {
     /// The server said no, or nothing usable.
     #[error(transparent)]
     Answer(#[from] AsAnswer),
     /// The tokens must not be used.
-    #[error(transparent)]
-    Token(#[from] TokenRejected),
+    #[error("{why}")]
+    Token {
+        /// Which rule they break.
+        why: TokenRejected,
+        /// The tokens, to be given up.
+        tokens: Unwanted,
+    },
 }
 
 impl TokenResponseRejected {
@@ -111,7 +125,7 @@ impl TokenResponseRejected {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Answer(answer) => answer.reason(),
-            Self::Token(rejected) => rejected.reason(),
+            Self::Token { why, .. } => why.reason(),
         }
     }
 }
@@ -146,14 +160,23 @@ pub fn token_response(
         return Err(Malformation::TokenType.into());
     }
     let granted = optional_string(&body, "scope")?;
-    Ok(TokenResponse {
-        access_token,
-        token_type,
-        expires_in: optional_seconds(&body, "expires_in")?,
-        refresh_token: optional_token(&body, "refresh_token")?,
-        id_token: optional_token(&body, "id_token")?,
-        scope: granted_scope(requested_scope, granted)?,
-    })
+    let expires_in = optional_seconds(&body, "expires_in")?;
+    let refresh_token = optional_token(&body, "refresh_token")?;
+    let id_token = optional_token(&body, "id_token")?;
+    match granted_scope(requested_scope, granted) {
+        Ok(scope) => Ok(TokenResponse {
+            access_token,
+            token_type,
+            expires_in,
+            scope,
+            refresh_token,
+            id_token,
+        }),
+        Err(why) => {
+            let tokens = Unwanted { access_token, refresh_token };
+            Err(TokenResponseRejected::Token { why, tokens })
+        }
+    }
 }
 
 fn optional_token(body: &Claims, name: &'static str) -> Result<Option<Token>, Malformation> {
@@ -389,10 +412,11 @@ mod tests {
                 "{granted:?}"
             );
         }
-        assert_eq!(
-            refusal(&with("scope", json!("openid admin"))).reason(),
-            "token.scope_beyond_request"
-        );
+        let refused = refusal(&with("scope", json!("openid admin")));
+        assert_eq!(refused.reason(), "token.scope_beyond_request");
+        let TokenResponseRejected::Token { tokens, .. } = refused else { panic!("{refused:?}") };
+        assert_eq!(tokens.access_token.expose(), "2YotnFZFEjr1zCsicMWpAA");
+        assert_eq!(tokens.refresh_token.unwrap().expose(), "tGzv3JOkF0XG5Qx2TlKWIA");
     }
 
     fn jwt(claims: &Value) -> String {

@@ -124,7 +124,7 @@ impl Provider {
                 ],
             )
             .await?;
-        let tokens = tokens(&answer, demands.scope)?;
+        let tokens = self.tokens(&answer, demands.scope, None)?;
         match self.judge(&tokens, &demands).await {
             Ok(id_token) => Ok(Redeemed { tokens, id_token }),
             Err(failure) => {
@@ -144,6 +144,30 @@ impl Provider {
         // (OIDC-3.1.3.3, OIDC-16.11).
         let id_token = tokens.id_token.as_ref().map(Token::expose);
         Ok(self.id_token(id_token, tokens.access_token.expose(), demands).await?)
+    }
+
+    /// The tokens of an answer that keeps to what was asked. Others are given up, except for the
+    /// refresh token that a session holds and goes on with.
+    fn tokens(
+        self: &Arc<Self>,
+        answer: &net::Answer,
+        scope: &str,
+        held: Option<&Token>,
+    ) -> Result<TokenResponse, RedeemFailure> {
+        let rejected = match token_response(&judged(answer), TokenType::Bearer, scope) {
+            Ok(tokens) => return Ok(tokens),
+            Err(rejected) => rejected,
+        };
+        match rejected {
+            TokenResponseRejected::Answer(answer) => {
+                Err(AsFailure::from_answer(Endpoint::Token, answer).into())
+            }
+            TokenResponseRejected::Token { why, tokens } => {
+                let refresh_token = tokens.refresh_token.filter(|token| Some(token) != held);
+                self.give_up(refresh_token, Some(tokens.access_token));
+                Err(RedeemFailure::Tokens { reason: why.reason() })
+            }
+        }
     }
 
     fn check_binding(&self, tokens: &TokenResponse) -> Result<(), RedeemFailure> {
@@ -166,7 +190,7 @@ impl Provider {
                 &[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())],
             )
             .await?;
-        let tokens = tokens(&answer, scope)?;
+        let tokens = self.tokens(&answer, scope, Some(refresh_token))?;
         let verdict = async {
             self.check_binding(&tokens)?;
             if let Some(id_token) = &tokens.id_token {
@@ -370,15 +394,4 @@ pub(super) fn judged(answer: &net::Answer) -> Answer<'_> {
         retry_after: single(&answer.headers, RETRY_AFTER),
         body: &answer.body,
     }
-}
-
-fn tokens(answer: &net::Answer, scope: &str) -> Result<TokenResponse, RedeemFailure> {
-    token_response(&judged(answer), TokenType::Bearer, scope).map_err(|rejected| match rejected {
-        TokenResponseRejected::Answer(answer) => {
-            AsFailure::from_answer(Endpoint::Token, answer).into()
-        }
-        TokenResponseRejected::Token(rejected) => {
-            RedeemFailure::Tokens { reason: rejected.reason() }
-        }
-    })
 }

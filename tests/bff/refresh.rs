@@ -323,6 +323,28 @@ async fn a_refresh_about_somebody_else_is_refused_and_its_tokens_given_up() {
     assert_eq!(bed.last_audit("session.refresh").0, "success");
 }
 
+/// REV-2.1: more scope than the session has is refused, and the tokens that bring it are given up; what
+/// the session holds stays.
+#[tokio::test]
+async fn a_refresh_with_more_scope_is_refused_and_its_tokens_given_up() {
+    let bed = bed(|_| {}).await;
+    let mut browser = bed.logged_in().await;
+    bed.double.behave(|as_| {
+        as_.edit_once(Target::TokenResponse, edits::append("scope", " admin"));
+    });
+    bed.clock.advance(DUE);
+    accounts(&mut browser).await.expect(200).unwrap();
+    let refused = ("rejected".to_owned(), "token.scope_beyond_request".to_owned());
+    assert_eq!(bed.last_audit("session.refresh"), refused);
+    soon("the revocation", bed.double.wait_for(Endpoint::Revocation, 1)).await;
+    let revoked = bed.double.last(Endpoint::Revocation).unwrap();
+    assert_eq!(revoked.form("token_type_hint"), Some("access_token"));
+    bed.clock.advance(1);
+    accounts(&mut browser).await.expect(200).unwrap();
+    assert_eq!(bed.last_audit("session.refresh").0, "success");
+    assert_eq!(bed.double.count(Endpoint::Revocation), 1);
+}
+
 /// Without a refresh token the session is useful exactly as long as its access token.
 #[tokio::test]
 async fn without_a_refresh_token_the_access_token_is_all_there_is() {

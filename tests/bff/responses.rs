@@ -297,9 +297,7 @@ async fn an_id_token_that_breaks_a_rule_makes_no_session_and_its_tokens_are_give
     ];
     for (reason, change) in cases {
         refused(&bed, &change, (502, "authorization_server_error", reason), 1).await;
-        if !reason.starts_with("token.") {
-            crate::support::soon(reason, bed.double.wait_for(Endpoint::Revocation, 2)).await;
-        }
+        crate::support::soon(reason, bed.double.wait_for(Endpoint::Revocation, 2)).await;
     }
 }
 

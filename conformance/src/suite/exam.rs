@@ -112,7 +112,8 @@ impl State {
                         self.complain(at, "client_went_on", &seen.what);
                         self.status = Status::Finished;
                     }
-                } else if seen.endpoint == after && seen.outcome == Outcome::Accepted {
+                } else if seen.endpoint == after {
+                    // A fault in place of the answer is as wrong as anything in an answer.
                     self.sent = Some(at);
                 }
             }
@@ -366,6 +367,17 @@ mod tests {
         state.tick(at(106));
         assert_eq!(state.status(), Status::Finished);
         assert!(complaints(&state).is_empty());
+    }
+
+    #[test]
+    fn silence_counts_from_a_fault_in_place_of_the_answer_too() {
+        let mut state = begun(Ending::Silence { after: Endpoint::Par, tolerated: &[] });
+        state.saw(&Seen { outcome: Outcome::Faulted, ..call(Endpoint::Metadata) }, at(1));
+        assert!(state.was_never_reached());
+        state.saw(&Seen { outcome: Outcome::Faulted, ..call(Endpoint::Par) }, at(2));
+        assert_eq!(state.deadline(), Some(at(7)));
+        state.saw(&call(Endpoint::Par), at(3));
+        assert_eq!(complaints(&state), ["client_went_on"]);
     }
 
     #[test]

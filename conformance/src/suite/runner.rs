@@ -376,8 +376,13 @@ fn judge(
     if report.status != Status::Finished && !is_skip {
         report.verdict = Verdict::Failed;
     }
+    let mut redactor = evidence::Redactor::new(stage.world.secrets());
+    for condition in &mut conditions {
+        condition.message = redactor.text(&condition.message);
+    }
+    // Of what is redacted already: it quotes the messages.
     report.note = match outcome {
-        Err(Halt::Skip(why)) => why.clone(),
+        Err(Halt::Skip(why)) => redactor.text(why),
         _ => note(&conditions, &report),
     };
     if !audited && report.verdict == Verdict::Passed && !report.expected_reasons.is_empty() {
@@ -385,12 +390,11 @@ fn judge(
         "the client stopped; why, only its audit stream can tell: give --audit"
             .clone_into(&mut report.note);
     }
-    let mut redactor = evidence::Redactor::new(stage.world.secrets());
-    for condition in &mut conditions {
-        condition.message = redactor.text(&condition.message);
-    }
-    report.log = conditions;
     report.transcript = evidence::transcript(&events, recording, exam, &mut redactor);
+    if let Some(condition) = evidence::shorten(&mut report.transcript) {
+        conditions.push(condition);
+    }
+    report.log = evidence::gather(conditions);
     report.seconds = exam.elapsed().as_secs_f64();
     report
 }

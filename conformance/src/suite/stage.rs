@@ -216,6 +216,22 @@ impl Stage {
         )
     }
 
+    /// The answer must not say more than its code: no other member, nothing of the reason that the
+    /// operator finds in the audit stream (`jarm.expired` must not show `expired`).
+    pub fn expect_no_detail(&self, answer: &Answer, code: &str, reason: &str) -> bool {
+        let known = ["detailed_error", "error_code", "request_id"];
+        let body = answer.json().ok();
+        let members = body.as_ref().and_then(Value::as_object);
+        let mut names = members.iter().flat_map(|members| members.keys());
+        let more = names.any(|name| !known.contains(&name.as_str()));
+        // The code itself may be made of the same words, and so may a sentence for people.
+        let text = String::from_utf8_lossy(&answer.body).replace(code, "");
+        let (_, rule) = reason.split_once('.').unwrap_or_default();
+        let rule = if body.is_some() { rule } else { reason };
+        let shown = !rule.is_empty() && text.contains(rule);
+        self.check("no_detail", &[], !more && !shown, "the browser is told a code and no detail")
+    }
+
     // === the steps of a login ===
 
     /// Asks the BFF for a login; gives the address at the authorization server.

@@ -91,7 +91,7 @@ const CASES: &[Case] = &[
     ),
     ("[providers", "verify_tls = false", "providers.bank.verify_tls", "FAPI2-SP-5.2.1-5"),
     ("[[apps", "insecure = true", "apps.portal.routes[0].insecure", "FAPI2-SP-5.2.1-5"),
-    ("[clients", "pkce = false", "clients.portal.pkce", "FAPI2-SP-5.3.3.2-2"),
+    ("[clients", "pkce = false", "clients.portal.pkce", "FAPI2-SP-5.3.3.2-1..3"),
     (
         "[apps.portal]",
         "cookie_domain = \"example.com\"",

@@ -2,13 +2,18 @@
 //! module names the clauses it proves. It must not know how modules are run.
 
 mod acts;
+mod answers;
 mod browser;
 mod change;
+mod forge;
 mod forwarding;
+mod id_token;
 mod login;
 mod logout;
 mod missing;
+mod mixups;
 mod refresh;
+mod refusal;
 mod requests;
 mod response;
 mod session;
@@ -41,6 +46,9 @@ fn modules() -> Vec<Module> {
     [
         response::modules(),
         requests::modules(),
+        id_token::modules(),
+        answers::modules(),
+        mixups::modules(),
         login::modules(),
         browser::modules(),
         session::modules(),

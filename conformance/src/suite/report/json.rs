@@ -19,9 +19,9 @@ pub enum ReadError {
     },
 }
 
-/// Writes a report, indented, its members always in the same order.
+/// Writes a report on one line, its members always in the same order: it is large, and for programs.
 pub fn write(report: &Report, mut out: impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut out, report)?;
+    serde_json::to_writer(&mut out, report)?;
     out.write_all(b"\n")?;
     out.flush()
 }

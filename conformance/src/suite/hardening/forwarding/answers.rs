@@ -215,7 +215,7 @@ pub(super) fn modules() -> Vec<Module> {
             &["PXY-7", "BFF-6.1.2.2-2"],
             |stage| Box::pin(api_in_trouble(stage)),
         )
-        .configured("path = \"/lab\"", "path = \"/lab\"\nfirst_byte_timeout = \"1s\"")
+        .configured("path = \"/lab\"", "path = \"/lab\"\nfirst_byte_timeout = \"3s\"")
         .reasons(&[]),
     ]
 }
