@@ -119,12 +119,14 @@ fn sign<'a>(
     says: Option<&str>,
 ) -> Option<&'a Condition> {
     module.log.iter().find(|condition| {
-        condition.verdict() >= enough
-            && !NO_PROOF.contains(&condition.check.as_str())
-            && (says.is_some() || !condition.message.contains(OUTAGE))
-            && says.is_none_or(|text| {
-                condition.check.contains(text) || condition.message.contains(text)
-            })
+        let told = match says {
+            // What is said to be looked for is proof wherever it turns up.
+            Some(text) => condition.check.contains(text) || condition.message.contains(text),
+            None => {
+                !NO_PROOF.contains(&condition.check.as_str()) && !condition.message.contains(OUTAGE)
+            }
+        };
+        told && condition.verdict() >= enough
     })
 }
 
