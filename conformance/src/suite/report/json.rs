@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn words_in_the_file_are_the_documented_ones() {
         let text = String::from_utf8(written(&samples::small())).unwrap();
-        for word in ["\"verdict\": \"not_yet_supported\"", "\"status\": \"FINISHED\"", "\"v\": 1"] {
+        for word in ["\"verdict\":\"not_yet_supported\"", "\"status\":\"FINISHED\"", "\"v\":1"] {
             assert!(text.contains(word), "{word}");
         }
     }
