@@ -1,5 +1,5 @@
 //! What the client itself sends, beyond what the authorization server checks in each single request:
-//! secrets that are new each time, and nothing to where it may not go.
+//! that nothing secret is ever used twice.
 
 use std::collections::BTreeSet;
 
@@ -50,17 +50,6 @@ async fn never_repeat(stage: &mut Stage) -> Step {
     Ok(())
 }
 
-/// A name that resolves to an address outside the route's networks is as good as no address.
-async fn outside_its_networks(stage: &mut Stage) -> Step {
-    stage.login().await?;
-    let answer = stage.get("/lab/accounts").await?;
-    let refused = (500..600).contains(&answer.status);
-    let message = format!("{} -> {}, a refusal expected", answer.request, answer.status);
-    stage.check("not_forwarded", &["BFF-6.1.3.6-1"], refused, message);
-    stage.expect_api_asked("/accounts", 0);
-    Ok(())
-}
-
 /// One claim of everything that was pushed.
 fn pushed(stage: &Stage, note: &str, claim: &str) -> Vec<String> {
     let events = stage.world.double.events();
@@ -79,17 +68,5 @@ pub(super) fn modules() -> Vec<Module> {
             |stage| Box::pin(never_repeat(stage)),
         )
         .reasons(&[]),
-        Module::new(
-            "forward-outside-its-networks",
-            "A route's API has an address outside the networks that the operator allows it.",
-            "send it nothing",
-            &["BFF-6.1.3.6-1"],
-            |stage| Box::pin(outside_its_networks(stage)),
-        )
-        .reasons(&[])
-        .configured(
-            "\"PUT\", \"DELETE\"]\ntrust_roots = [\"ca.pem\"]\nnetworks = [\"loopback\"]",
-            "\"PUT\", \"DELETE\"]\ntrust_roots = [\"ca.pem\"]\nnetworks = [\"private\"]",
-        ),
     ]
 }
