@@ -32,7 +32,7 @@ use crate::{
         rules::Rule,
     },
     faults::{FaultRule, Schedule, through},
-    ledger::{Answer, Endpoint, Event, Ledger, ListenerKind, OnEvent},
+    ledger::{Answer, Endpoint, Event, Ledger, ListenerKind, OnEvent, OnVisit},
     pki::{API_HOST, Identity, Pki, server_config},
     serve::{Connection, Server, StartError},
 };
@@ -55,6 +55,8 @@ pub struct ApiConfig {
     pub ca_pem: String,
     /// Told of every event.
     pub on_event: Option<OnEvent>,
+    /// Told when a request arrives and when it is answered.
+    pub on_visit: Option<OnVisit>,
 }
 
 impl fmt::Debug for ApiConfig {
@@ -76,6 +78,7 @@ impl ApiConfig {
             identity: pki.api.clone(),
             ca_pem: pki.ca_pem.clone(),
             on_event: None,
+            on_visit: None,
         }
     }
 }
@@ -122,7 +125,7 @@ impl SampleApi {
         let tls = server_config(&config.identity, Some(&config.ca_pem))?;
         let shared = Arc::new(Shared {
             tokens,
-            ledger: Ledger::new(config.on_event),
+            ledger: Ledger::new(config.on_event, config.on_visit),
             faults: Mutex::default(),
         });
         let state = Arc::clone(&shared);
@@ -197,6 +200,7 @@ impl SampleApi {
 }
 
 async fn serve(shared: Arc<Shared>, connection: Connection, request: Request) -> Response {
+    let _visit = shared.ledger.visit();
     let (parts, body) = request.into_parts();
     let mut call = Call::head(Endpoint::Api, connection.clone(), &parts);
     let rule = shared.next_fault(parts.uri.path());

@@ -204,11 +204,26 @@ impl fmt::Debug for Event {
 /// Called with every event as it is recorded.
 pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
 
+/// Called with true when a request arrives, with false when its answer is on its way or it was given up.
+pub type OnVisit = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// A request that is being judged. Dropping it says that it no longer is.
+pub(crate) struct Visit(Option<OnVisit>);
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if let Some(tell) = &self.0 {
+            tell(false);
+        }
+    }
+}
+
 /// The events of one double, in order.
 pub struct Ledger {
     events: Mutex<Vec<Event>>,
     recorded: watch::Sender<usize>,
     on_event: Option<OnEvent>,
+    on_visit: Option<OnVisit>,
     made: Instant,
 }
 
@@ -219,11 +234,12 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(on_event: Option<OnEvent>) -> Self {
+    pub(crate) fn new(on_event: Option<OnEvent>, on_visit: Option<OnVisit>) -> Self {
         Self {
             events: Mutex::default(),
             recorded: watch::Sender::new(0),
             on_event,
+            on_visit,
             made: Instant::now(),
         }
     }
@@ -255,6 +271,14 @@ impl Ledger {
             self.lock().push(event);
             *n = seen + 1;
         });
+    }
+
+    /// Says that a request has arrived.
+    pub(crate) fn visit(&self) -> Visit {
+        if let Some(tell) = &self.on_visit {
+            tell(true);
+        }
+        Visit(self.on_visit.clone())
     }
 
     /// Everything recorded since the last [`Self::clear`].

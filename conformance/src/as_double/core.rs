@@ -47,7 +47,7 @@ impl Core {
         Ok(Self {
             issuer: format!("https://{}:{port}{}", config.host, config.path),
             mtls_base: format!("https://{}:{mtls_port}{}", config.mtls_host, config.mtls_path),
-            ledger: Ledger::new(config.on_event.clone()),
+            ledger: Ledger::new(config.on_event.clone(), config.on_visit.clone()),
             state: Mutex::new(State::new(Keys::new(config.signing_alg)?)),
             behaviour: Mutex::default(),
             config,
@@ -266,6 +266,7 @@ async fn serve(
     connection: Connection,
     request: Request,
 ) -> Response {
+    let _visit = core.ledger.visit();
     let mut call = Call::read(endpoint, connection.clone(), request).await;
     call.base = base;
     let rule = core.behaviour().next_fault(endpoint);

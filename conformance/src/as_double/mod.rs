@@ -42,7 +42,7 @@ use crate::{
 };
 pub use crate::{
     faults::{Fault, FaultRule, Gate},
-    ledger::{Answer, Check, Endpoint, Event, ListenerKind, OnEvent, Outcome},
+    ledger::{Answer, Check, Endpoint, Event, ListenerKind, OnEvent, OnVisit, Outcome},
 };
 
 /// One client as the server knows it.
@@ -167,6 +167,8 @@ pub struct AsConfig {
     pub now: Now,
     /// Told of every event.
     pub on_event: Option<OnEvent>,
+    /// Told when a request arrives and when it is answered.
+    pub on_visit: Option<OnVisit>,
 }
 
 impl std::fmt::Debug for AsConfig {
@@ -203,6 +205,7 @@ impl AsConfig {
             signing_alg: Alg::Es256,
             now: system_now(),
             on_event: None,
+            on_visit: None,
         }
     }
 

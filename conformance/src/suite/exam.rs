@@ -61,13 +61,16 @@ pub struct State {
     status: Status,
     /// When the wrong thing was sent.
     sent: Option<Duration>,
+    /// Requests that are being judged.
+    open: usize,
     complaints: Vec<(Duration, &'static str, String)>,
 }
 
 impl State {
     /// A module that has not begun. `wait` is how long silence must last.
     pub const fn new(ending: Ending, wait: Duration) -> Self {
-        Self { ending, wait, status: Status::Created, sent: None, complaints: Vec::new() }
+        let complaints = Vec::new();
+        Self { ending, wait, status: Status::Created, sent: None, open: 0, complaints }
     }
 
     /// Everything is up; requests may come.
@@ -75,6 +78,16 @@ impl State {
         if self.status == Status::Created {
             self.status = Status::Waiting;
         }
+    }
+
+    /// A request arrives, or is answered or given up.
+    pub fn visited(&mut self, arrives: bool) {
+        self.open = if arrives { self.open + 1 } else { self.open.saturating_sub(1) };
+        self.status = match (self.status, self.open) {
+            (Status::Waiting, 1..) => Status::Running,
+            (Status::Running, 0) => Status::Waiting,
+            (other, _) => other,
+        };
     }
 
     /// A request was answered. What a script decides about, it watches itself.
@@ -121,7 +134,7 @@ impl State {
         }
     }
 
-    /// Time passes.
+    /// Time passes. The timer ends nothing while a request is being judged.
     pub fn tick(&mut self, at: Duration) {
         if self.status == Status::Waiting && self.deadline().is_some_and(|deadline| deadline <= at)
         {
@@ -136,7 +149,8 @@ impl State {
 
     /// The script has come to its end; only a module it decides about is over by that.
     pub fn script_ended(&mut self) {
-        if self.ending == Ending::Script && self.status == Status::Waiting {
+        let is_under_way = matches!(self.status, Status::Waiting | Status::Running);
+        if self.ending == Ending::Script && is_under_way {
             self.status = Status::Finished;
         }
     }
@@ -248,6 +262,15 @@ impl Exam {
         });
     }
 
+    /// A request arrives, or is answered or given up.
+    pub fn visited(&self, arrives: bool) {
+        self.with(|state, at| {
+            // What was over before it came is over.
+            state.tick(at);
+            state.visited(arrives);
+        });
+    }
+
     /// Where it stands.
     pub fn status(&self) -> Status {
         self.with(|state, at| {
@@ -267,7 +290,9 @@ impl Exam {
                 let mut state = self.lock();
                 state.tick(self.elapsed());
                 let over = matches!(state.status(), Status::Finished | Status::Interrupted);
-                (over, state.deadline())
+                // While a request is judged, its answer is what is waited for.
+                let deadline = state.deadline().filter(|_| state.status() == Status::Waiting);
+                (over, deadline)
             };
             if over {
                 return;
@@ -378,6 +403,31 @@ mod tests {
         assert_eq!(state.deadline(), Some(at(7)));
         state.saw(&call(Endpoint::Par), at(3));
         assert_eq!(complaints(&state), ["client_went_on"]);
+    }
+
+    /// A request that came in time counts as such, however long its answer takes.
+    #[test]
+    fn the_timer_waits_for_a_request_that_is_being_judged() {
+        let mut state = silence();
+        state.visited(true);
+        assert_eq!(state.status(), Status::Running);
+        state.saw(&call(Endpoint::Authorize), at(1));
+        state.visited(false);
+        assert_eq!(state.status(), Status::Waiting);
+        state.visited(true);
+        state.tick(at(60));
+        assert_eq!(state.status(), Status::Running);
+        state.saw(&call(Endpoint::Token), at(60));
+        assert_eq!(complaints(&state), ["client_went_on"]);
+        let mut state = silence();
+        state.visited(true);
+        state.saw(&call(Endpoint::Authorize), at(1));
+        state.visited(true);
+        // Given up without an answer: nothing of it was heard.
+        state.visited(false);
+        state.visited(false);
+        state.tick(at(6));
+        assert_eq!(state.status(), Status::Finished);
     }
 
     #[test]

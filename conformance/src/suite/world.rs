@@ -28,7 +28,7 @@ use super::exam::Exam;
 use crate::{
     Now,
     api::{ApiConfig, SampleApi},
-    as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent},
+    as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent, OnVisit},
     demo::{
         browser::{Browser, Call},
         recording::Recording,
@@ -64,7 +64,7 @@ audit_file = "audit.jsonl"
 issuer = "{issuer}"
 trust_roots = ["ca.pem"]
 networks = ["loopback"]
-request_timeout = "5s"
+request_timeout = "10s"
 jwks_cooldown = "5s"
 
 [clients.main]
@@ -150,6 +150,16 @@ impl Ear {
     /// From now on this module hears; `None` for nobody.
     pub fn listens(&self, exam: Option<Exam>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = exam;
+    }
+
+    fn on_visit(&self) -> OnVisit {
+        let ear = Arc::clone(&self.0);
+        Arc::new(move |arrives| {
+            let exam = ear.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(exam) = exam {
+                exam.visited(arrives);
+            }
+        })
     }
 
     fn on_event(&self) -> OnEvent {
@@ -318,13 +328,18 @@ impl World {
         let double = AsDouble::start(AsConfig {
             now: now(clock.as_ref()),
             on_event: Some(ear.on_event()),
+            on_visit: Some(ear.on_visit()),
             ..AsConfig::for_alias(&pki, vec![registration(&pki, &origin)?], alias)
         })
         .await?;
         if let Some(before) = &setup.before {
             before(&double);
         }
-        let lab = ApiConfig { on_event: Some(ear.on_event()), ..ApiConfig::new(&pki) };
+        let lab = ApiConfig {
+            on_event: Some(ear.on_event()),
+            on_visit: Some(ear.on_visit()),
+            ..ApiConfig::new(&pki)
+        };
         let api = SampleApi::start(lab, double.token_state()).await?;
         let mut template = CONFIGURATION.to_owned();
         for (from, to) in &setup.configuration {
@@ -358,10 +373,14 @@ impl World {
         let Elsewhere { origin, alias, http, authorization_server, api, audit, restart } =
             elsewhere;
         let ear = Ear::default();
-        let double =
-            AsDouble::start(AsConfig { on_event: Some(ear.on_event()), ..authorization_server })
-                .await?;
-        let api = ApiConfig { on_event: Some(ear.on_event()), ..api };
+        let double = AsDouble::start(AsConfig {
+            on_event: Some(ear.on_event()),
+            on_visit: Some(ear.on_visit()),
+            ..authorization_server
+        })
+        .await?;
+        let api =
+            ApiConfig { on_event: Some(ear.on_event()), on_visit: Some(ear.on_visit()), ..api };
         let api = SampleApi::start(api, double.token_state()).await?;
         let audit = audit.map(|path| AuditFile { path, from: 0 });
         let subject = Subject::There(There { audit, restart });

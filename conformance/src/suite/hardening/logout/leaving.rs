@@ -223,7 +223,7 @@ pub(super) fn modules() -> Vec<Module> {
             &["RPL-PRJ-1", "REV-2.2.1"],
             |stage| Box::pin(silent_server(stage)),
         )
-        .configured("request_timeout = \"5s\"", "request_timeout = \"30s\""),
+        .configured("request_timeout = \"10s\"", "request_timeout = \"30s\""),
         Module::new(
             "logout-revocation-repeated",
             "The revocation endpoint answers 503 once.",

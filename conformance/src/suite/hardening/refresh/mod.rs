@@ -25,7 +25,7 @@ where
     F: for<'a> Fn(&'a mut Stage) -> Playing<'a> + Send + Sync + 'static,
 {
     Module::new(id, does, must, clauses, script)
-        .configured("request_timeout = \"5s\"", "request_timeout = \"20s\"")
+        .configured("request_timeout = \"10s\"", "request_timeout = \"20s\"")
         .prepared(short)
         .timed()
 }
