@@ -14,6 +14,7 @@ pub mod oidf;
 pub mod pki;
 pub mod serve;
 pub mod suite;
+pub mod weaken;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ mod requirements;
 mod run;
 mod select;
 mod target;
+mod weaken;
 
 use std::{
     io::{self, Write},
@@ -49,6 +50,8 @@ enum Command {
     Report(ReportArgs),
     /// The requirements matrix: every clause, and what proves it
     Requirements(requirements::RequirementsArgs),
+    /// Prove that modules notice: take security checks out of a copy of the source, one at a time
+    Weaken(weaken::WeakenArgs),
     /// The OpenID Foundation's own suite: plan configuration, unattended runs
     #[command(subcommand)]
     Oidf(Oidf),
@@ -156,6 +159,9 @@ enum Fault {
     /// The requirements matrix.
     #[error("the requirements matrix: {0}")]
     Matrix(#[from] crate::suite::requirements::MatrixError),
+    /// Weakened copies.
+    #[error(transparent)]
+    Weaken(#[from] crate::weaken::WeakenFault),
     /// The official suite.
     #[error(transparent)]
     Oidf(#[from] crate::oidf::cli::OidfFault),
@@ -175,6 +181,7 @@ pub async fn main() -> ExitCode {
         Some(Command::Prepare(args)) => target::prepare(&args),
         Some(Command::Report(args)) => report(&args),
         Some(Command::Requirements(args)) => requirements::requirements(&args),
+        Some(Command::Weaken(args)) => weaken::weaken(&args).await,
         Some(Command::Oidf(Oidf::Config(args))) => {
             crate::oidf::cli::config(&args, environment(), &mut io::stdout(), &mut io::stderr())
                 .map(|()| HELD)

@@ -190,7 +190,7 @@ fn take(
 }
 
 /// Reproducible for a seed, and the given order for seed 0.
-fn shuffle<T>(items: &mut [T], seed: u64) {
+pub(crate) fn shuffle<T>(items: &mut [T], seed: u64) {
     if seed == 0 {
         return;
     }

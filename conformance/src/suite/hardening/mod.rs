@@ -14,6 +14,7 @@ mod missing;
 mod mixups;
 mod refresh;
 mod refusal;
+mod requests;
 mod response;
 mod session;
 
@@ -44,6 +45,7 @@ fn entries() -> Vec<Entry> {
 fn modules() -> Vec<Module> {
     [
         response::modules(),
+        requests::modules(),
         id_token::modules(),
         answers::modules(),
         mixups::modules(),
