@@ -76,7 +76,7 @@ impl Run {
         };
         self.log.lock().unwrap().push(json!({
             "src": "Judge", "result": result, "msg": msg, "time": 1_500,
-            "requirements": ["FAPI2-SP-FINAL-5.3.3"], "tokens": LOGGED_SECRET,
+            "requirements": [concat!("FAPI2-SP-", "FINAL-5.3.3.1-11")], "tokens": LOGGED_SECRET,
         }));
         self.state.send_replace(state);
     }

@@ -247,7 +247,7 @@ mod tests {
         assert!(!case("happy-path").has_children());
         assert!(all(case("invalid-iss"), "failure").len() == 1);
         let log = all(case("invalid-iss"), "system-out")[0].text().unwrap();
-        assert!(log.contains("ok") && log.contains("[FAPI2-SP-5.3.2.2-7]"), "{log}");
+        assert!(log.contains("ok") && log.contains("[EXAMPLE1-5.3.2.2-7]"), "{log}");
         let skipped = all(case("refresh-token-test"), "skipped")[0].attribute("message");
         assert_eq!(skipped, Some("needs an ecosystem profile"));
         let unsupported = all(suites[1], "skipped")[0].attribute("message");

@@ -21,7 +21,7 @@ pub(super) fn condition(check: &str, severity: Severity, held: bool, message: &s
         check: check.into(),
         severity,
         held,
-        clauses: vec!["FAPI2-SP-5.3.2.2-7".into()],
+        clauses: vec!["EXAMPLE1-5.3.2.2-7".into()],
         message: message.into(),
     }
 }
@@ -69,7 +69,7 @@ pub(super) fn module(name: &str, verdict: Verdict, note: &str) -> ModuleReport {
         verdict,
         note: note.into(),
         seconds: if tested { 1.25 } else { 0.0 },
-        clauses: vec!["FAPI2-SP-5.3.2.2-7".into(), "OIDC-CORE-3.1.3.7-2".into()],
+        clauses: vec!["EXAMPLE1-5.3.2.2-7".into(), "EXAMPLE-2-3.1.3.7-2".into()],
         expected_reasons: vec!["id_token.iss".into()],
         seen_reasons: Vec::new(),
         log: if tested { log } else { Vec::new() },
@@ -129,7 +129,7 @@ pub(super) fn small() -> Report {
     let happy = module("happy-path", Verdict::Passed, "");
     let id = happy.id.clone();
     let failed = module("invalid-iss", Verdict::Failed, "the client called the API");
-    let mut clauses = ["FAPI2-SP-5.3.2.2-7", "OIDC-CORE-3.1.3.7-2", "RFC9449-4", "RFC9449-5"]
+    let mut clauses = ["EXAMPLE1-5.3.2.2-7", "EXAMPLE-2-3.1.3.7-2", "RFC9449-4", "RFC9449-5"]
         .map(clause)
         .to_vec();
     clauses[0].modules = vec![id.clone()];

@@ -135,7 +135,7 @@ fn what_did_not_pass_is_said_in_markup_so_that_no_script_is_needed_for_it() {
     assert!(problems.find("FAILED").unwrap() < problems.find("WARNING").unwrap());
     assert!(problems.contains("<code>module.forbidden_call</code> the client called the API"));
     assert!(problems.contains("after POST /token from bff"));
-    assert!(problems.contains("<a href=\"#c.FAPI2-SP-5.3.2.2-7\">FAPI2-SP-5.3.2.2-7</a>"));
+    assert!(problems.contains("<a href=\"#c.EXAMPLE1-5.3.2.2-7\">EXAMPLE1-5.3.2.2-7</a>"));
     let mut passed = samples::small();
     passed.plans[0].modules.truncate(1);
     assert!(!page(&passed).contains("What did not pass"));

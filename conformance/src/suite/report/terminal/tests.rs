@@ -12,7 +12,7 @@ fapi2-security-profile-final-client-test-plan: FAPI 2.0 Security Profile
   profile: FAPI2SP RP private key + DPoP
   PASSED   fapi2-security-profile-final-client-test-happy-path                        1.2
   FAILED   fapi2-security-profile-final-client-test-invalid-iss                       1.2  the client called the API
-      x module.forbidden_call: the client called the API (authorization server) [FAPI2-SP-5.3.2.2-7]
+      x module.forbidden_call: the client called the API (authorization server) [EXAMPLE1-5.3.2.2-7]
       reason expected: id_token.iss; seen: none
       at 120 ms, after POST /token from bff to authorization server (status 200)
       look: alias a-invalid-iss in the BFF's log
