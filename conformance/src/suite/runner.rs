@@ -40,7 +40,7 @@ impl Default for Options {
             jobs: 8,
             wait: Duration::from_secs(2),
             linger: Duration::from_millis(500),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_secs(120),
             mode: LoginMode::Script,
             seed: 0,
         }
@@ -337,7 +337,7 @@ fn judge(
     for condition in exam.with(|state, _| state.conditions()) {
         log.add(condition);
     }
-    for condition in evidence::conditions(&events, &module.ending) {
+    for condition in evidence::conditions(&events, &module.provoked) {
         log.add(condition);
     }
     let audit = stage.audit();
@@ -351,24 +351,27 @@ fn judge(
     let mut conditions = log.conditions();
     conditions.sort_by_key(|condition| condition.at_ms);
     report.status = exam.status();
-    report.verdict = match outcome {
-        Err(Halt::Skip(_)) => Verdict::Skipped,
-        Ok(()) | Err(Halt::Condition | Halt::Trouble(_)) => log.verdict(),
+    // What had failed before it was skipped has failed.
+    let skipped = match outcome {
+        Err(Halt::Skip(why)) if judged(log, module) == Verdict::Passed => Some(why),
+        _ => None,
     };
-    let is_skip = matches!(outcome, Err(Halt::Skip(_)));
-    if report.status != Status::Finished && !is_skip {
-        report.verdict = Verdict::Failed;
-    }
+    report.verdict = match skipped {
+        Some(_) => Verdict::Skipped,
+        None if report.status == Status::Finished => log.verdict(),
+        None => Verdict::Failed,
+    };
     let mut redactor = evidence::Redactor::new(stage.world.secrets());
     for condition in &mut conditions {
         condition.message = redactor.text(&condition.message);
     }
     // Of what is redacted already: it quotes the messages.
-    report.note = match outcome {
-        Err(Halt::Skip(why)) => redactor.text(why),
-        _ => note(&conditions, &report),
+    report.note = match skipped {
+        Some(why) => redactor.text(why),
+        None => note(&conditions, &report),
     };
-    if !audited && report.verdict == Verdict::Passed && !report.expected_reasons.is_empty() {
+    let unseen = !report.expected_reasons.is_empty() || stage.missed_audit();
+    if !audited && report.verdict == Verdict::Passed && unseen {
         report.verdict = Verdict::Review;
         "the client stopped; why, only its audit stream can tell: give --audit"
             .clone_into(&mut report.note);
@@ -380,6 +383,17 @@ fn judge(
     report.log = evidence::gather(conditions);
     report.seconds = exam.elapsed().as_secs_f64();
     report
+}
+
+/// The verdict of a script that was skipped, but for what follows from that.
+fn judged(log: &Log, module: &Module) -> Verdict {
+    let follows = |condition: &Condition| {
+        matches!(condition.check.as_str(), "never_finished" | "not_reached")
+            || (condition.check == "audit_reason" && !module.reasons.is_empty())
+    };
+    let conditions = log.conditions();
+    let own = conditions.iter().filter(|condition| !follows(condition));
+    own.map(Condition::verdict).max().unwrap_or(Verdict::Passed)
 }
 
 /// The second half of the verdict, which no authorization server can see: that the BFF knows why.

@@ -3,9 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,13 +25,13 @@ use fapi_bff::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::exam::Exam;
+use super::{exam::Exam, oidf};
 use crate::{
     Now,
     api::{ApiConfig, SampleApi},
     as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent, OnVisit},
     demo::{
-        browser::{Browser, Call},
+        browser::{Browser, Call, text},
         recording::Recording,
     },
     oidf::hook::{Context, Hook},
@@ -184,6 +185,9 @@ pub struct Setup {
     pub clock: bool,
     /// Whether the BFF must not have met this authorization server before.
     pub fresh: bool,
+    /// Whether the metadata lack what the official suite's lack. A BFF elsewhere is given the same
+    /// metadata in every module: it would believe those of one in the next.
+    pub as_in_suite: bool,
     /// Instead of the embedded store.
     pub store: Option<Arc<dyn Store>>,
 }
@@ -231,6 +235,8 @@ struct Here {
 struct There {
     audit: Option<AuditFile>,
     restart: Option<Hook>,
+    /// The last module's metadata or keys are none that another may meet.
+    spoiled: bool,
 }
 
 /// The audit stream of a BFF somewhere else, as a file.
@@ -332,6 +338,9 @@ impl World {
             ..AsConfig::for_alias(&pki, vec![registration(&pki, &origin)?], alias)
         })
         .await?;
+        if setup.as_in_suite {
+            oidf::strip(&double);
+        }
         if let Some(before) = &setup.before {
             before(&double);
         }
@@ -383,7 +392,7 @@ impl World {
             ApiConfig { on_event: Some(ear.on_event()), on_visit: Some(ear.on_visit()), ..api };
         let api = SampleApi::start(api, double.token_state()).await?;
         let audit = audit.map(|path| AuditFile { path, from: 0 });
-        let subject = Subject::There(There { audit, restart });
+        let subject = Subject::There(There { audit, restart, spoiled: false });
         let recording = Recording::default();
         Ok(Self { pki, double, api, origin, alias, http, ear, recording, subject })
     }
@@ -399,11 +408,13 @@ impl World {
                     return Ok(());
                 }
                 Ok(answer) => {
+                    let code = answer.json().ok();
+                    let code = code.as_ref().map(|body| text(body, "error_code").to_owned());
                     last = format!(
-                        "{} is answered with {}: {}",
+                        "{} is answered with {} {}",
                         answer.request,
                         answer.status,
-                        String::from_utf8_lossy(&answer.body)
+                        code.unwrap_or_default()
                     );
                     // Only an outage heals by itself.
                     if answer.status != 503 {
@@ -434,7 +445,11 @@ impl World {
         }
         self.recording = recording;
         self.ear.listens(Some(exam));
-        if setup.fresh {
+        let spoiled = match &mut self.subject {
+            Subject::There(there) => std::mem::replace(&mut there.spoiled, setup.fresh),
+            Subject::Here(_) => false,
+        };
+        if setup.fresh || spoiled {
             self.restart_for(module).await?;
         }
         if let Subject::There(There { audit: Some(audit), .. }) = &mut self.subject {
@@ -517,6 +532,11 @@ impl World {
     /// A browser with nothing in it yet.
     pub fn browser(&self) -> Browser {
         Browser::with_client(self.http.clone(), &self.origin).recorded(self.recording.clone())
+    }
+
+    /// Whether the BFF runs in this process.
+    pub const fn is_here(&self) -> bool {
+        matches!(self.subject, Subject::Here(_))
     }
 
     /// Whether the BFF can be restarted.
@@ -607,9 +627,12 @@ impl World {
         }
     }
 
-    /// The metrics page.
-    pub fn metrics(&self) -> Result<String, WorldFault> {
-        Ok(self.bff()?.telemetry().metrics.render())
+    /// The metrics page, if it is within reach.
+    pub fn metrics(&self) -> Result<Option<String>, WorldFault> {
+        if !self.is_here() {
+            return Ok(None);
+        }
+        Ok(Some(self.bff()?.telemetry().metrics.render()))
     }
 }
 
@@ -680,10 +703,11 @@ fn registration(pki: &Pki, origin: &str) -> Result<ClientRegistration, PkiError>
     })
 }
 
-/// A file for the owner's eyes only.
+/// A new file for the owner's eyes only.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    fs::write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// A port nobody listens on. Ports are handed out in turn, so that servers of one process do not meet
