@@ -13,7 +13,7 @@ use super::{
     plan::{Entry, Variant},
     stage::{Log, LoginMode, Stage},
     verdict::{Condition, ModuleReport, PlanReport, Severity, Status, Verdict},
-    world::World,
+    world::{World, WorldFault},
 };
 use crate::{demo::recording::Recording, pki::Pki};
 
@@ -105,23 +105,24 @@ pub async fn run(
     assemble(chosen, reports)
 }
 
-/// Plays everything chosen, one module after the other, against a BFF elsewhere.
+/// Plays everything chosen, one module after the other, against a BFF elsewhere. A BFF that cannot be
+/// restarted ends the run: that says nothing about it.
 pub async fn run_elsewhere(
     mut world: World,
     chosen: &[Chosen],
     options: &Options,
     tell: &mut Tell<'_>,
-) -> Vec<PlanReport> {
+) -> Result<Vec<PlanReport>, WorldFault> {
     let (order, mut reports) = arrange(chosen, options);
     for (place, module) in order {
         tell(Tick::Started(&module.id));
         let report;
-        (report, world) = play_elsewhere(world, &module, options).await;
+        (report, world) = play_elsewhere(world, &module, options).await?;
         tell(Tick::Finished(&report));
         reports.insert(place, report);
     }
     world.shutdown().await;
-    assemble(chosen, reports)
+    Ok(assemble(chosen, reports))
 }
 
 /// Who is told.
@@ -258,24 +259,21 @@ async fn play_elsewhere(
     mut world: World,
     module: &Module,
     options: &Options,
-) -> (ModuleReport, World) {
+) -> Result<(ModuleReport, World), WorldFault> {
     let alias = world.alias().to_owned();
     let exam = Exam::new(module.ending.clone(), options.wait);
     if let Some(needs) = module.setup.beyond(world.can_restart()) {
         let mut report = blank(module, &alias);
         report.verdict = Verdict::Skipped;
         report.note = format!("needs {needs}");
-        return (report, world);
+        return Ok((report, world));
     }
     exam.with(|state, _| state.begin());
     let recording = Recording::default();
-    let armed = world.rearm(&module.id, &module.setup, exam.clone(), recording.clone()).await;
-    if let Err(fault) = armed {
-        return (not_started(module, &alias, &exam, &fault.to_string()), world);
-    }
+    world.rearm(&module.id, &module.setup, exam.clone(), recording.clone()).await?;
     let (report, world) = act(world, module, &exam, &recording, options).await;
     world.disarm();
-    (report, world)
+    Ok((report, world))
 }
 
 async fn act(

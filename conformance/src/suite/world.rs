@@ -31,7 +31,7 @@ use crate::{
     api::{ApiConfig, SampleApi},
     as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent, OnVisit},
     demo::{
-        browser::{Browser, Call, text},
+        browser::{Answer, Browser, Call, From as Coming, text},
         recording::Recording,
     },
     oidf::hook::{Context, Hook},
@@ -397,35 +397,58 @@ impl World {
         Ok(Self { pki, double, api, origin, alias, http, ear, recording, subject })
     }
 
-    /// Waits until the BFF elsewhere has found the authorization server, which was not there before.
+    /// Logs in once: waits until the BFF elsewhere has found the authorization server, which was not
+    /// there before, and has learned its keys, and sees to it that its routes lead here.
     pub async fn meet(&self) -> Result<(), WorldFault> {
         let mut last = String::new();
         for _ in 0..START_TRIES {
-            let answer = self.browser().fetch(Call::post("/bff/login/start")).await;
-            match answer {
-                Ok(answer) if answer.status == 200 => {
+            match self.try_login().await {
+                Ok(()) => {
                     self.double.clear_events();
                     return Ok(());
                 }
-                Ok(answer) => {
-                    let code = answer.json().ok();
-                    let code = code.as_ref().map(|body| text(body, "error_code").to_owned());
-                    last = format!(
-                        "{} is answered with {} {}",
-                        answer.request,
-                        answer.status,
-                        code.unwrap_or_default()
-                    );
-                    // Only an outage heals by itself.
-                    if answer.status != 503 {
-                        break;
-                    }
+                Err((true, why)) => last = why,
+                Err((false, why)) => {
+                    last = why;
+                    break;
                 }
-                Err(trouble) => last = trouble,
             }
             tokio::time::sleep(START_PAUSE).await;
         }
-        Err(WorldFault::Target(format!("no login can be started; its log says why. {last}")))
+        if let Some(refusal) = self.double.last_refusal() {
+            let reason = refusal.reason.unwrap_or_default();
+            last = format!("{last}; the harness refused it: {reason} ({})", refusal.detail);
+        }
+        Err(WorldFault::Target(format!("no login works, its log says why: {last}")))
+    }
+
+    /// One login. What failed, and whether it may heal by itself: an outage, or keys of another run.
+    async fn try_login(&self) -> Result<(), (bool, String)> {
+        let mut browser = self.browser();
+        let broken = |why: String| (true, why);
+        let judged = |answer: Answer, status: u16, heals: bool| {
+            let code = answer.json().ok();
+            let code = code.as_ref().map(|body| text(body, "error_code").to_owned());
+            let (request, found) = (answer.request.clone(), answer.status);
+            if found == status {
+                return Ok(answer);
+            }
+            let code = code.unwrap_or_default();
+            Err((heals || found == 503, format!("{request} is answered with {found} {code}")))
+        };
+        let answer = browser.fetch(Call::post("/bff/login/start")).await.map_err(broken)?;
+        let body = judged(answer, 200, false)?.json().map_err(broken)?;
+        let url = text(&body, "authorization_url").to_owned();
+        let answer = browser.navigate(Coming::SameOrigin, &url).await.map_err(broken)?;
+        let location = judged(answer, 303, false)?.location().map_err(broken)?;
+        let query = location.query().unwrap_or_default();
+        let end = browser.fetch(Call::post("/bff/login/end").form(query)).await.map_err(broken)?;
+        judged(end, 200, true)?;
+        for path in ["/api/accounts", "/lab/accounts"] {
+            let answer = browser.fetch(Call::get(path)).await.map_err(broken)?;
+            judged(answer, 200, false)?;
+        }
+        Ok(())
     }
 
     /// Makes a world with a BFF elsewhere ready for the next module.

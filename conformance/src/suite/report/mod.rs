@@ -12,6 +12,8 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::text::one_line;
+
 use super::verdict::{PlanReport, Tally, whole_milliseconds};
 
 /// One run.
