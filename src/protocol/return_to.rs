@@ -20,7 +20,7 @@ pub fn safe_return_to(input: &str) -> Option<String> {
     }
     let base = Url::parse("https://origin.invalid/").ok()?;
     let url = base.join(input).ok()?;
-    if url.origin() != base.origin() || !url.username().is_empty() || url.password().is_some() {
+    if url.origin() != base.origin() {
         return None;
     }
     stays_local(input.split(['?', '#']).next()?)?;
@@ -157,6 +157,11 @@ mod tests {
             "app.example:443@evil.example",
             "https://app.example:8443/",
             "//app.example:8443/",
+            // the base the rule itself resolves against, spelt out
+            "//origin.invalid/",
+            "//u@origin.invalid/",
+            "//u:p@origin.invalid/a",
+            "/\\u@origin.invalid/",
             // Unicode that is or becomes a slash, a dot or a space
             "/／evil.example",
             "／／evil.example",

@@ -282,6 +282,15 @@ fn at_hash_is_the_access_tokens_under_every_algorithm() {
     }
 }
 
+/// JWK-ROT: only an unknown key is a reason to fetch keys again.
+#[test]
+fn only_an_unknown_key_may_be_a_new_one() {
+    let by = |token: &str| verify(token).unwrap_err().may_be_new_key();
+    assert!(by(&token_by(&STRANGER, JwsAlg::Es256, None, &good())));
+    assert!(!by(&token_by(&TRAP, JwsAlg::Rs256, None, &good())));
+    assert!(!by(&token(&without(good(), "nonce"))));
+}
+
 fn original() -> VerifiedIdToken {
     verify(&token(&with(good(), "auth_time", NOW - 60))).unwrap()
 }

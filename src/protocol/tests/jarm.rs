@@ -233,9 +233,17 @@ fn a_plain_response_is_a_downgrade() {
 #[test]
 fn nothing_stands_beside_the_signed_response() {
     let response = token(&good());
-    for extra in
-        ["code", "state", "error", "error_description", "id_token", "access_token", "token_type"]
-    {
+    for extra in [
+        "access_token",
+        "code",
+        "error",
+        "error_description",
+        "error_uri",
+        "expires_in",
+        "id_token",
+        "state",
+        "token_type",
+    ] {
         let form = format!("response={response}&{extra}=x");
         assert_eq!(verify_form(&form).unwrap_err().reason(), "jarm.extra_parameters", "{extra}");
     }

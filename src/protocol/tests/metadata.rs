@@ -77,6 +77,15 @@ fn a_document_that_fits_is_accepted() {
     assert!(judge(&with(good(), "unknown", json!({"any": null}))).is_ok());
 }
 
+/// ISS-2.4-2, RFC 9207 §3: what is not announced is not supported.
+#[test]
+fn the_iss_parameter_is_supported_only_where_announced() {
+    const MEMBER: &str = "authorization_response_iss_parameter_supported";
+    for document in [without(good(), MEMBER), with(good(), MEMBER, false)] {
+        assert!(!judge(&document).unwrap().authorization_response_iss_parameter_supported());
+    }
+}
+
 /// META-3.3, FAPI2-SP-5.3.3.1-11: byte for byte.
 #[test]
 fn another_issuers_document_is_refused() {
@@ -202,7 +211,19 @@ fn the_authorization_endpoint_brings_no_request_parameters() {
         with(good(), "authorization_endpoint", format!("https://as.example/a?{query}"))
     };
     assert!(judge(&with_query("tenant=1")).is_ok());
-    for query in ["client_id=x", "request_uri=x", "a=b&state=x", "re%71uest=x", "nonce"] {
+    for query in [
+        "client_id=x",
+        "code_challenge=x",
+        "code_challenge_method=x",
+        "nonce",
+        "re%71uest=x",
+        "redirect_uri=x",
+        "request_uri=x",
+        "response_mode=x",
+        "response_type=x",
+        "scope=x",
+        "a=b&state=x",
+    ] {
         let refused = refused(&with_query(query));
         assert_eq!(
             refused,
@@ -459,6 +480,24 @@ fn aliases_are_taken_where_the_call_relies_on_the_certificate() {
         );
     }
     assert_eq!(metadata.endpoint(Endpoint::Metadata, flag), None);
+}
+
+/// RFC 8705 §5: a token is revoked where it was issued, over the certificate that binds it.
+#[test]
+fn a_revocation_alias_is_taken_like_the_token_endpoints() {
+    let alias = "https://mtls.as.example/t/revoke";
+    let document = with(good(), "mtls_endpoint_aliases", json!({"revocation_endpoint": alias}));
+    let metadata = judge(&document).unwrap();
+    let url = |mtls| metadata.endpoint(Endpoint::Revocation, mtls).unwrap().as_str();
+    let plain = MtlsUse::default();
+    assert_eq!(url(plain), "https://as.example/t/revoke");
+    for mtls in [
+        MtlsUse { endpoint_aliases: true, ..plain },
+        MtlsUse { client_authentication: true, ..plain },
+        MtlsUse { token_binding: true, ..plain },
+    ] {
+        assert_eq!(url(mtls), alias, "{mtls:?}");
+    }
 }
 
 /// An alias does not bring an endpoint into being.
