@@ -8,7 +8,7 @@ use crate::protocol::{
     Needs, ProfileName,
 };
 
-fn good() -> Value {
+pub(super) fn good() -> Value {
     json!({
         "issuer": ISSUER,
         "authorization_endpoint": "https://as.example/t/authorize",
@@ -58,11 +58,11 @@ fn judge_with(
     Metadata::accept(document.to_string().as_bytes(), ISSUER, profile.profile(), needs)
 }
 
-fn judge(document: &Value) -> Result<Metadata, MetadataRejected> {
+pub(super) fn judge(document: &Value) -> Result<Metadata, MetadataRejected> {
     judge_with(document, ProfileName::Fapi2MessageSigning, &needs())
 }
 
-fn refused(document: &Value) -> MetadataRejected {
+pub(super) fn refused(document: &Value) -> MetadataRejected {
     judge(document).unwrap_err()
 }
 
@@ -231,19 +231,6 @@ fn the_authorization_endpoint_brings_no_request_parameters() {
             "{query}"
         );
     }
-}
-
-#[test]
-fn aliases_are_judged_like_endpoints() {
-    let aliases = |value: Value| with(good(), "mtls_endpoint_aliases", value);
-    for value in [json!(null), json!([]), json!("x")] {
-        assert_eq!(refused(&aliases(value)), MetadataRejected::MemberType("mtls_endpoint_aliases"));
-    }
-    let http = aliases(json!({"token_endpoint": "http://mtls.as.example/token"}));
-    assert_eq!(refused(&http), MetadataRejected::EndpointNotHttps("mtls_endpoint_aliases"));
-    let number = aliases(json!({"userinfo_endpoint": 1}));
-    assert_eq!(refused(&number), MetadataRejected::MemberType("mtls_endpoint_aliases"));
-    assert!(judge(&aliases(json!({"unknown_endpoint": 1}))).is_ok());
 }
 
 /// What a server must support, each capability left out, empty and wrong. `None` means the
@@ -440,87 +427,6 @@ fn the_document_is_strict_bounded_json() {
     };
     assert!(judge(padded(MAX_METADATA_BYTES).as_bytes()).is_ok());
     assert_eq!(judge(padded(MAX_METADATA_BYTES + 1).as_bytes()), Err("metadata.too_large"));
-}
-
-/// FAPI2-SP-5.2.2.1-3, FAPI2-SP-5.3.3.1-7, MTLS-5, MTLS-5-PRJ: which host each call goes to.
-#[test]
-fn aliases_are_taken_where_the_call_relies_on_the_certificate() {
-    use Endpoint::{
-        EndSession, Jwks, PushedAuthorizationRequest as Par, Revocation, Token, Userinfo,
-    };
-    let metadata = judge(&good()).unwrap();
-    let dpop = MtlsUse::default();
-    let bound = MtlsUse { token_binding: true, ..dpop };
-    let authenticated = MtlsUse { client_authentication: true, ..dpop };
-    let flag = MtlsUse { endpoint_aliases: true, ..dpop };
-    let table = [
-        (Token, dpop, "https://as.example/t/token"),
-        (Token, bound, "https://mtls.as.example/t/token"),
-        (Token, authenticated, "https://mtls.as.example/t/token"),
-        (Token, flag, "https://mtls.as.example/t/token"),
-        (Par, dpop, "https://as.example/t/par"),
-        (Par, bound, "https://as.example/t/par"),
-        (Par, authenticated, "https://mtls.as.example/t/par"),
-        (Par, flag, "https://mtls.as.example/t/par"),
-        (Userinfo, dpop, "https://as.example/t/userinfo"),
-        (Userinfo, bound, "https://mtls.as.example/t/userinfo"),
-        (Userinfo, authenticated, "https://as.example/t/userinfo"),
-        (Userinfo, flag, "https://mtls.as.example/t/userinfo"),
-        // A partial set of aliases leaves the root endpoint.
-        (Revocation, bound, "https://as.example/t/revoke"),
-        (Revocation, flag, "https://as.example/t/revoke"),
-        (Jwks, flag, "https://as.example/t/jwks"),
-        (EndSession, flag, "https://as.example/t/logout"),
-    ];
-    for (endpoint, mtls, url) in table {
-        assert_eq!(
-            metadata.endpoint(endpoint, mtls).unwrap().as_str(),
-            url,
-            "{endpoint:?} {mtls:?}"
-        );
-    }
-    assert_eq!(metadata.endpoint(Endpoint::Metadata, flag), None);
-}
-
-/// RFC 8705 §5: a token is revoked where it was issued, over the certificate that binds it.
-#[test]
-fn a_revocation_alias_is_taken_like_the_token_endpoints() {
-    let alias = "https://mtls.as.example/t/revoke";
-    let document = with(good(), "mtls_endpoint_aliases", json!({"revocation_endpoint": alias}));
-    let metadata = judge(&document).unwrap();
-    let url = |mtls| metadata.endpoint(Endpoint::Revocation, mtls).unwrap().as_str();
-    let plain = MtlsUse::default();
-    assert_eq!(url(plain), "https://as.example/t/revoke");
-    for mtls in [
-        MtlsUse { endpoint_aliases: true, ..plain },
-        MtlsUse { client_authentication: true, ..plain },
-        MtlsUse { token_binding: true, ..plain },
-    ] {
-        assert_eq!(url(mtls), alias, "{mtls:?}");
-    }
-}
-
-/// An alias does not bring an endpoint into being.
-#[test]
-fn an_alias_without_its_endpoint_is_not_called() {
-    let metadata = judge(&without(good(), "userinfo_endpoint")).unwrap();
-    let bound = MtlsUse { token_binding: true, ..MtlsUse::default() };
-    assert_eq!(metadata.endpoint(Endpoint::Userinfo, bound), None);
-}
-
-#[test]
-fn endpoint_names_are_distinct() {
-    let all = [
-        Endpoint::Metadata,
-        Endpoint::Jwks,
-        Endpoint::PushedAuthorizationRequest,
-        Endpoint::Token,
-        Endpoint::Userinfo,
-        Endpoint::Revocation,
-        Endpoint::EndSession,
-    ];
-    let names: std::collections::BTreeSet<_> = all.into_iter().map(Endpoint::name).collect();
-    assert_eq!(names.len(), all.len());
 }
 
 proptest::proptest! {
