@@ -278,8 +278,20 @@ fn degenerate_keys_are_refused() {
             assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::Degenerate), "{x:02x?}");
         }
     }
-    let ordinary = json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(first_then(2, 0, 0)) });
-    assert!(PublicJwk::from_json(&ordinary).is_ok());
+    // Neighbours of the degenerate ones; an honest key may begin or end like any of them.
+    for x in [
+        first_then(2, 0, 0),
+        first_then(0, 0, 1),
+        first_then(1, 0, 1),
+        first_then(1, 1, 0),
+        first_then(0xeb, 0xff, 0x7f),
+        first_then(0xef, 0xff, 0x7f),
+        first_then(0xed, 0xfe, 0x7f),
+        first_then(0xed, 0xff, 0x7e),
+    ] {
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(x) });
+        assert!(PublicJwk::from_json(&jwk).is_ok(), "{x:02x?}");
+    }
 }
 
 #[test]
@@ -299,14 +311,18 @@ fn a_certificate_in_x5c_must_certify_the_key() {
         let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
         STANDARD.encode(certificate.der())
     };
+    let strangers = [JwsAlg::Es256, JwsAlg::EdDsa, JwsAlg::Ps256]
+        .map(|alg| certificate_of(&generate(alg).unwrap().pkcs8_pem));
     for key in [&*ES256, &*EDDSA, &*RSA] {
         let jwk = key.public_jwk.to_json();
         let own = certificate_of(&key.pkcs8_pem);
         let verdict =
             |x5c: Value| PublicJwk::from_json(&with(&jwk, json!({ "x5c": x5c }))).map(|_| ());
         assert_eq!(verdict(json!([own])), Ok(()));
-        let stranger = certificate_of(&generate(JwsAlg::Es256).unwrap().pkcs8_pem);
-        for chain in [json!([stranger, own]), json!(["AAAA"]), json!([""])] {
+        for stranger in &strangers {
+            assert_eq!(verdict(json!([stranger, own])), Err(KeyRejected::CertificateMismatch));
+        }
+        for chain in [json!(["AAAA"]), json!([""])] {
             assert_eq!(verdict(chain), Err(KeyRejected::CertificateMismatch));
         }
         for chain in [json!([]), json!(own), json!([1]), json!(["*"])] {
@@ -383,6 +399,14 @@ fn a_private_half_of_another_key_is_refused() {
     for d in [[0; 32], [0xff; 32]] {
         assert!(load(&with(&es256_private_jwk(), json!({ "d": encode(d) }))).is_err());
     }
+}
+
+/// josekit zeroises nothing: what is lent to it is wiped here.
+#[test]
+fn the_texts_of_a_private_key_are_wiped() {
+    let mut members = object(rsa_private_jwk());
+    engine::wipe(&mut members);
+    assert!(members.values().all(|value| value.as_str() == Some("")));
 }
 
 #[test]

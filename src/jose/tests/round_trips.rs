@@ -116,6 +116,8 @@ fn strings_are_strings() {
     }
     assert!(claims.contains("n") && !claims.contains("missing"));
     assert_eq!(claims.get("n"), Some(&Value::Null));
+    assert_eq!(claims.get("i"), Some(&json!(1)));
+    assert_eq!(claims.get("missing"), None);
 }
 
 #[test]
