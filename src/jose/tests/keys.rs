@@ -90,10 +90,12 @@ fn key_sets_know_their_usable_kids() {
     let keys = [
         with(&es256_jwk(), json!({ "kid": "good" })),
         with(&es256_jwk(), json!({ "kid": "bad", "use": "enc" })),
+        with(&EDDSA.public_jwk.to_json(), json!({ "kid": "other" })),
     ];
     let set = published(&keys);
-    assert!(set.has_kid("good") && !set.has_kid("bad") && !set.has_kid("none"));
-    assert_eq!((set.len(), set.is_empty()), (1, false));
+    assert!(set.has_kid("good") && set.has_kid("other"));
+    assert!(!set.has_kid("bad") && !set.has_kid("none"));
+    assert_eq!((set.len(), set.is_empty()), (2, false));
     assert_eq!(set.skipped(), [KeyRejected::NotForSignatures]);
 }
 
@@ -450,6 +452,24 @@ fn pem_of_another_kind_is_refused() {
     assert_eq!(load(&ES256.pkcs8_pem, Some(JwsAlg::Ps256)), KeyRejected::AlgMismatch);
     assert_eq!(load(&RSA.pkcs8_pem, Some(JwsAlg::EdDsa)), KeyRejected::AlgMismatch);
     assert!(SoftwareSigner::from_pem(b"\xff\xfe", None).is_err());
+}
+
+/// RFC 8017 appendix A.1.2: version 1 announces more than two primes.
+#[test]
+fn an_rsa_key_of_more_than_two_primes_is_refused() {
+    use base64::engine::general_purpose::STANDARD;
+    const VERSION_AND_MODULUS: [u8; 5] = [2, 1, 0, 2, 0x82];
+    let body: String = RSA.pkcs8_pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut der = STANDARD.decode(body).unwrap();
+    let at = der.windows(5).position(|window| window == VERSION_AND_MODULUS).unwrap();
+    der[at + 2] = 1;
+    let body = STANDARD.encode(der);
+    let lines: Vec<_> =
+        body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let pem =
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
+    let refused = SoftwareSigner::from_pem(pem.as_bytes(), None).unwrap_err();
+    assert_eq!(refused, KeyRejected::UnsupportedType);
 }
 
 #[test]

@@ -79,6 +79,25 @@ fn a_revocation_alias_is_taken_like_the_token_endpoints() {
     }
 }
 
+/// Keys are fetched and browsers sent without the certificate, whatever the document offers.
+#[test]
+fn aliases_of_other_endpoints_are_never_taken() {
+    let alias = "https://mtls.as.example/x";
+    let aliases = json!({
+        "authorization_endpoint": alias, "jwks_uri": alias, "end_session_endpoint": alias,
+    });
+    let metadata = judge(&with(good(), "mtls_endpoint_aliases", aliases)).unwrap();
+    let all = MtlsUse { endpoint_aliases: true, client_authentication: true, token_binding: true };
+    assert_eq!(metadata.jwks_uri().as_str(), "https://as.example/t/jwks");
+    assert_eq!(metadata.authorization_endpoint().as_str(), "https://as.example/t/authorize");
+    for (endpoint, url) in [
+        (Endpoint::Jwks, "https://as.example/t/jwks"),
+        (Endpoint::EndSession, "https://as.example/t/logout"),
+    ] {
+        assert_eq!(metadata.endpoint(endpoint, all).unwrap().as_str(), url);
+    }
+}
+
 /// An alias does not bring an endpoint into being.
 #[test]
 fn an_alias_without_its_endpoint_is_not_called() {

@@ -106,11 +106,12 @@ fn every_required_claim_must_be_there() {
 
 #[test]
 fn every_claim_must_have_its_type() {
+    let refused = |claims: &Value| verify(&token(claims)).unwrap_err();
     for name in ["iss", "sub", "nonce", "azp", "at_hash", "acr", "sid"] {
         for value in not_strings() {
             assert_eq!(
-                refused(&token(&with(good(), name, value.clone()))),
-                "id_token.claim_type",
+                refused(&with(good(), name, value.clone())),
+                IdTokenRejected::ClaimType(name),
                 "{name} {value}"
             );
         }
@@ -118,16 +119,16 @@ fn every_claim_must_have_its_type() {
     for name in ["exp", "iat", "nbf", "auth_time"] {
         for value in not_times() {
             assert_eq!(
-                refused(&token(&with(good(), name, value.clone()))),
-                "id_token.claim_type",
+                refused(&with(good(), name, value.clone())),
+                IdTokenRejected::ClaimType(name),
                 "{name} {value}"
             );
         }
     }
     for value in [json!(null), json!(1), json!({}), json!([]), json!([1]), json!([CLIENT, null])] {
         assert_eq!(
-            refused(&token(&with(good(), "aud", value.clone()))),
-            "id_token.claim_type",
+            refused(&with(good(), "aud", value.clone())),
+            IdTokenRejected::ClaimType("aud"),
             "{value}"
         );
     }
