@@ -312,6 +312,20 @@ fn capabilities_against_the_message_signing_profile() {
     assert!(judge(&with(good(), "response_modes_supported", json!(["query.jwt"]))).is_ok());
 }
 
+/// RFC 8414 §2: a server that lists no authentication methods has client_secret_basic.
+#[test]
+fn the_only_default_authentication_method_is_client_secret_basic() {
+    let document = without(good(), "token_endpoint_auth_methods_supported");
+    let document = with(document, "require_signed_request_object", false);
+    let verdict = |client_auth| {
+        judge_with(&document, ProfileName::Oidc, &Needs { client_auth, ..needs() }).err()
+    };
+    let missing = Some(MetadataRejected::ClientAuthMissing);
+    assert_eq!(verdict(ClientAuthMethod::ClientSecretBasic), None);
+    assert_eq!(verdict(ClientAuthMethod::ClientSecretPost), missing);
+    assert_eq!(verdict(ClientAuthMethod::PrivateKeyJwt), missing);
+}
+
 #[test]
 fn flags_are_booleans() {
     for member in [
