@@ -269,8 +269,18 @@ mod tests {
                 "{status}"
             );
         }
-        for status in [301, 302, 303, 307, 308] {
+        for status in [300, 301, 302, 303, 307, 308, 399] {
             assert_eq!(refusal(answer(status, "{}")), Malformation::Redirect.into(), "{status}");
+        }
+    }
+
+    /// OA-5.2: every 4xx is read for an OAuth error, but for the 429 that says nothing.
+    #[test]
+    fn an_oauth_error_comes_with_any_other_4xx() {
+        let error = OAuthError::from_code("invalid_grant");
+        for status in [400, 401, 428, 430, 499] {
+            let refused = refusal(answer(status, r#"{"error":"invalid_grant"}"#));
+            assert_eq!(refused, AsAnswer::Rejected { status, error });
         }
     }
 

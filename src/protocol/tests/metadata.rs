@@ -312,7 +312,7 @@ fn capabilities_against_the_message_signing_profile() {
     assert!(judge(&with(good(), "response_modes_supported", json!(["query.jwt"]))).is_ok());
 }
 
-/// RFC 8414 §2: a server that lists no authentication methods has client_secret_basic.
+/// RFC 8414 §2: a server that lists no authentication methods has `client_secret_basic`.
 #[test]
 fn the_only_default_authentication_method_is_client_secret_basic() {
     let document = without(good(), "token_endpoint_auth_methods_supported");
@@ -439,6 +439,7 @@ fn the_document_is_strict_bounded_json() {
         let text = good().to_string();
         format!("{text}{}", " ".repeat(bytes - text.len()))
     };
+    assert_eq!(MAX_METADATA_BYTES, 256 * 1024);
     assert!(judge(padded(MAX_METADATA_BYTES).as_bytes()).is_ok());
     assert_eq!(judge(padded(MAX_METADATA_BYTES + 1).as_bytes()), Err("metadata.too_large"));
 }
