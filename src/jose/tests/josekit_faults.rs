@@ -139,6 +139,10 @@ fn fault_rsa_keys_of_2041_bits_pass_for_2048() {
     for bits in [2048, 2049, 3072, 8192] {
         assert_eq!(of_bits(bits), Ok(()), "{bits}");
     }
+    for nothing in [&[][..], &[0], &[0; 256]] {
+        let jwk = json!({ "kty": "RSA", "n": encode(nothing), "e": "AQAB" });
+        assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::RsaSize));
+    }
 }
 
 #[test]

@@ -177,8 +177,12 @@ fn other_key_types_and_curves_are_refused() {
         let jwk = json!({ "kty": kty, "crv": "P-256", "k": "AAAA" });
         assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::UnsupportedType), "{kty}");
     }
-    for crv in [json!(null), json!(1)] {
-        let jwk = json!({ "kty": "EC", "crv": crv, "x": "AA", "y": "AA" });
+    for (kty, crv) in [("EC", json!(1)), ("OKP", json!(1)), ("EC", json!(null))] {
+        let jwk = json!({ "kty": kty, "crv": crv, "x": "AA", "y": "AA" });
+        assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::Malformed));
+    }
+    for kty in ["EC", "OKP"] {
+        let jwk = json!({ "kty": kty, "x": "AA", "y": "AA" });
         assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::Malformed));
     }
 }
