@@ -285,7 +285,10 @@ fn degenerate_keys_are_refused() {
         }
     }
     // Neighbours of the degenerate ones; an honest key may begin or end like any of them.
+    let mut almost = first_then(0xed, 0xff, 0x7f);
+    almost[15] = 0xfe;
     for x in [
+        almost,
         first_then(2, 0, 0),
         first_then(0, 0, 1),
         first_then(1, 0, 1),
