@@ -1,15 +1,17 @@
 //! `cargo conformance requirements`: the matrix of clauses on its own. It must not play anything.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write as _},
     path::Path,
 };
 
 use clap::Args;
 
-use super::{FAILED, Fault, HELD};
+use super::{FAILED, Fault, HELD, select::plans};
 use crate::suite::{
-    report::{Coverage, Openness},
+    plan::Entry,
+    report::{ClauseCoverage, Coverage, Openness},
     requirements::{Matrix, coverage, refresh},
 };
 
@@ -41,40 +43,61 @@ pub(super) fn requirements(args: &RequirementsArgs) -> Result<u8, Fault> {
     if let Some(id) = &args.id {
         return one(&mut out, &matrix, &coverage, id);
     }
+    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     for clause in &coverage.clauses {
-        let state = match (clause.openness(), clause.tests.len()) {
-            (None, _) if args.open => continue,
-            (None, 1) => "1 test".to_owned(),
-            (None, tests) => format!("{tests} tests"),
+        let (kind, state) = match (clause.openness(), clause.tests.len()) {
+            (None, 1) => ("with tests", "1 test".to_owned()),
+            (None, tests) => ("with tests", format!("{tests} tests")),
             (Some(Openness::NotBuilt), _) => {
-                format!("not built: {}", clause.feature.as_deref().unwrap_or_default())
+                let feature = clause.feature.as_deref().unwrap_or_default();
+                ("not built", format!("not built: {feature}"))
             }
-            (Some(_), _) => {
-                clause.remark.clone().unwrap_or_else(|| "no test; perhaps modules".to_owned())
+            (Some(Openness::Remarked), _) => {
+                ("remarked", clause.remark.clone().unwrap_or_default())
             }
+            (Some(_), _) => ("without a test", "no test; perhaps modules".to_owned()),
         };
-        writeln!(out, "{:<26} {:<9} {state}", clause.id, clause.level)?;
+        *states.entry(kind).or_default() += 1;
+        if !args.open || clause.openness().is_some() {
+            writeln!(out, "{:<26} {:<24} {state}", clause.id, clause.level)?;
+        }
     }
+    let states: Vec<_> = states.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    writeln!(out, "\n{} clauses: {}", coverage.clauses.len(), states.join(", "))?;
     Ok(HELD)
 }
 
+/// One clause, or those whose ids begin so.
 fn one(
     out: &mut impl io::Write,
     matrix: &Matrix,
     coverage: &Coverage,
     id: &str,
 ) -> Result<u8, Fault> {
-    let known = matrix.resolve(id);
+    let known = matrix.resolve(id).or_else(|| matrix.resolve(&id.to_ascii_uppercase()));
     let found = known
         .and_then(|clause| coverage.clauses.iter().find(|candidate| candidate.id == clause.id));
     let Some(clause) = found else {
-        writeln!(out, "no clause is called {id}")?;
-        return Ok(FAILED);
+        let begins = |known: &&ClauseCoverage| {
+            known.id.to_ascii_lowercase().starts_with(&id.to_ascii_lowercase())
+        };
+        let mut several = coverage.clauses.iter().filter(begins).peekable();
+        if several.peek().is_none() {
+            writeln!(out, "no clause is called {id}, and none begins so")?;
+            return Ok(FAILED);
+        }
+        for clause in several {
+            writeln!(out, "{:<26} {}", clause.id, clause.requirement)?;
+        }
+        return Ok(HELD);
     };
     writeln!(out, "{}  {}  {}", clause.id, clause.level, clause.source)?;
     writeln!(out, "{}", clause.requirement)?;
     for test in &clause.tests {
         writeln!(out, "  test    {test}")?;
+    }
+    for module in modules(matrix, &clause.id) {
+        writeln!(out, "  module  {module}")?;
     }
     if let Some(feature) = &clause.feature {
         writeln!(out, "  needs   {feature}")?;
@@ -83,4 +106,21 @@ fn one(
         writeln!(out, "  remark  {remark}")?;
     }
     Ok(HELD)
+}
+
+/// Modules that can be played and name the clause.
+fn modules(matrix: &Matrix, clause: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for plan in plans() {
+        for variant in plan.variants().iter().filter(|variant| plan.is_supported(variant)) {
+            for entry in plan.entries(variant) {
+                let Entry::Ready(module) = entry else { continue };
+                let names = |id: &&str| matrix.expand(id).iter().any(|found| found.id == clause);
+                if module.clauses.iter().any(|id| names(&id)) {
+                    all.insert(module.id);
+                }
+            }
+        }
+    }
+    all
 }

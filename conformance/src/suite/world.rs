@@ -61,13 +61,15 @@ server_key_file = "server.key"
 [log]
 audit_file = "audit.jsonl"
 
+# The harness.
 [providers.as]
 issuer = "{issuer}"
 trust_roots = ["ca.pem"]
 networks = ["loopback"]
 request_timeout = "10s"
-jwks_cooldown = "5s"
+jwks_cooldown = "5s"        # modules change keys within seconds
 
+# Keys and certificate may be the client's own; all of these scopes are asked for.
 [clients.main]
 client_id = "conformance-client"
 scopes = ["openid", "profile", "email", "accounts", "payments"]
@@ -75,9 +77,11 @@ client_assertion_key = "client-assertion.key"
 request_object_key = "request-object.key"
 tls_identity = { certificate = "client-tls.pem", private_key = "client-tls.key" }
 
+# The name and the default prefix, /bff, are what the harness looks for.
 [apps.web]
 origin = "{origin}"
 
+# Modules ask for each of these, and for others that must be refused.
 [apps.web.login]
 allowed_parameters = ["acr_values", "login_hint", "max_age", "prompt", "scope", "ui_locales"]
 
