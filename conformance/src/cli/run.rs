@@ -1,6 +1,7 @@
 //! `cargo conformance run`: plays, shows, writes. It must not know how a module is played.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     num::NonZeroUsize,
     path::PathBuf,
@@ -200,6 +201,7 @@ fn report(
         started_at: started_at.to_owned(),
         seconds: began.elapsed().as_secs_f64(),
         seed: 0,
+        options: BTreeMap::new(),
         remarks: Vec::new(),
         plans,
         coverage: Some(coverage),
