@@ -125,14 +125,14 @@ fn build_signer(
             EdDSA.signer_from_jwk(&jwk).map(|signer| Box::new(signer) as _)
         }
     };
-    wipe(jwk.into());
+    wipe(&mut jwk.into());
     signer
 }
 
 /// josekit does not zeroise; this wipes the texts it was lent.
-pub(super) fn wipe(members: Map<String, Value>) {
-    for (_, value) in members {
-        if let Value::String(mut text) = value {
+pub(super) fn wipe(members: &mut Map<String, Value>) {
+    for value in members.values_mut() {
+        if let Value::String(text) = value {
             text.zeroize();
         }
     }

@@ -59,12 +59,12 @@ pub(super) fn from_pem(pem: &[u8]) -> Result<PrivateKey, KeyRejected> {
 
 /// Reads a private JWK; an RSA one must carry its CRT members.
 pub(super) fn from_jwk(json: &[u8]) -> Result<PrivateKey, KeyRejected> {
-    let members = strict::object(json).map_err(|fault| match fault {
+    let mut members = strict::object(json).map_err(|fault| match fault {
         JsonFault::DuplicateMember => KeyRejected::DuplicateMember,
         _ => KeyRejected::UnknownFormat,
     })?;
     let key = from_members(&members);
-    wipe(members);
+    wipe(&mut members);
     key
 }
 

@@ -269,8 +269,18 @@ mod tests {
                 "{status}"
             );
         }
-        for status in [301, 302, 303, 307, 308] {
+        for status in [300, 301, 302, 303, 307, 308, 399] {
             assert_eq!(refusal(answer(status, "{}")), Malformation::Redirect.into(), "{status}");
+        }
+    }
+
+    /// OA-5.2: every 4xx is read for an OAuth error, but for the 429 that says nothing.
+    #[test]
+    fn an_oauth_error_comes_with_any_other_4xx() {
+        let error = OAuthError::from_code("invalid_grant");
+        for status in [400, 401, 428, 430, 499] {
+            let refused = refusal(answer(status, r#"{"error":"invalid_grant"}"#));
+            assert_eq!(refused, AsAnswer::Rejected { status, error });
         }
     }
 
@@ -377,11 +387,31 @@ mod tests {
     #[test]
     fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_read() {
         let padded = |bytes: usize| format!("{{{}}}", " ".repeat(bytes - 2));
+        assert_eq!(MAX_ANSWER_BYTES, 65_536);
         assert!(answer(200, &padded(MAX_ANSWER_BYTES)).object(200).is_ok());
         assert_eq!(
             refusal(answer(200, &padded(MAX_ANSWER_BYTES + 1))),
             Malformation::TooLarge.into()
         );
+    }
+
+    /// META-3.2: a document is the body of a 200, whatever its type; no error in it is read.
+    #[test]
+    fn a_document_has_one_good_status() {
+        let untyped = |status| Answer { content_type: None, ..answer(status, "<any>") };
+        assert_eq!(untyped(200).document(), Ok(b"<any>".as_slice()));
+        for status in [100, 201, 204, 206, 299, 400, 401, 404, 428, 430, 499, 600] {
+            let refused = untyped(status).document();
+            assert_eq!(refused, Err(Malformation::StatusUnexpected.into()), "{status}");
+        }
+        for status in [300, 302, 304, 399] {
+            let refused = untyped(status).document();
+            assert_eq!(refused, Err(Malformation::Redirect.into()), "{status}");
+        }
+        for status in [429, 500, 503, 599] {
+            let refused = Answer { retry_after: Some("7"), ..untyped(status) }.document();
+            assert_eq!(refused, Err(AsAnswer::Unavailable { status, retry_after: Some(7) }));
+        }
     }
 
     proptest::proptest! {

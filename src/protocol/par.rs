@@ -78,7 +78,10 @@ mod tests {
         assert_eq!(pushed.expires_in, 60);
         assert!(judge(201, &with("request_uri", json!("https://as.example/par/1"))).is_ok());
         assert!(judge(201, &with("unknown", json!(null))).is_ok());
-        assert_eq!(judge(201, &with("expires_in", json!(1))).unwrap().expires_in, 1);
+        for seconds in [1, 4_294_967_295] {
+            let pushed = judge(201, &with("expires_in", json!(seconds))).unwrap();
+            assert_eq!(pushed.expires_in, seconds);
+        }
     }
 
     /// PAR-2.2: 200 is not 201.

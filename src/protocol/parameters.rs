@@ -168,6 +168,20 @@ mod tests {
         assert_eq!(accept(&[]).unwrap(), RequestParameters::default());
     }
 
+    /// OIDC-3.1.2.1, OpenID Connect Prompt Create.
+    #[test]
+    fn every_value_of_a_closed_list_is_accepted() {
+        let lists = [
+            ("display", ["page", "popup", "touch", "wap"].as_slice()),
+            ("prompt", &["none", "login", "consent", "select_account", "create"]),
+        ];
+        for (name, values) in lists {
+            for value in values {
+                assert!(accept(&[(name, value)]).is_ok(), "{name}={value}");
+            }
+        }
+    }
+
     #[test]
     fn our_own_and_unknown_parameters_are_refused_even_if_an_application_lists_them() {
         for name in [
@@ -239,9 +253,9 @@ mod tests {
 
     #[test]
     fn length_and_repetition_are_bounded() {
-        let at_most = "a".repeat(MAX_BYTES);
+        let at_most = "a".repeat(512);
         assert!(accept(&[("login_hint", &at_most)]).is_ok());
-        let longer = "a".repeat(MAX_BYTES + 1);
+        let longer = "a".repeat(513);
         assert_eq!(accept(&[("login_hint", &longer)]), Err(ParameterRejected::TooLong));
         let twice = accept(&[("max_age", "1"), ("prompt", "login"), ("max_age", "1")]);
         assert_eq!(twice, Err(ParameterRejected::Duplicate));

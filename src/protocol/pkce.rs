@@ -81,6 +81,7 @@ mod tests {
         let json = |text: String| serde_json::from_value::<CodeVerifier>(text.into());
         assert!(json("a".repeat(43)).is_ok());
         assert!(json("a".repeat(128)).is_ok());
+        assert!(json("AZaz09-._~".repeat(5)).is_ok());
         for wrong in [
             "a".repeat(42),
             "a".repeat(129),

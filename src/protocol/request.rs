@@ -223,6 +223,17 @@ mod tests {
         }
     }
 
+    /// FAPI2-MS-5.3.2-5, PKJ-10070-4-typ, PKJ-2.2: registered names.
+    #[test]
+    fn types_are_the_registered_ones() {
+        assert_eq!(REQUEST_OBJECT_TYP, "oauth-authz-req+jwt");
+        assert_eq!(CLIENT_ASSERTION_TYP, "client-authentication+jwt");
+        assert_eq!(
+            CLIENT_ASSERTION_TYPE_URN,
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        );
+    }
+
     /// JAR-10.8, JAR-4a.
     #[test]
     fn a_request_object_cannot_pass_for_a_client_assertion_or_nest_another() {

@@ -16,7 +16,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{oidf::cli::Oidf, suite::report::Report};
+use crate::{
+    oidf::cli::Oidf,
+    suite::report::{Report, one_line},
+};
 
 /// Everything asked for held.
 const HELD: u8 = 0;
@@ -29,7 +32,7 @@ const UNUSABLE: u8 = 2;
 ///
 /// Without a command: every plan that the product supports, against BFFs in this process.
 #[derive(Debug, Parser)]
-#[command(name = "cargo conformance", disable_version_flag = true)]
+#[command(name = "cargo conformance", version)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
@@ -94,6 +97,14 @@ impl Outputs {
 
     fn junit(&self) -> Option<PathBuf> {
         self.junit.clone().or_else(|| self.report.as_ref().map(|dir| dir.join("report.xml")))
+    }
+
+    /// Makes sure that every form can be written, before there is anything to lose.
+    fn open(&self) -> Result<(), Fault> {
+        for path in [self.html(), self.json(), self.junit()].into_iter().flatten() {
+            write_file(&path, |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Writes every form that was asked for.
@@ -196,9 +207,16 @@ pub async fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
         Err(fault) => {
-            eprintln!("cargo conformance: {fault}");
+            say(&format!("cargo conformance: {fault}"));
             ExitCode::from(UNUSABLE)
         }
+    }
+}
+
+/// A message for people, in which nothing that came from elsewhere can steer the terminal.
+fn say(message: &str) {
+    for line in message.lines() {
+        eprintln!("{}", one_line(line, false));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
-    num::NonZeroUsize,
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use url::Url;
 
 use super::{
-    FAILED, Fault, HELD, Outputs, UNUSABLE, environment,
+    FAILED, Fault, HELD, Outputs, UNUSABLE, environment, say,
     select::{Wish, plans, select},
     target,
 };
@@ -49,23 +49,26 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "ID")]
     module: Vec<String>,
     /// A BFF that already runs, by its app's origin; `prepare` says how it is set up
-    #[arg(long, value_name = "URL", requires = "dir")]
+    #[arg(long, value_name = "URL", requires = "dir", value_parser = target::origin)]
     target: Option<Url>,
-    /// The directory that `prepare` made
-    #[arg(long, value_name = "DIR", requires = "target")]
+    /// The directory that `prepare` made; the BFF it was made for is tested
+    #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The target's audit file, for the reason codes
-    #[arg(long, value_name = "FILE", requires = "target")]
+    #[arg(long, value_name = "FILE", requires = "dir")]
     audit: Option<PathBuf>,
     /// Command that restarts the target; sees MODULE, ISSUER and ALIAS
-    #[arg(long, value_name = "COMMAND", requires = "target")]
+    #[arg(long, value_name = "COMMAND", requires = "dir")]
     restart: Option<String>,
     /// Certificate authority (PEM) that vouches for the target, besides the harness's own
-    #[arg(long, value_name = "FILE", requires = "target")]
+    #[arg(long, value_name = "FILE", requires = "dir")]
     ca: Vec<PathBuf>,
+    /// Address of a host name, such as bff.test=127.0.0.1
+    #[arg(long, value_name = "HOST=IP", requires = "dir", value_parser = crate::oidf::cli::host_and_address)]
+    resolve: Vec<(String, IpAddr)>,
     /// Modules at a time; one, against a target
-    #[arg(long, value_name = "NUMBER", default_value = "8")]
-    jobs: NonZeroUsize,
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
     /// Seconds of silence that count as having stopped
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     wait: f64,
@@ -117,7 +120,7 @@ pub(super) async fn run(args: &RunArgs) -> Result<u8, Fault> {
     };
     let chosen = select(&plans(), &wish)?;
     let options = Options {
-        jobs: args.jobs.get(),
+        jobs: args.jobs.into(),
         wait: Duration::from_secs_f64(args.wait),
         mode: match args.login {
             Login::Script => LoginMode::Script,
@@ -126,19 +129,22 @@ pub(super) async fn run(args: &RunArgs) -> Result<u8, Fault> {
         seed: args.seed,
         ..Options::default()
     };
-    let world = match (&args.target, &args.dir) {
-        (Some(url), Some(dir)) => Some(
+    args.outputs.open()?;
+    let world = match &args.dir {
+        Some(dir) => Some(
             target::attach(&target::Attach {
-                url,
+                url: args.target.as_ref(),
                 dir,
                 audit: args.audit.clone(),
                 restart: args.restart.clone(),
                 ca: &args.ca,
+                resolve: &args.resolve,
             })
             .await?,
         ),
-        _ => None,
+        None => None,
     };
+    let address = world.as_ref().map(|world| world.origin.clone());
     let ready =
         chosen.iter().flat_map(|choice| &choice.entries).filter(|entry| entry.is_ready()).count();
     let jobs = if world.is_some() { 1 } else { options.jobs };
@@ -152,17 +158,24 @@ pub(super) async fn run(args: &RunArgs) -> Result<u8, Fault> {
     let (began, started_at) = (Instant::now(), now());
     let elsewhere = world.is_some();
     let plans = if let Some(world) = world {
-        runner::run_elsewhere(world, &chosen, &options, &mut tell).await
+        runner::run_elsewhere(world, &chosen, &options, &mut tell).await?
     } else {
         let pki = Arc::new(Pki::generate(CLIENT_ID)?);
         runner::run(&pki, &chosen, &options, &mut tell).await
     };
     progress.clear();
-    let target = args.target.as_ref().map_or_else(|| "in process".to_owned(), Url::to_string);
+    let target = address.unwrap_or_else(|| "in process".to_owned());
     let mut report = report(plans, &target, &started_at, began)?;
     report.seed = args.seed;
-    report.target_version = (!elsewhere).then(|| env!("CARGO_PKG_VERSION").to_owned());
+    report.target_version = (!elsewhere).then(version);
     report.remarks = remarks(&chosen, elsewhere, args);
+    if !wish.is_everything() {
+        report
+            .remarks
+            .push("Only what was chosen was played; nothing follows for the rest.".to_owned());
+        // What a selection leaves open says nothing.
+        report.coverage = None;
+    }
     let code = show(&report, &args.outputs)?;
     let strict = args.strict && report.tally().verdict() > Verdict::NotYetSupported;
     Ok(if strict && code == HELD { FAILED } else { code })
@@ -170,16 +183,38 @@ pub(super) async fn run(args: &RunArgs) -> Result<u8, Fault> {
 
 /// Plays a plan of the official suite.
 pub(super) async fn oidf(args: &crate::oidf::cli::RunArgs) -> Result<u8, Fault> {
+    args.outputs.open()?;
     let (began, started_at) = (Instant::now(), now());
     let mut tell = |progress: Driving<'_>| match progress {
-        Driving::PlanCreated { id, modules } => eprintln!("plan {id}: {modules} modules"),
-        Driving::ModuleStarted { id, page } => eprintln!("{id}  {page}"),
-        Driving::ModuleEnded(report) => eprintln!("  {}", report.verdict),
-        Driving::Remark(remark) => eprintln!("remark: {remark}"),
+        Driving::PlanCreated { id, modules } => say(&format!("plan {id}: {modules} modules")),
+        Driving::ModuleStarted { id, page } => say(&format!("{id}  {page}")),
+        Driving::ModuleEnded(report) => say(&format!("  {}", report.verdict)),
+        Driving::Remark(remark) => say(&format!("remark: {remark}")),
     };
     let plan = crate::oidf::cli::run(args, environment(), &mut tell).await?;
     let report = report(vec![plan], "the official suite", &started_at, began)?;
     show(&report, &args.outputs)
+}
+
+/// The product's version, and the revision of the sources it was built from, where they are at hand.
+fn version() -> String {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git")
+            .args(["-C", env!("CARGO_MANIFEST_DIR")])
+            .args(arguments)
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    match git(&["rev-parse", "--short=12", "HEAD"]) {
+        Some(revision) => {
+            let changed = git(&["status", "--porcelain"]).is_none_or(|files| !files.is_empty());
+            format!("{version} ({revision}{})", if changed { ", with changes" } else { "" })
+        }
+        None => version.to_owned(),
+    }
 }
 
 fn now() -> String {
@@ -229,12 +264,12 @@ fn remarks(chosen: &[Chosen], elsewhere: bool, args: &RunArgs) -> Vec<String> {
 
 /// Prints the table, writes the reports, answers the exit code.
 pub(super) fn show(report: &Report, outputs: &Outputs) -> Result<u8, Fault> {
-    outputs.write(report)?;
     let stdout = io::stdout();
     let page = outputs.html().map(|path| path.display().to_string());
     let style = Style { page, ..Style::of(&stdout) };
     let mut out = stdout.lock();
     writeln!(out, "{}", table(report, style).trim_end())?;
+    outputs.write(report)?;
     if let Some(path) = outputs.html() {
         writeln!(out, "\nreport: {}", path.display())?;
     }

@@ -20,6 +20,13 @@ pub(super) struct Wish {
     pub(super) modules: Vec<String>,
 }
 
+impl Wish {
+    /// Whether nothing is left out.
+    pub(super) fn is_everything(&self) -> bool {
+        self.plans.is_empty() && self.variant.is_empty() && self.modules.is_empty()
+    }
+}
+
 /// Nothing fits.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum Nothing {

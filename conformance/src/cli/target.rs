@@ -26,6 +26,11 @@ use crate::{
 const SETTINGS: &str = "target.toml";
 const CONFIGURATION: &str = "fapi-bff.toml";
 
+const SETTINGS_HEAD: &str = "\
+# What `cargo conformance run --dir` must know of the BFF. The client's name and certificate (PEM, by its
+# path from here) may be changed to the BFF's own; the others go together with its configuration.
+";
+
 /// Arguments of `prepare`.
 #[derive(Debug, Args)]
 pub(super) struct PrepareArgs {
@@ -33,26 +38,44 @@ pub(super) struct PrepareArgs {
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// The app's origin at the BFF to be tested
-    #[arg(long, value_name = "URL", default_value = "https://app.localhost:8443")]
+    #[arg(long, value_name = "URL", default_value = "https://app.localhost:8443", value_parser = origin)]
     origin: Url,
     /// Host name by which the BFF reaches the harness's authorization server
-    #[arg(long, value_name = "NAME", default_value = AS_HOST)]
+    #[arg(long, value_name = "NAME", default_value = AS_HOST, value_parser = host)]
     as_host: String,
     /// The same for its mutual-TLS listener
-    #[arg(long, value_name = "NAME", default_value = AS_MTLS_HOST)]
+    #[arg(long, value_name = "NAME", default_value = AS_MTLS_HOST, value_parser = host)]
     mtls_host: String,
     /// The same for the harness's API
-    #[arg(long, value_name = "NAME", default_value = API_HOST)]
+    #[arg(long, value_name = "NAME", default_value = API_HOST, value_parser = host)]
     api_host: String,
     /// Address the harness listens on
     #[arg(long, value_name = "IP", default_value_t = Ipv4Addr::LOCALHOST.into())]
     bind: IpAddr,
-    /// First of three ports: authorization server, mutual TLS, API
-    #[arg(long, value_name = "PORT", default_value_t = 9543, value_parser = clap::value_parser!(u16).range(1..=65533))]
+    /// First of four ports: authorization server, its mutual TLS, API, the BFF's metrics and health
+    #[arg(long, value_name = "PORT", default_value_t = 9543, value_parser = clap::value_parser!(u16).range(1..=65532))]
     port: u16,
+    /// The client's name, if the BFF's is another one
+    #[arg(long, value_name = "NAME", default_value = CLIENT_ID)]
+    client_id: String,
     /// The last part of the issuer
     #[arg(long, value_name = "NAME", default_value = "conformance", value_parser = alias)]
     alias: String,
+}
+
+fn host(text: &str) -> Result<String, String> {
+    match url::Host::parse(text) {
+        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err("write a host name".to_owned()),
+    }
+}
+
+/// `https://HOST` or `https://HOST:PORT` and nothing else.
+pub(super) fn origin(text: &str) -> Result<Url, String> {
+    let wrong = || "write https://HOST or https://HOST:PORT".to_owned();
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let bare = url.scheme() == "https" && url.path() == "/" && url.query().is_none();
+    if bare && url.host_str().is_some() { Ok(url) } else { Err(wrong()) }
 }
 
 fn alias(text: &str) -> Result<String, String> {
@@ -108,9 +131,9 @@ pub(super) enum TargetFault {
     /// Nothing was prepared.
     #[error("{}: no {SETTINGS} here: run `cargo conformance prepare --dir {}` first", .0.display(), .0.display())]
     NotPrepared(PathBuf),
-    /// Something was prepared already.
-    #[error("{}: exists already; remove the directory to begin again", .0.display())]
-    Prepared(PathBuf),
+    /// There is something already.
+    #[error("{}: is not empty; nothing in it is touched, name another directory", .0.display())]
+    NotEmpty(PathBuf),
     /// Another origin was prepared for.
     #[error("the target is {target}, but {SETTINGS} was prepared for {prepared}")]
     OtherOrigin {
@@ -119,12 +142,28 @@ pub(super) enum TargetFault {
         /// What was prepared.
         prepared: String,
     },
-    /// It is no address of an app.
-    #[error("{0} is no https origin: write https://HOST or https://HOST:PORT")]
-    NoOrigin(Url),
+    /// What was prepared for is no origin.
+    #[error("{}: the origin {origin} is none: write https://HOST or https://HOST:PORT", path.display())]
+    NoOrigin {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        origin: String,
+    },
     /// Nobody is trusted.
     #[error(transparent)]
     Trust(#[from] crate::oidf::http::TrustFault),
+    /// The harness's own servers do not start.
+    #[error("the harness cannot listen on the ports {ports}: {why}; {SETTINGS} names the first")]
+    Harness {
+        /// Which.
+        ports: String,
+        /// Why.
+        why: String,
+    },
+    /// A login left no line in the audit file.
+    #[error("{}: a login left no line here; is it the target's log.audit_file?", .0.display())]
+    Silent(PathBuf),
     /// The target does not answer as it should.
     #[error("{url}: {why}; does the BFF run with the configuration that `prepare` wrote?")]
     Unusable {
@@ -135,32 +174,20 @@ pub(super) enum TargetFault {
     },
 }
 
-fn origin(url: &Url) -> Result<String, TargetFault> {
-    let bare = url.scheme() == "https" && url.path() == "/" && url.query().is_none();
-    if bare && url.host_str().is_some() {
-        Ok(url.origin().ascii_serialization())
-    } else {
-        Err(TargetFault::NoOrigin(url.clone()))
-    }
-}
-
 /// Makes keys, certificates and a configuration, and says what to do with them.
 pub(super) fn prepare(args: &PrepareArgs) -> Result<u8, Fault> {
     let settings = Settings {
-        origin: origin(&args.origin)?,
+        origin: args.origin.origin().ascii_serialization(),
         alias: args.alias.clone(),
         as_host: args.as_host.clone(),
         mtls_host: args.mtls_host.clone(),
         api_host: args.api_host.clone(),
         bind: args.bind,
         port: args.port,
-        client_id: CLIENT_ID.to_owned(),
+        client_id: args.client_id.clone(),
         client_certificate: PathBuf::from("client-tls.pem"),
     };
-    let path = args.dir.join(SETTINGS);
-    if path.exists() {
-        return Err(TargetFault::Prepared(path).into());
-    }
+    empty(&args.dir)?;
     let mut pki = Pki::generate(CLIENT_ID)?;
     if let Some(host) = args.origin.host_str().filter(|host| *host != APP_HOST) {
         pki.bff = pki.issue_server(&[host])?;
@@ -185,27 +212,42 @@ pub(super) fn prepare(args: &PrepareArgs) -> Result<u8, Fault> {
             lab: &settings.lab(),
         },
     )
-    .replace("networks = [\"loopback\"]", &format!("networks = [\"{network}\"]"));
+    .replace("networks = [\"loopback\"]", &format!("networks = [\"{network}\"]"))
+    .replace(
+        &format!("client_id = \"{CLIENT_ID}\""),
+        &format!("client_id = \"{}\"", args.client_id),
+    );
     write(CONFIGURATION, &text)?;
+    let path = args.dir.join(SETTINGS);
     let text = toml::to_string_pretty(&settings)
         .map_err(|error| TargetFault::Settings { path, why: error.to_string() })?;
-    write(SETTINGS, &text)?;
+    write(SETTINGS, &format!("{SETTINGS_HEAD}{text}"))?;
     let dir = args.dir.display();
     println!(
         "Keys, certificates and {CONFIGURATION} are in {dir}.
 
-Serve a BFF with it, or take its provider, client and routes over into your own:
+Serve a BFF with it, or take its sections over into your own; what must be as it is there, it says:
   fapi-bff serve --config {dir}/{CONFIGURATION}
 
 Then:
-  cargo conformance run --target {origin} --dir {dir} --audit {dir}/audit.jsonl
+  cargo conformance run --dir {dir} --audit {dir}/audit.jsonl
 
-The app must be called `web`, its prefix be /bff, its routes /api and /lab. If the client presents
-another certificate than client-tls.pem, name it in {dir}/{SETTINGS}; its signing keys are read from
-its own key set. --restart COMMAND lets modules be played that need a BFF that has just started.",
-        origin = settings.origin,
+{dir}/{SETTINGS} tells the harness of a client with another name or another certificate; its signing
+keys are read from its own key set. --restart COMMAND lets modules be played that need a BFF that has
+just started; conformance/oidf/bff.sh shows one."
     );
     Ok(HELD)
+}
+
+/// Keys may be in there that cannot be made again.
+fn empty(dir: &Path) -> Result<(), TargetFault> {
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Err(TargetFault::NotEmpty(dir.to_owned())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(TargetFault::File { path: dir.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Settings {
@@ -237,18 +279,24 @@ impl Settings {
 
 /// How `run --target` finds the BFF.
 pub(super) struct Attach<'a> {
-    pub(super) url: &'a Url,
+    /// Where it is, to make sure that it is the one prepared for.
+    pub(super) url: Option<&'a Url>,
     pub(super) dir: &'a Path,
     pub(super) audit: Option<PathBuf>,
     pub(super) restart: Option<String>,
     pub(super) ca: &'a [PathBuf],
+    pub(super) resolve: &'a [(String, IpAddr)],
 }
 
 /// Starts the harness's own servers for a BFF that runs, and makes sure that it is there.
 pub(super) async fn attach(attach: &Attach<'_>) -> Result<World, Fault> {
     let settings = Settings::read(attach.dir)?;
-    let target = origin(attach.url)?;
-    if target != settings.origin {
+    let url = origin(&settings.origin).map_err(|_| TargetFault::NoOrigin {
+        path: attach.dir.join(SETTINGS),
+        origin: settings.origin.clone(),
+    })?;
+    let target = attach.url.map(|url| url.origin().ascii_serialization());
+    if let Some(target) = target.filter(|target| *target != settings.origin) {
         return Err(TargetFault::OtherOrigin { target, prepared: settings.origin }.into());
     }
     if let Some(path) = &attach.audit {
@@ -263,12 +311,13 @@ pub(super) async fn attach(attach: &Attach<'_>) -> Result<World, Fault> {
     for path in attach.ca {
         roots.push(read(path)?);
     }
-    let local = [attach.url.host_str().unwrap_or_default(), settings.as_host.as_str()];
-    let resolve = local
+    let local = [url.host_str().unwrap_or_default(), settings.as_host.as_str()];
+    let mut resolve: Vec<_> = local
         .iter()
         .filter(|host| **host == "localhost" || host.ends_with(".localhost"))
         .map(|host| ((*host).to_owned(), IpAddr::from(Ipv4Addr::LOCALHOST)))
         .collect();
+    resolve.extend(attach.resolve.iter().cloned());
     let http = Trust { roots, system: false, resolve }.client().map_err(TargetFault::from)?;
     let jwks = keys(&http, &settings.origin).await?;
     let certificate = read(&attach.dir.join(&settings.client_certificate))?;
@@ -312,23 +361,39 @@ pub(super) async fn attach(attach: &Attach<'_>) -> Result<World, Fault> {
         audit: attach.audit.clone(),
         restart: attach.restart.clone().map(Hook::Command),
     };
-    let world = World::attach(pki, elsewhere).await?;
+    let (as_port, audit) = (settings.port, attach.audit.clone());
+    let world = World::attach(pki, elsewhere).await.map_err(|fault| TargetFault::Harness {
+        ports: format!("{as_port}, {} and {}", as_port + 1, as_port + 2),
+        why: fault.to_string(),
+    })?;
     world.meet().await?;
+    // The login just made must be in it.
+    if let Some(path) = audit.filter(|path| fs::metadata(path).is_ok_and(|file| file.len() == 0)) {
+        return Err(TargetFault::Silent(path).into());
+    }
     Ok(world)
 }
+
+/// Most bytes of a key set.
+const KEYS_LIMIT: usize = 1024 * 1024;
 
 /// The client's public keys, as the target publishes them.
 async fn keys(http: &reqwest::Client, origin: &str) -> Result<Value, TargetFault> {
     let url = format!("{origin}/bff/jwks");
     let unusable = |why: String| TargetFault::Unusable { url: url.clone(), why };
     let answer = http.get(&url).send().await.map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        unusable(format!("no answer: {}", cause.unwrap_or_else(|| error.to_string())))
+        let mut causes = Vec::new();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        unusable(format!("no answer: {}", causes.join(": ")))
     })?;
     if !answer.status().is_success() {
         return Err(unusable(format!("answered with {}", answer.status())));
     }
-    let body = answer.bytes().await.map_err(|error| unusable(error.to_string()))?;
+    let body = crate::demo::browser::read_body(answer, KEYS_LIMIT).await.map_err(unusable)?;
     let jwks: Value =
         serde_json::from_slice(&body).map_err(|_| unusable("its key set is no JSON".to_owned()))?;
     match jwks.get("keys").and_then(Value::as_array) {

@@ -7,7 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use url::Url;
@@ -21,6 +21,28 @@ use crate::{
     as_double::exchange::header_pairs,
     pki::{APP_HOST, AS_HOST, Pki, PkiError},
 };
+
+/// Most bytes of an answer; what is larger is nobody's page.
+const BODY_LIMIT: usize = 32 * 1024 * 1024;
+
+/// The body of an answer, if it is not larger than this.
+pub(crate) async fn read_body(
+    mut response: reqwest::Response,
+    limit: usize,
+) -> Result<Bytes, String> {
+    let mut body = BytesMut::new();
+    loop {
+        let piece = response.chunk().await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            format!("the answer broke off: {}", cause.unwrap_or_default())
+        })?;
+        let Some(piece) = piece else { return Ok(body.freeze()) };
+        if body.len() + piece.len() > limit {
+            return Err(format!("the answer has more than {limit} bytes"));
+        }
+        body.extend_from_slice(&piece);
+    }
+}
 
 /// Where a navigation comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -325,7 +347,8 @@ impl Browser {
         let received = async {
             let response = sending.send().await.map_err(broken)?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            let body = response.bytes().await.map_err(broken)?;
+            let body = read_body(response, BODY_LIMIT).await;
+            let body = body.map_err(|why| format!("{request}: {why}"))?;
             Ok(Answer { request: request.clone(), status, headers, body })
         }
         .await;

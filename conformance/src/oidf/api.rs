@@ -9,6 +9,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
 
+use crate::demo::browser::read_body;
+
 /// How much of the suite's own words is passed on.
 const MESSAGE_CHARS: usize = 300;
 
@@ -281,7 +283,8 @@ impl Api {
         const CALL: &str = "GET api/plan/export/…";
         let url = self.url(&["api", "plan", "export", plan], &[]);
         let answer = self.send(CALL, self.http.get(url)).await?;
-        let bytes = answer.bytes().await.map_err(|error| unreachable(CALL, error))?;
+        let bytes = read_body(answer, EXPORT_LIMIT).await;
+        let bytes = bytes.map_err(|why| ApiFault::Unreachable { call: CALL, why })?;
         Ok(bytes.to_vec())
     }
 
@@ -332,6 +335,10 @@ impl Api {
     }
 }
 
+/// Most bytes of an answer, and of an export, which has every log of a plan.
+const ANSWER_LIMIT: usize = 32 * 1024 * 1024;
+const EXPORT_LIMIT: usize = 512 * 1024 * 1024;
+
 /// Pairs of texts always have a JSON form.
 fn json_text(pairs: &BTreeMap<String, String>) -> String {
     Value::from_iter(pairs.clone()).to_string()
@@ -349,15 +356,16 @@ fn unreachable(call: &'static str, error: reqwest::Error) -> ApiFault {
 }
 
 async fn read<T: DeserializeOwned>(call: &'static str, answer: Response) -> Result<T, ApiFault> {
-    let bytes = answer.bytes().await.map_err(|error| unreachable(call, error))?;
+    let bytes = read_body(answer, ANSWER_LIMIT).await;
+    let bytes = bytes.map_err(|why| ApiFault::Unreachable { call, why })?;
     serde_json::from_slice(&bytes)
         .map_err(|error| ApiFault::Malformed { call, why: error.to_string() })
 }
 
 /// What the suite says of an error, without anything it might have been told.
 async fn message(answer: Response) -> String {
-    let body = answer.bytes().await.unwrap_or_default();
-    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = read_body(answer, ANSWER_LIMIT).await.unwrap_or_default();
+    let json: Value = serde_json::from_slice(&text).unwrap_or_default();
     let said = ["message", "error_description", "error"]
         .iter()
         .find_map(|name| json.get(*name).and_then(Value::as_str));

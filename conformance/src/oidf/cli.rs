@@ -162,7 +162,7 @@ pub enum OidfFault {
     Output(#[from] io::Error),
 }
 
-fn host_and_address(text: &str) -> Result<(String, IpAddr), String> {
+pub(crate) fn host_and_address(text: &str) -> Result<(String, IpAddr), String> {
     let (host, address) = text.split_once('=').ok_or("write HOST=IP")?;
     let address = address.parse().map_err(|_| "what follows = is no IP address")?;
     Ok((host.to_owned(), address))

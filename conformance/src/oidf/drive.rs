@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
 use super::{
@@ -228,7 +229,11 @@ async fn look_again(api: &Api, played: &mut [Played], progress: OnProgress<'_>) 
 
 async fn export(api: &Api, plan: &str, path: &Path) -> Result<(), DriveFault> {
     let bytes = api.export(plan).await?;
-    tokio::fs::write(path, bytes).await.map_err(|error| DriveFault::Export {
+    // Every log of the plan is in it, tokens of its mock server and all.
+    let mut options = tokio::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = async { options.open(path).await?.write_all(&bytes).await }.await;
+    written.map_err(|error| DriveFault::Export {
         path: path.to_owned(),
         plan: plan.to_owned(),
         why: error.to_string(),

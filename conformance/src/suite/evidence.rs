@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 pub use self::redact::Redactor;
 use super::{
-    exam::{Ending, Exam, millis},
+    exam::{Exam, millis},
     verdict::{Condition, Exchange, Severity},
 };
 use crate::{
@@ -21,13 +21,13 @@ const LONGEST_BODY: usize = 4_000;
 /// Most exchanges in a transcript. What happens fifty times at once is not told fifty times.
 const MOST_EXCHANGES: usize = 60;
 
-/// The checks that the authorization server and the API made. Where a script may provoke refusals,
-/// those are said and not judged.
-pub fn conditions(events: &[(u64, Event)], ending: &Ending) -> Vec<Condition> {
+/// The checks that the authorization server and the API made. Those that a module's script provokes to
+/// fail are said and not judged.
+pub fn conditions(events: &[(u64, Event)], provoked: &[&str]) -> Vec<Condition> {
     let mut all = Vec::new();
     for (at_ms, event) in events {
         for check in &event.checks {
-            let wanted = *ending == Ending::Script && event.outcome == Outcome::Refused;
+            let wanted = event.outcome == Outcome::Refused && provoked.contains(&check.name);
             all.push(Condition {
                 at_ms: *at_ms,
                 source: source(event).to_owned(),

@@ -61,6 +61,8 @@ pub struct Module {
     pub reasons: Vec<&'static str>,
     /// Whether the audit stream is left to the script.
     pub own_audit: bool,
+    /// Rules of the authorization server and the API that the script makes the client break.
+    pub provoked: Vec<&'static str>,
     /// What must be arranged before it starts.
     pub setup: Setup,
     /// When it is over.
@@ -75,8 +77,8 @@ impl fmt::Debug for Module {
 }
 
 impl Module {
-    /// A module whose script decides when it is over. Refused requests and audit reasons are its own
-    /// affair until [`Self::reasons`] names some.
+    /// A module whose script decides when it is over. Audit reasons are its own affair until
+    /// [`Self::reasons`] names some.
     pub fn new<F>(id: &str, does: &str, must: &str, clauses: &[&'static str], script: F) -> Self
     where
         F: for<'a> Fn(&'a mut Stage) -> Playing<'a> + Send + Sync + 'static,
@@ -88,6 +90,7 @@ impl Module {
             clauses: clauses.to_vec(),
             reasons: Vec::new(),
             own_audit: true,
+            provoked: Vec::new(),
             setup: Setup::default(),
             ending: Ending::Script,
             script: Arc::new(script),
@@ -99,6 +102,14 @@ impl Module {
     pub fn reasons(mut self, reasons: &[&'static str]) -> Self {
         self.reasons = reasons.to_vec();
         self.own_audit = false;
+        self
+    }
+
+    /// The script makes the client break these rules of the authorization server or the API, by name:
+    /// that it is refused for them is what is wanted. Every other refusal fails the module.
+    #[must_use]
+    pub fn provoking(mut self, rules: &[&'static str]) -> Self {
+        self.provoked = rules.to_vec();
         self
     }
 

@@ -13,7 +13,7 @@ use super::{
     plan::{Entry, Variant},
     stage::{Log, LoginMode, Stage},
     verdict::{Condition, ModuleReport, PlanReport, Severity, Status, Verdict},
-    world::World,
+    world::{World, WorldFault},
 };
 use crate::{demo::recording::Recording, pki::Pki};
 
@@ -40,7 +40,7 @@ impl Default for Options {
             jobs: 8,
             wait: Duration::from_secs(2),
             linger: Duration::from_millis(500),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_secs(120),
             mode: LoginMode::Script,
             seed: 0,
         }
@@ -105,23 +105,24 @@ pub async fn run(
     assemble(chosen, reports)
 }
 
-/// Plays everything chosen, one module after the other, against a BFF elsewhere.
+/// Plays everything chosen, one module after the other, against a BFF elsewhere. A BFF that cannot be
+/// restarted ends the run: that says nothing about it.
 pub async fn run_elsewhere(
     mut world: World,
     chosen: &[Chosen],
     options: &Options,
     tell: &mut Tell<'_>,
-) -> Vec<PlanReport> {
+) -> Result<Vec<PlanReport>, WorldFault> {
     let (order, mut reports) = arrange(chosen, options);
     for (place, module) in order {
         tell(Tick::Started(&module.id));
         let report;
-        (report, world) = play_elsewhere(world, &module, options).await;
+        (report, world) = play_elsewhere(world, &module, options).await?;
         tell(Tick::Finished(&report));
         reports.insert(place, report);
     }
     world.shutdown().await;
-    assemble(chosen, reports)
+    Ok(assemble(chosen, reports))
 }
 
 /// Who is told.
@@ -258,24 +259,21 @@ async fn play_elsewhere(
     mut world: World,
     module: &Module,
     options: &Options,
-) -> (ModuleReport, World) {
+) -> Result<(ModuleReport, World), WorldFault> {
     let alias = world.alias().to_owned();
     let exam = Exam::new(module.ending.clone(), options.wait);
     if let Some(needs) = module.setup.beyond(world.can_restart()) {
         let mut report = blank(module, &alias);
         report.verdict = Verdict::Skipped;
         report.note = format!("needs {needs}");
-        return (report, world);
+        return Ok((report, world));
     }
     exam.with(|state, _| state.begin());
     let recording = Recording::default();
-    let armed = world.rearm(&module.id, &module.setup, exam.clone(), recording.clone()).await;
-    if let Err(fault) = armed {
-        return (not_started(module, &alias, &exam, &fault.to_string()), world);
-    }
+    world.rearm(&module.id, &module.setup, exam.clone(), recording.clone()).await?;
     let (report, world) = act(world, module, &exam, &recording, options).await;
     world.disarm();
-    (report, world)
+    Ok((report, world))
 }
 
 async fn act(
@@ -337,7 +335,7 @@ fn judge(
     for condition in exam.with(|state, _| state.conditions()) {
         log.add(condition);
     }
-    for condition in evidence::conditions(&events, &module.ending) {
+    for condition in evidence::conditions(&events, &module.provoked) {
         log.add(condition);
     }
     let audit = stage.audit();
@@ -351,24 +349,27 @@ fn judge(
     let mut conditions = log.conditions();
     conditions.sort_by_key(|condition| condition.at_ms);
     report.status = exam.status();
-    report.verdict = match outcome {
-        Err(Halt::Skip(_)) => Verdict::Skipped,
-        Ok(()) | Err(Halt::Condition | Halt::Trouble(_)) => log.verdict(),
+    // What had failed before it was skipped has failed.
+    let skipped = match outcome {
+        Err(Halt::Skip(why)) if judged(log, module) == Verdict::Passed => Some(why),
+        _ => None,
     };
-    let is_skip = matches!(outcome, Err(Halt::Skip(_)));
-    if report.status != Status::Finished && !is_skip {
-        report.verdict = Verdict::Failed;
-    }
+    report.verdict = match skipped {
+        Some(_) => Verdict::Skipped,
+        None if report.status == Status::Finished => log.verdict(),
+        None => Verdict::Failed,
+    };
     let mut redactor = evidence::Redactor::new(stage.world.secrets());
     for condition in &mut conditions {
         condition.message = redactor.text(&condition.message);
     }
     // Of what is redacted already: it quotes the messages.
-    report.note = match outcome {
-        Err(Halt::Skip(why)) => redactor.text(why),
-        _ => note(&conditions, &report),
+    report.note = match skipped {
+        Some(why) => redactor.text(why),
+        None => note(&conditions, &report),
     };
-    if !audited && report.verdict == Verdict::Passed && !report.expected_reasons.is_empty() {
+    let unseen = !report.expected_reasons.is_empty() || stage.missed_audit();
+    if !audited && report.verdict == Verdict::Passed && unseen {
         report.verdict = Verdict::Review;
         "the client stopped; why, only its audit stream can tell: give --audit"
             .clone_into(&mut report.note);
@@ -380,6 +381,17 @@ fn judge(
     report.log = evidence::gather(conditions);
     report.seconds = exam.elapsed().as_secs_f64();
     report
+}
+
+/// The verdict of a script that was skipped, but for what follows from that.
+fn judged(log: &Log, module: &Module) -> Verdict {
+    let follows = |condition: &Condition| {
+        matches!(condition.check.as_str(), "never_finished" | "not_reached")
+            || (condition.check == "audit_reason" && !module.reasons.is_empty())
+    };
+    let conditions = log.conditions();
+    let own = conditions.iter().filter(|condition| !follows(condition));
+    own.map(Condition::verdict).max().unwrap_or(Verdict::Passed)
 }
 
 /// The second half of the verdict, which no authorization server can see: that the BFF knows why.

@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 
 use super::{
+    evidence::Redactor,
     exam::{Exam, millis},
     module::{Halt, Step},
     verdict::{Condition, Severity, Verdict},
@@ -23,6 +27,9 @@ pub const SESSION_COOKIE: &str = "__Host-Http-web";
 
 /// What names of login transactions' cookies start with.
 pub const TRANSACTION_COOKIE: &str = "__Host-Http-web.tx-";
+
+/// `(action, outcome, reason)`.
+pub type AuditLine = (String, String, String);
 
 /// The condition log of one module.
 #[derive(Clone, Default)]
@@ -105,13 +112,15 @@ pub struct Stage {
     pub mode: LoginMode,
     exam: Exam,
     log: Log,
+    /// Something in the audit stream was to be looked at and could not be.
+    missed_audit: AtomicBool,
 }
 
 impl Stage {
     /// A stage with an empty browser.
     pub fn new(world: World, mode: LoginMode, exam: Exam, log: Log) -> Self {
         let browser = world.browser();
-        Self { world, browser, mode, exam, log }
+        Self { world, browser, mode, exam, log, missed_audit: AtomicBool::new(false) }
     }
 
     // === what must hold ===
@@ -171,7 +180,9 @@ impl Stage {
 
     /// The answer must have this status; gives its body as JSON where it is some.
     pub fn expect(&self, check: &str, answer: &Answer, status: u16) -> Step {
-        let body = String::from_utf8_lossy(&answer.body);
+        // Redacted first: half a secret would not be recognised as one.
+        let body = Redactor::new(self.world.secrets());
+        let body = body.text(&String::from_utf8_lossy(&answer.body));
         let body: String = body.chars().take(200).collect();
         let found = answer.status;
         let shown = if found == status { String::new() } else { format!(": {body}") };
@@ -378,8 +389,22 @@ impl Stage {
 
     // === what was recorded ===
 
+    /// The same, or nothing where the audit stream cannot be read: then a person must look.
+    pub fn audited(&self) -> Option<Vec<AuditLine>> {
+        if self.world.is_audited() {
+            return Some(self.audit());
+        }
+        self.missed_audit.store(true, Ordering::Relaxed);
+        None
+    }
+
+    /// Whether something in the audit stream was to be looked at and could not be.
+    pub fn missed_audit(&self) -> bool {
+        self.missed_audit.load(Ordering::Relaxed)
+    }
+
     /// `(action, outcome, reason)` of every audit line so far.
-    pub fn audit(&self) -> Vec<(String, String, String)> {
+    pub fn audit(&self) -> Vec<AuditLine> {
         let text = |line: &Value, name: &str| {
             line.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
@@ -392,11 +417,7 @@ impl Stage {
 
     /// The last audit line of this action must have this reason.
     pub fn expect_audit(&self, action: &str, reason: &str) -> bool {
-        if !self.world.is_audited() {
-            self.remark(format!("the audit stream cannot be read; {action} {reason} expected"));
-            return true;
-        }
-        let lines = self.audit();
+        let Some(lines) = self.audited() else { return true };
         let last = lines.iter().rev().find(|(found, ..)| found == action);
         let found = last.map_or("nothing", |(_, _, reason)| reason.as_str());
         let message = format!("the audit stream's last {action} says {found}; {reason} expected");

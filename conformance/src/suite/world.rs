@@ -3,9 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -24,13 +25,13 @@ use fapi_bff::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::exam::Exam;
+use super::{exam::Exam, oidf};
 use crate::{
     Now,
     api::{ApiConfig, SampleApi},
     as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent, OnVisit},
     demo::{
-        browser::{Browser, Call},
+        browser::{Answer, Browser, Call, From as Coming, text},
         recording::Recording,
     },
     oidf::hook::{Context, Hook},
@@ -184,6 +185,9 @@ pub struct Setup {
     pub clock: bool,
     /// Whether the BFF must not have met this authorization server before.
     pub fresh: bool,
+    /// Whether the metadata lack what the official suite's lack. A BFF elsewhere is given the same
+    /// metadata in every module: it would believe those of one in the next.
+    pub as_in_suite: bool,
     /// Instead of the embedded store.
     pub store: Option<Arc<dyn Store>>,
 }
@@ -231,6 +235,8 @@ struct Here {
 struct There {
     audit: Option<AuditFile>,
     restart: Option<Hook>,
+    /// The last module's metadata or keys are none that another may meet.
+    spoiled: bool,
 }
 
 /// The audit stream of a BFF somewhere else, as a file.
@@ -332,6 +338,9 @@ impl World {
             ..AsConfig::for_alias(&pki, vec![registration(&pki, &origin)?], alias)
         })
         .await?;
+        if setup.as_in_suite {
+            oidf::strip(&double);
+        }
         if let Some(before) = &setup.before {
             before(&double);
         }
@@ -383,38 +392,63 @@ impl World {
             ApiConfig { on_event: Some(ear.on_event()), on_visit: Some(ear.on_visit()), ..api };
         let api = SampleApi::start(api, double.token_state()).await?;
         let audit = audit.map(|path| AuditFile { path, from: 0 });
-        let subject = Subject::There(There { audit, restart });
+        let subject = Subject::There(There { audit, restart, spoiled: false });
         let recording = Recording::default();
         Ok(Self { pki, double, api, origin, alias, http, ear, recording, subject })
     }
 
-    /// Waits until the BFF elsewhere has found the authorization server, which was not there before.
+    /// Logs in once: waits until the BFF elsewhere has found the authorization server, which was not
+    /// there before, and has learned its keys, and sees to it that its routes lead here.
     pub async fn meet(&self) -> Result<(), WorldFault> {
         let mut last = String::new();
         for _ in 0..START_TRIES {
-            let answer = self.browser().fetch(Call::post("/bff/login/start")).await;
-            match answer {
-                Ok(answer) if answer.status == 200 => {
+            match self.try_login().await {
+                Ok(()) => {
                     self.double.clear_events();
                     return Ok(());
                 }
-                Ok(answer) => {
-                    last = format!(
-                        "{} is answered with {}: {}",
-                        answer.request,
-                        answer.status,
-                        String::from_utf8_lossy(&answer.body)
-                    );
-                    // Only an outage heals by itself.
-                    if answer.status != 503 {
-                        break;
-                    }
+                Err((true, why)) => last = why,
+                Err((false, why)) => {
+                    last = why;
+                    break;
                 }
-                Err(trouble) => last = trouble,
             }
             tokio::time::sleep(START_PAUSE).await;
         }
-        Err(WorldFault::Target(format!("no login can be started; its log says why. {last}")))
+        if let Some(refusal) = self.double.last_refusal() {
+            let reason = refusal.reason.unwrap_or_default();
+            last = format!("{last}; the harness refused it: {reason} ({})", refusal.detail);
+        }
+        Err(WorldFault::Target(format!("no login works, its log says why: {last}")))
+    }
+
+    /// One login. What failed, and whether it may heal by itself: an outage, or keys of another run.
+    async fn try_login(&self) -> Result<(), (bool, String)> {
+        let mut browser = self.browser();
+        let broken = |why: String| (true, why);
+        let judged = |answer: Answer, status: u16, heals: bool| {
+            let code = answer.json().ok();
+            let code = code.as_ref().map(|body| text(body, "error_code").to_owned());
+            let (request, found) = (answer.request.clone(), answer.status);
+            if found == status {
+                return Ok(answer);
+            }
+            let code = code.unwrap_or_default();
+            Err((heals || found == 503, format!("{request} is answered with {found} {code}")))
+        };
+        let answer = browser.fetch(Call::post("/bff/login/start")).await.map_err(broken)?;
+        let body = judged(answer, 200, false)?.json().map_err(broken)?;
+        let url = text(&body, "authorization_url").to_owned();
+        let answer = browser.navigate(Coming::SameOrigin, &url).await.map_err(broken)?;
+        let location = judged(answer, 303, false)?.location().map_err(broken)?;
+        let query = location.query().unwrap_or_default();
+        let end = browser.fetch(Call::post("/bff/login/end").form(query)).await.map_err(broken)?;
+        judged(end, 200, true)?;
+        for path in ["/api/accounts", "/lab/accounts"] {
+            let answer = browser.fetch(Call::get(path)).await.map_err(broken)?;
+            judged(answer, 200, false)?;
+        }
+        Ok(())
     }
 
     /// Makes a world with a BFF elsewhere ready for the next module.
@@ -434,7 +468,11 @@ impl World {
         }
         self.recording = recording;
         self.ear.listens(Some(exam));
-        if setup.fresh {
+        let spoiled = match &mut self.subject {
+            Subject::There(there) => std::mem::replace(&mut there.spoiled, setup.fresh),
+            Subject::Here(_) => false,
+        };
+        if setup.fresh || spoiled {
             self.restart_for(module).await?;
         }
         if let Subject::There(There { audit: Some(audit), .. }) = &mut self.subject {
@@ -517,6 +555,11 @@ impl World {
     /// A browser with nothing in it yet.
     pub fn browser(&self) -> Browser {
         Browser::with_client(self.http.clone(), &self.origin).recorded(self.recording.clone())
+    }
+
+    /// Whether the BFF runs in this process.
+    pub const fn is_here(&self) -> bool {
+        matches!(self.subject, Subject::Here(_))
     }
 
     /// Whether the BFF can be restarted.
@@ -607,9 +650,12 @@ impl World {
         }
     }
 
-    /// The metrics page.
-    pub fn metrics(&self) -> Result<String, WorldFault> {
-        Ok(self.bff()?.telemetry().metrics.render())
+    /// The metrics page, if it is within reach.
+    pub fn metrics(&self) -> Result<Option<String>, WorldFault> {
+        if !self.is_here() {
+            return Ok(None);
+        }
+        Ok(Some(self.bff()?.telemetry().metrics.render()))
     }
 }
 
@@ -680,10 +726,11 @@ fn registration(pki: &Pki, origin: &str) -> Result<ClientRegistration, PkiError>
     })
 }
 
-/// A file for the owner's eyes only.
+/// A new file for the owner's eyes only.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    fs::write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// A port nobody listens on. Ports are handed out in turn, so that servers of one process do not meet

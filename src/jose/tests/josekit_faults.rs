@@ -75,7 +75,7 @@ fn fault_a_jwk_whose_use_is_not_a_string_panics() {
 fn fault_one_malformed_key_spoils_the_whole_set() {
     let good = ES256.public_jwk.to_json();
     let twice = good.to_string().replacen('{', r#"{"kid":"first","#, 1);
-    let deep = format!(r#"{{"kty":{}{}}}"#, "[".repeat(20), "]".repeat(20));
+    let deep = format!(r#"{{"kty":{}1,2{}}}"#, "[".repeat(16), "]".repeat(16));
     let set = format!(
         r#"{{"keys":[{{}},7,null,{{"kty":"AKP"}},{{"kty":"EC","use":1}},{twice},{deep},{good}]}}"#
     );
@@ -138,6 +138,10 @@ fn fault_rsa_keys_of_2041_bits_pass_for_2048() {
     }
     for bits in [2048, 2049, 3072, 8192] {
         assert_eq!(of_bits(bits), Ok(()), "{bits}");
+    }
+    for nothing in [&[][..], &[0], &[0; 256]] {
+        let jwk = json!({ "kty": "RSA", "n": encode(nothing), "e": "AQAB" });
+        assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::RsaSize));
     }
 }
 

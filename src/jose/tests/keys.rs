@@ -94,10 +94,12 @@ fn key_sets_know_their_usable_kids() {
     let keys = [
         with(&es256_jwk(), json!({ "kid": "good" })),
         with(&es256_jwk(), json!({ "kid": "bad", "use": "enc" })),
+        with(&EDDSA.public_jwk.to_json(), json!({ "kid": "other" })),
     ];
     let set = published(&keys);
-    assert!(set.has_kid("good") && !set.has_kid("bad") && !set.has_kid("none"));
-    assert_eq!((set.len(), set.is_empty()), (1, false));
+    assert!(set.has_kid("good") && set.has_kid("other"));
+    assert!(!set.has_kid("bad") && !set.has_kid("none"));
+    assert_eq!((set.len(), set.is_empty()), (2, false));
     assert_eq!(set.skipped(), [KeyRejected::NotForSignatures]);
 }
 
@@ -182,8 +184,12 @@ fn other_key_types_and_curves_are_refused() {
         let jwk = json!({ "kty": kty, "crv": "P-256", "k": "AAAA" });
         assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::UnsupportedType), "{kty}");
     }
-    for crv in [json!(null), json!(1)] {
-        let jwk = json!({ "kty": "EC", "crv": crv, "x": "AA", "y": "AA" });
+    for (kty, crv) in [("EC", json!(1)), ("OKP", json!(1)), ("EC", json!(null))] {
+        let jwk = json!({ "kty": kty, "crv": crv, "x": "AA", "y": "AA" });
+        assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::Malformed));
+    }
+    for kty in ["EC", "OKP"] {
+        let jwk = json!({ "kty": kty, "x": "AA", "y": "AA" });
         assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::Malformed));
     }
 }
@@ -289,8 +295,23 @@ fn degenerate_keys_are_refused() {
             assert_eq!(PublicJwk::from_json(&jwk), Err(KeyRejected::Degenerate), "{x:02x?}");
         }
     }
-    let ordinary = json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(first_then(2, 0, 0)) });
-    assert!(PublicJwk::from_json(&ordinary).is_ok());
+    // Neighbours of the degenerate ones; an honest key may begin or end like any of them.
+    let mut almost = first_then(0xed, 0xff, 0x7f);
+    almost[15] = 0xfe;
+    for x in [
+        almost,
+        first_then(2, 0, 0),
+        first_then(0, 0, 1),
+        first_then(1, 0, 1),
+        first_then(1, 1, 0),
+        first_then(0xeb, 0xff, 0x7f),
+        first_then(0xef, 0xff, 0x7f),
+        first_then(0xed, 0xfe, 0x7f),
+        first_then(0xed, 0xff, 0x7e),
+    ] {
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(x) });
+        assert!(PublicJwk::from_json(&jwk).is_ok(), "{x:02x?}");
+    }
 }
 
 #[test]
@@ -311,14 +332,18 @@ fn a_certificate_in_x5c_must_certify_the_key() {
         let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
         STANDARD.encode(certificate.der())
     };
+    let strangers = [JwsAlg::Es256, JwsAlg::EdDsa, JwsAlg::Ps256]
+        .map(|alg| certificate_of(&generate(alg).unwrap().pkcs8_pem));
     for key in [&*ES256, &*EDDSA, &*RSA] {
         let jwk = key.public_jwk.to_json();
         let own = certificate_of(&key.pkcs8_pem);
         let verdict =
             |x5c: Value| PublicJwk::from_json(&with(&jwk, json!({ "x5c": x5c }))).map(|_| ());
         assert_eq!(verdict(json!([own])), Ok(()));
-        let stranger = certificate_of(&generate(JwsAlg::Es256).unwrap().pkcs8_pem);
-        for chain in [json!([stranger, own]), json!(["AAAA"]), json!([""])] {
+        for stranger in &strangers {
+            assert_eq!(verdict(json!([stranger, own])), Err(KeyRejected::CertificateMismatch));
+        }
+        for chain in [json!(["AAAA"]), json!([""])] {
             assert_eq!(verdict(chain), Err(KeyRejected::CertificateMismatch));
         }
         for chain in [json!([]), json!(own), json!([1]), json!(["*"])] {
@@ -399,6 +424,14 @@ fn a_private_half_of_another_key_is_refused() {
     }
 }
 
+/// josekit zeroises nothing: what is lent to it is wiped here.
+#[test]
+fn the_texts_of_a_private_key_are_wiped() {
+    let mut members = object(rsa_private_jwk());
+    engine::wipe(&mut members);
+    assert!(members.values().all(|value| value.as_str() == Some("")));
+}
+
 #[test]
 fn unsound_private_jwks_are_refused() {
     for name in ["d", "p", "q", "dp", "dq", "qi", "n", "e", "kty"] {
@@ -440,6 +473,24 @@ fn pem_of_another_kind_is_refused() {
     assert_eq!(load(&ES256.pkcs8_pem, Some(JwsAlg::Ps256)), KeyRejected::AlgMismatch);
     assert_eq!(load(&RSA.pkcs8_pem, Some(JwsAlg::EdDsa)), KeyRejected::AlgMismatch);
     assert!(SoftwareSigner::from_pem(b"\xff\xfe", None).is_err());
+}
+
+/// RFC 8017 appendix A.1.2: version 1 announces more than two primes.
+#[test]
+fn an_rsa_key_of_more_than_two_primes_is_refused() {
+    use base64::engine::general_purpose::STANDARD;
+    const VERSION_AND_MODULUS: [u8; 5] = [2, 1, 0, 2, 0x82];
+    let body: String = RSA.pkcs8_pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut der = STANDARD.decode(body).unwrap();
+    let at = der.windows(5).position(|window| window == VERSION_AND_MODULUS).unwrap();
+    der[at + 2] = 1;
+    let body = STANDARD.encode(der);
+    let lines: Vec<_> =
+        body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let pem =
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
+    let refused = SoftwareSigner::from_pem(pem.as_bytes(), None).unwrap_err();
+    assert_eq!(refused, KeyRejected::UnsupportedType);
 }
 
 #[test]

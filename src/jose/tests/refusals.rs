@@ -334,6 +334,8 @@ fn typ_is_compared_without_case_and_prefix_and_nothing_else() {
         (required, Some("JWT"), false),
         (required, Some("logout+jwt "), false),
         (required, Some("text/logout+jwt"), false),
+        (required, Some("application.logout+jwt"), false),
+        (required, Some("attestation/logout+jwt"), false),
         (required, Some("application/application/logout+jwt"), false),
         (any_of, None, true),
         (any_of, Some("jwt"), true),
@@ -384,6 +386,50 @@ fn every_refusal_has_its_own_stable_reason() {
     for (rejected, reason) in reasons {
         assert_eq!(rejected.reason(), reason);
     }
+    let reasons = [
+        (ClaimsRejected::TooLarge, "too_large"),
+        (ClaimsRejected::Malformed, "claims_malformed"),
+        (ClaimsRejected::DuplicateMember, "duplicate_member"),
+        (ClaimsRejected::TooDeep, "too_deep"),
+    ];
+    for (rejected, reason) in reasons {
+        assert_eq!(rejected.reason(), reason);
+    }
+}
+
+#[test]
+fn every_refusal_of_a_key_has_its_own_stable_reason() {
+    let reasons = [
+        (KeyRejected::UnknownFormat, "unknown_format"),
+        (KeyRejected::Malformed, "malformed"),
+        (KeyRejected::DuplicateMember, "duplicate_member"),
+        (KeyRejected::UnsupportedType, "unsupported_type"),
+        (KeyRejected::NotForSignatures, "not_for_signatures"),
+        (KeyRejected::UnsupportedAlg, "unsupported_alg"),
+        (KeyRejected::AlgMismatch, "alg_mismatch"),
+        (KeyRejected::RsaSize, "rsa_size"),
+        (KeyRejected::RsaExponent, "rsa_exponent"),
+        (KeyRejected::Degenerate, "degenerate"),
+        (KeyRejected::NotOnCurve, "not_on_curve"),
+        (KeyRejected::PrivateMembers, "private_members"),
+        (KeyRejected::CertificateMismatch, "certificate_mismatch"),
+        (KeyRejected::PairMismatch, "pair_mismatch"),
+        (KeyRejected::Unusable, "unusable"),
+    ];
+    for (rejected, reason) in reasons {
+        assert_eq!(rejected.reason(), reason);
+    }
+    let reasons = [
+        (KeySetRejected::TooLarge, "too_large"),
+        (KeySetRejected::Malformed, "malformed"),
+        (KeySetRejected::NotAKeySet, "not_a_key_set"),
+        (KeySetRejected::TooManyKeys, "too_many_keys"),
+    ];
+    for (rejected, reason) in reasons {
+        assert_eq!(rejected.reason(), reason);
+    }
+    assert_eq!(SignFailed::Backend.reason(), "sign_backend");
+    assert_eq!(SignFailed::Encoding.reason(), "sign_encoding");
 }
 
 #[test]

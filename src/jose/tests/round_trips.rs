@@ -116,6 +116,8 @@ fn strings_are_strings() {
     }
     assert!(claims.contains("n") && !claims.contains("missing"));
     assert_eq!(claims.get("n"), Some(&Value::Null));
+    assert_eq!(claims.get("i"), Some(&json!(1)));
+    assert_eq!(claims.get("missing"), None);
 }
 
 #[test]
@@ -171,6 +173,10 @@ fn claims_are_bounded_in_size_and_depth() {
         |depth: usize| format!("{}{}", r#"{"x":"#.repeat(depth - 1), "{}") + &"}".repeat(depth - 1);
     assert!(Claims::parse(of_depth(16).as_bytes()).is_ok());
     assert_eq!(Claims::parse(of_depth(17).as_bytes()), Err(ClaimsRejected::TooDeep));
+    let of_arrays =
+        |depth: usize| format!(r#"{{"x":{}1,2{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
+    assert!(Claims::parse(of_arrays(16).as_bytes()).is_ok());
+    assert_eq!(Claims::parse(of_arrays(17).as_bytes()), Err(ClaimsRejected::TooDeep));
     assert_eq!(Claims::parse(b"[]"), Err(ClaimsRejected::Malformed));
     assert_eq!(Claims::parse(br#"{"a":1,"a":1}"#), Err(ClaimsRejected::DuplicateMember));
 }

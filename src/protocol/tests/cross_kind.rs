@@ -84,6 +84,15 @@ fn no_other_kind_is_an_id_token() {
     }
 }
 
+/// Each member alone gives the token away, however complete it is as an ID token.
+#[test]
+fn one_foreign_member_is_enough() {
+    for name in ["code_challenge", "events", "htm", "htu", "response_type", "token_introspection"] {
+        let claims = with(id_token::good(), name, Value::Null);
+        assert_eq!(id_token::refused(&token(&claims)), "id_token.kind_mismatch", "{name}");
+    }
+}
+
 /// At a refresh `nonce` may be absent, so an untyped logout token has all an ID token needs but
 /// for the member that gives it away.
 #[test]

@@ -8,7 +8,7 @@ use crate::protocol::{
     Needs, ProfileName,
 };
 
-fn good() -> Value {
+pub(super) fn good() -> Value {
     json!({
         "issuer": ISSUER,
         "authorization_endpoint": "https://as.example/t/authorize",
@@ -58,11 +58,11 @@ fn judge_with(
     Metadata::accept(document.to_string().as_bytes(), ISSUER, profile.profile(), needs)
 }
 
-fn judge(document: &Value) -> Result<Metadata, MetadataRejected> {
+pub(super) fn judge(document: &Value) -> Result<Metadata, MetadataRejected> {
     judge_with(document, ProfileName::Fapi2MessageSigning, &needs())
 }
 
-fn refused(document: &Value) -> MetadataRejected {
+pub(super) fn refused(document: &Value) -> MetadataRejected {
     judge(document).unwrap_err()
 }
 
@@ -75,6 +75,15 @@ fn a_document_that_fits_is_accepted() {
     assert_eq!(metadata.end_session_endpoint().unwrap().as_str(), "https://as.example/t/logout");
     assert!(metadata.authorization_response_iss_parameter_supported());
     assert!(judge(&with(good(), "unknown", json!({"any": null}))).is_ok());
+}
+
+/// ISS-2.4-2, RFC 9207 §3: what is not announced is not supported.
+#[test]
+fn the_iss_parameter_is_supported_only_where_announced() {
+    const MEMBER: &str = "authorization_response_iss_parameter_supported";
+    for document in [without(good(), MEMBER), with(good(), MEMBER, false)] {
+        assert!(!judge(&document).unwrap().authorization_response_iss_parameter_supported());
+    }
 }
 
 /// META-3.3, FAPI2-SP-5.3.3.1-11: byte for byte.
@@ -202,7 +211,19 @@ fn the_authorization_endpoint_brings_no_request_parameters() {
         with(good(), "authorization_endpoint", format!("https://as.example/a?{query}"))
     };
     assert!(judge(&with_query("tenant=1")).is_ok());
-    for query in ["client_id=x", "request_uri=x", "a=b&state=x", "re%71uest=x", "nonce"] {
+    for query in [
+        "client_id=x",
+        "code_challenge=x",
+        "code_challenge_method=x",
+        "nonce",
+        "re%71uest=x",
+        "redirect_uri=x",
+        "request_uri=x",
+        "response_mode=x",
+        "response_type=x",
+        "scope=x",
+        "a=b&state=x",
+    ] {
         let refused = refused(&with_query(query));
         assert_eq!(
             refused,
@@ -210,19 +231,6 @@ fn the_authorization_endpoint_brings_no_request_parameters() {
             "{query}"
         );
     }
-}
-
-#[test]
-fn aliases_are_judged_like_endpoints() {
-    let aliases = |value: Value| with(good(), "mtls_endpoint_aliases", value);
-    for value in [json!(null), json!([]), json!("x")] {
-        assert_eq!(refused(&aliases(value)), MetadataRejected::MemberType("mtls_endpoint_aliases"));
-    }
-    let http = aliases(json!({"token_endpoint": "http://mtls.as.example/token"}));
-    assert_eq!(refused(&http), MetadataRejected::EndpointNotHttps("mtls_endpoint_aliases"));
-    let number = aliases(json!({"userinfo_endpoint": 1}));
-    assert_eq!(refused(&number), MetadataRejected::MemberType("mtls_endpoint_aliases"));
-    assert!(judge(&aliases(json!({"unknown_endpoint": 1}))).is_ok());
 }
 
 /// FAPI2-SP-5.3.3.2-3, PKCE-9700-2.1.1, PKJ-alg, JAR-6.2: what a server must support, each
@@ -302,6 +310,20 @@ fn capabilities_against_the_message_signing_profile() {
         assert!(judge(&with(good(), member, json!([]))).is_err(), "{member} empty");
     }
     assert!(judge(&with(good(), "response_modes_supported", json!(["query.jwt"]))).is_ok());
+}
+
+/// RFC 8414 §2: a server that lists no authentication methods has `client_secret_basic`.
+#[test]
+fn the_only_default_authentication_method_is_client_secret_basic() {
+    let document = without(good(), "token_endpoint_auth_methods_supported");
+    let document = with(document, "require_signed_request_object", false);
+    let verdict = |client_auth| {
+        judge_with(&document, ProfileName::Oidc, &Needs { client_auth, ..needs() }).err()
+    };
+    let missing = Some(MetadataRejected::ClientAuthMissing);
+    assert_eq!(verdict(ClientAuthMethod::ClientSecretBasic), None);
+    assert_eq!(verdict(ClientAuthMethod::ClientSecretPost), missing);
+    assert_eq!(verdict(ClientAuthMethod::PrivateKeyJwt), missing);
 }
 
 #[test]
@@ -417,71 +439,9 @@ fn the_document_is_strict_bounded_json() {
         let text = good().to_string();
         format!("{text}{}", " ".repeat(bytes - text.len()))
     };
+    assert_eq!(MAX_METADATA_BYTES, 256 * 1024);
     assert!(judge(padded(MAX_METADATA_BYTES).as_bytes()).is_ok());
     assert_eq!(judge(padded(MAX_METADATA_BYTES + 1).as_bytes()), Err("metadata.too_large"));
-}
-
-/// FAPI2-SP-5.2.2.1-3, FAPI2-SP-5.3.3.1-7, MTLS-5, MTLS-5-PRJ: which host each call goes to.
-#[test]
-fn aliases_are_taken_where_the_call_relies_on_the_certificate() {
-    use Endpoint::{
-        EndSession, Jwks, PushedAuthorizationRequest as Par, Revocation, Token, Userinfo,
-    };
-    let metadata = judge(&good()).unwrap();
-    let dpop = MtlsUse::default();
-    let bound = MtlsUse { token_binding: true, ..dpop };
-    let authenticated = MtlsUse { client_authentication: true, ..dpop };
-    let flag = MtlsUse { endpoint_aliases: true, ..dpop };
-    let table = [
-        (Token, dpop, "https://as.example/t/token"),
-        (Token, bound, "https://mtls.as.example/t/token"),
-        (Token, authenticated, "https://mtls.as.example/t/token"),
-        (Token, flag, "https://mtls.as.example/t/token"),
-        (Par, dpop, "https://as.example/t/par"),
-        (Par, bound, "https://as.example/t/par"),
-        (Par, authenticated, "https://mtls.as.example/t/par"),
-        (Par, flag, "https://mtls.as.example/t/par"),
-        (Userinfo, dpop, "https://as.example/t/userinfo"),
-        (Userinfo, bound, "https://mtls.as.example/t/userinfo"),
-        (Userinfo, authenticated, "https://as.example/t/userinfo"),
-        (Userinfo, flag, "https://mtls.as.example/t/userinfo"),
-        // A partial set of aliases leaves the root endpoint.
-        (Revocation, bound, "https://as.example/t/revoke"),
-        (Revocation, flag, "https://as.example/t/revoke"),
-        (Jwks, flag, "https://as.example/t/jwks"),
-        (EndSession, flag, "https://as.example/t/logout"),
-    ];
-    for (endpoint, mtls, url) in table {
-        assert_eq!(
-            metadata.endpoint(endpoint, mtls).unwrap().as_str(),
-            url,
-            "{endpoint:?} {mtls:?}"
-        );
-    }
-    assert_eq!(metadata.endpoint(Endpoint::Metadata, flag), None);
-}
-
-/// An alias does not bring an endpoint into being.
-#[test]
-fn an_alias_without_its_endpoint_is_not_called() {
-    let metadata = judge(&without(good(), "userinfo_endpoint")).unwrap();
-    let bound = MtlsUse { token_binding: true, ..MtlsUse::default() };
-    assert_eq!(metadata.endpoint(Endpoint::Userinfo, bound), None);
-}
-
-#[test]
-fn endpoint_names_are_distinct() {
-    let all = [
-        Endpoint::Metadata,
-        Endpoint::Jwks,
-        Endpoint::PushedAuthorizationRequest,
-        Endpoint::Token,
-        Endpoint::Userinfo,
-        Endpoint::Revocation,
-        Endpoint::EndSession,
-    ];
-    let names: std::collections::BTreeSet<_> = all.into_iter().map(Endpoint::name).collect();
-    assert_eq!(names.len(), all.len());
 }
 
 proptest::proptest! {

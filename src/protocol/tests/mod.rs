@@ -2,6 +2,7 @@
 //! type, duplicated, and at the seconds around its boundary.
 
 mod cross_kind;
+mod endpoints;
 mod id_token;
 mod jarm;
 mod metadata;

@@ -131,6 +131,10 @@ impl Stage {
     /// Waits until the BFF, started so often, has met the authorization server, which it does by
     /// itself at each start.
     pub(super) async fn settled(&self, starts: usize) -> Step {
+        // Elsewhere they have met long since.
+        if !self.world.is_here() {
+            return Ok(());
+        }
         self.soon("metadata", self.world.double.wait_for(Endpoint::Metadata, starts)).await
     }
 
@@ -166,7 +170,7 @@ impl Stage {
 
     /// The last audit line of this action must have this outcome and reason.
     pub(super) fn expect_record(&self, action: &str, outcome: &str, reason: &str) -> bool {
-        let lines = self.audit();
+        let Some(lines) = self.audited() else { return true };
         let last = lines.iter().rev().find(|(found, ..)| found == action);
         let found =
             last.map_or("nothing".to_owned(), |(_, outcome, reason)| format!("{outcome} {reason}"));
@@ -179,9 +183,10 @@ impl Stage {
         )
     }
 
-    /// Audit lines with this reason.
-    pub(super) fn recorded(&self, reason: &str) -> usize {
-        self.audit().iter().filter(|(_, _, found)| found == reason).count()
+    /// Audit lines with this reason, if they can be read.
+    pub(super) fn recorded(&self, reason: &str) -> Option<usize> {
+        let lines = self.audited()?;
+        Some(lines.iter().filter(|(_, _, found)| found == reason).count())
     }
 
     /// The authorization server's endpoint must have been asked this often.

@@ -73,6 +73,7 @@ fn codes() -> Vec<Module> {
         Module::new(id, does, must, clauses, move |stage| {
             Box::pin(other_code(stage, is_stolen, rejected))
         })
+        .provoking(&["token.code_verifier"])
         .reasons(&[rejected.reason])
     };
     let injected = Module::new(
@@ -82,6 +83,7 @@ fn codes() -> Vec<Module> {
         &["OA-4.1.3", "FAPI2-MS-5.3.2-1"],
         move |stage| Box::pin(form_characters(stage, rejected)),
     )
+    .provoking(&["token.code_unknown"])
     .reasons(&[rejected.reason]);
     vec![module(&stolen, true), module(&swapped, false), injected]
 }

@@ -6,6 +6,7 @@ mod fapi2;
 mod oidcc;
 mod script;
 
+pub(super) use self::script::strip;
 use super::{
     mutation::Mutation,
     plan::{Entry, Plan, Variant},

@@ -45,11 +45,12 @@ pub(super) fn module(id: &str, row: &Row) -> Module {
         Over::Response => silence(Endpoint::Authorize, LOOKING),
         Over::TokenResponse => silence(Endpoint::Token, GIVING_UP),
     };
-    let module =
+    let mut module =
         Module::new(id, row.does, row.must, row.clauses, move |stage| Box::pin(play(stage, over)))
             .reasons(row.reasons)
             .ending(ending);
-    let prepare = move |double: &AsDouble| prepare(double, mutation);
+    let prepare = move |double: &AsDouble| double.behave(|behaviour| mutation.apply(behaviour));
+    module.setup.as_in_suite = true;
     // Metadata that were met before would be believed still.
     if mutation == Mutation::IssuerInMetadata {
         module.prepared(prepare)
@@ -58,7 +59,8 @@ pub(super) fn module(id: &str, row: &Row) -> Module {
     }
 }
 
-fn prepare(double: &AsDouble, mutation: Mutation) {
+/// Takes out of the metadata what the official suite's server does not have.
+pub(in crate::suite) fn strip(double: &AsDouble) {
     double.behave(|behaviour| {
         for member in NOT_IN_SUITE {
             behaviour.edit(Target::Metadata, edits::remove(member));
@@ -69,7 +71,6 @@ fn prepare(double: &AsDouble, mutation: Mutation) {
                 }
             });
         }
-        mutation.apply(behaviour);
     });
 }
 

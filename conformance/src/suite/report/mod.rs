@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::text::one_line;
+
 use super::verdict::{PlanReport, Tally, whole_milliseconds};
 
 /// One run.

@@ -17,7 +17,7 @@ pub(super) fn reveal(out: &mut impl Write, character: char) -> fmt::Result {
 }
 
 /// The text in one line without hidden characters; lines and tabs become spaces.
-pub(super) fn one_line(text: &str, ascii: bool) -> String {
+pub(crate) fn one_line(text: &str, ascii: bool) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -125,11 +125,13 @@ async fn hosts(stage: &mut Stage) -> Step {
         }
     }
     stage.expect_unheard(before);
-    let metrics = stage.world.metrics()?;
-    let counted = metrics.lines().any(|line| {
-        line.starts_with("fapi_bff_guard_rejections_total") && line.contains("guard.unknown_host")
-    });
-    stage.check("counted", &[], counted, "the metrics say that unknown hosts were asked for");
+    if let Some(metrics) = stage.world.metrics()? {
+        let counted = metrics.lines().any(|line| {
+            line.starts_with("fapi_bff_guard_rejections_total")
+                && line.contains("guard.unknown_host")
+        });
+        stage.check("counted", &[], counted, "the metrics say that unknown hosts were asked for");
+    }
     stage.expect_session("the session is as it was").await
 }
 

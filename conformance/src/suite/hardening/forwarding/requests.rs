@@ -366,6 +366,7 @@ pub(super) fn modules() -> Vec<Module> {
             &["PXY-2(?)"],
             |stage| Box::pin(bad_chunks(stage)),
         )
+        .provoking(&["api.body"])
         .reasons(&[]),
         Module::new(
             "forward-get-with-a-body",
@@ -382,6 +383,7 @@ pub(super) fn modules() -> Vec<Module> {
             &["PXY-7"],
             |stage| Box::pin(body_limit(stage)),
         )
+        .provoking(&["api.body"])
         .configured("path = \"/lab\"", "path = \"/lab\"\nrequest_body_limit = \"1KiB\"")
         .reasons(&[]),
         Module::new(

@@ -33,7 +33,8 @@ async fn foreign(stage: &mut Stage) -> Step {
         let held = leaves_cookies_alone(&answer);
         stage.check("no_cookie_taken", &["RPL-PRJ-2"], held, "a refusal takes no cookie along");
     }
-    let out = stage.audit().iter().any(|(action, ..)| action == "logout");
+    let lines = stage.audited().unwrap_or_default();
+    let out = lines.iter().any(|(action, ..)| action == "logout");
     stage.check("no_logout_recorded", &["RPL-PRJ-2"], !out, "nobody was logged out");
     stage.expect_asked(Endpoint::Revocation, 0);
     stage.expect_session("the session is as it was").await

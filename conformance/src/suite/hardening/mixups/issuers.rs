@@ -80,6 +80,7 @@ pub(super) fn modules() -> Vec<Module> {
             &["BCP-2.1-3", "FAPI1-BASE-5.2.3-4"],
             |stage| Box::pin(others_code(stage)),
         )
+        .provoking(&["token.code_unknown"])
         .reasons(&["as.rejected"]),
     ]
 }

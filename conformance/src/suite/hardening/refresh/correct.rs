@@ -82,7 +82,9 @@ async fn hang_up(stage: &mut Stage) -> Step {
     let gone = call.await.is_err_and(|error| error.is_cancelled());
     stage.check("hung_up", &[], gone, "the browser hung up in the middle");
     gate.open();
-    let ended = stage.until(|stage| stage.audit().iter().any(|(a, ..)| a == "session.refresh"));
+    let ended = stage.until(|stage| {
+        stage.audited().is_none_or(|lines| lines.iter().any(|(a, ..)| a == "session.refresh"))
+    });
     stage.soon("refresh_ends", ended).await?;
     stage.expect_record("session.refresh", "success", "none");
     stage.reach_api().await?;
@@ -224,6 +226,7 @@ pub(super) fn modules() -> Vec<Module> {
             &["OA-5.1", "BRR-3.1"],
             |stage| Box::pin(unknown_life(stage)),
         )
+        .provoking(&["bearer.token_expired"])
         .prepared(silent_about_life)
         .reasons(&[]),
     ]

@@ -210,6 +210,7 @@ pub(super) fn modules() -> Vec<Module> {
             &["OA-5.2", "BFF-6.1.2.2-2", "BCP-4.14"],
             |stage| Box::pin(dead_grant(stage)),
         )
+        .provoking(&["token.refresh_revoked"])
         .reasons(&["refresh.grant_dead"]),
         module(
             "refresh-lost-answer-is-made-good",
@@ -226,6 +227,7 @@ pub(super) fn modules() -> Vec<Module> {
             &["FAPI2-SP-5.3.2.1-9", "BCP-4.14"],
             |stage| Box::pin(lost_answer(stage, true)),
         )
+        .provoking(&["token.refresh_reused"])
         .prepared(rotating)
         .reasons(&["refresh.grant_dead"]),
         module(

@@ -113,7 +113,7 @@ async fn no_secret(stage: &mut Stage) -> Step {
     stage.given_up(6).await?;
     let answers = texts.len();
     texts.push(("the audit stream".to_owned(), stage.world.audit_text()));
-    texts.push(("the metrics".to_owned(), stage.world.metrics()?));
+    texts.extend(stage.world.metrics()?.map(|metrics| ("the metrics".to_owned(), metrics)));
     let secrets = stage.world.secrets();
     let message = format!("{answers} answers were searched for {} secrets", secrets.len());
     stage.check("worth_searching", &[], answers > 40 && secrets.len() > 30, message);
