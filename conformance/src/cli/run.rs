@@ -1,6 +1,7 @@
 //! `cargo conformance run`: plays, shows, writes. It must not know how a module is played.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     net::IpAddr,
     path::PathBuf,
@@ -235,6 +236,7 @@ fn report(
         started_at: started_at.to_owned(),
         seconds: began.elapsed().as_secs_f64(),
         seed: 0,
+        options: BTreeMap::new(),
         remarks: Vec::new(),
         plans,
         coverage: Some(coverage),

@@ -181,6 +181,7 @@ mod tests {
             started_at: String::new(),
             seconds: 0.0,
             seed: 0,
+            options: std::collections::BTreeMap::default(),
             remarks: vec![],
             plans: vec![PlanReport {
                 id: "plan".into(),

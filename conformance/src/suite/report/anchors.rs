@@ -10,7 +10,7 @@ use crate::suite::verdict::{ModuleReport, Verdict};
 pub(super) struct Anchors<'a> {
     modules: Vec<Vec<String>>,
     clauses: BTreeMap<&'a str, String>,
-    named: BTreeMap<&'a str, Vec<Place<'a>>>,
+    named: BTreeMap<String, Vec<Place<'a>>>,
 }
 
 /// A module's place.
@@ -27,7 +27,7 @@ pub(super) struct Place<'a> {
 impl<'a> Anchors<'a> {
     pub(super) fn of(report: &'a Report) -> Self {
         let mut taken = HashSet::new();
-        let mut named: BTreeMap<&str, Vec<Place<'_>>> = BTreeMap::new();
+        let mut named: BTreeMap<String, Vec<Place<'_>>> = BTreeMap::new();
         let mut modules = Vec::new();
         for (plan, part) in report.plans.iter().enumerate() {
             let mut row = Vec::new();
@@ -35,9 +35,10 @@ impl<'a> Anchors<'a> {
             {
                 row.push(free(&mut taken, &format!("p{}.{}", plan + 1, slug(id))));
                 let place = Place { plan, module, id, verdict: *verdict };
-                named.entry(id).or_default().push(place);
+                named.entry(format!("{}/{id}", part.id)).or_default().push(place);
+                named.entry(id.clone()).or_default().push(place);
                 if alias != id {
-                    named.entry(alias).or_default().push(place);
+                    named.entry(alias.clone()).or_default().push(place);
                 }
             }
             modules.push(row);
@@ -71,7 +72,7 @@ impl<'a> Anchors<'a> {
         self.clauses.get(id).map(String::as_str)
     }
 
-    /// Where a module is found, by its id or alias.
+    /// Where a module is found, by its id, its alias or its plan's id and its own: `plan/module`.
     pub(super) fn named(&self, name: &str) -> &[Place<'a>] {
         self.named.get(name).map_or(&[], Vec::as_slice)
     }
@@ -114,6 +115,9 @@ mod tests {
         assert_eq!(anchors.module(0, 1), "p1.a-b.2");
         assert_eq!(anchors.module(9, 9), "");
         assert_eq!(anchors.named("a<b")[0].id, "a<b");
+        let plan = &report.plans[0].id;
+        assert_eq!(anchors.place(anchors.named(&format!("{plan}/a<b"))[0]), "p1.a-b.2");
+        assert!(anchors.named("no-such-plan/a<b").is_empty());
         assert_eq!(anchors.clause("no such clause"), None);
     }
 }

@@ -12,7 +12,7 @@ use self::escape::Text;
 use super::{
     Report,
     anchors::Anchors,
-    text::{counted, duration},
+    text::{counted, duration, moment},
 };
 use crate::suite::verdict::{Tally, Verdict};
 
@@ -57,7 +57,7 @@ impl Display for Page<'_> {
 impl Page<'_> {
     fn head(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let (style, script) = (hash(STYLE), hash(SCRIPT));
-        let title = format!("Conformance report: {}", self.report.target);
+        let title = self.report.subject();
         writeln!(
             out,
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -77,22 +77,32 @@ impl Page<'_> {
         let class = modules::class(tally.verdict());
         writeln!(
             out,
-            "<header class=\"top {class}\">\n<p class=\"kind\">Conformance report</p>\n\
-             <h1>{}</h1>\n<p class=\"counts\">{}</p>\n<dl class=\"facts\">",
+            "<header class=\"top {class}\">\n<p class=\"kind\">{}</p>\n\
+             <h1>{}</h1>\n<p class=\"quiet\">{}</p>\n<p class=\"counts\">{}</p>\n\
+             <dl class=\"facts\">",
+            Text(&report.subject()),
             Text(&tally.headline()),
-            Chips(tally)
+            report.explanation(),
+            Chips { tally, failed: self.first_failed(None) }
         )?;
         let version = report.target_version.as_deref().unwrap_or("not known");
         let facts = [
-            ("Target", report.target.as_str()),
+            ("Target", report.place()),
             ("Product version", version),
-            ("Started", &report.started_at),
+            ("Started", &moment(&report.started_at)),
             ("Duration", &duration(report.seconds)),
             ("Seed", &report.seed.to_string()),
             ("Harness version", &report.harness),
         ];
         for (name, value) in facts {
             writeln!(out, "<div><dt>{name}</dt><dd>{}</dd></div>", Text(value))?;
+        }
+        if !report.options.is_empty() {
+            write!(out, "<div class=\"wide\"><dt>Options of the run</dt><dd>")?;
+            for (name, value) in &report.options {
+                write!(out, "<code class=\"pair\">{}={}</code> ", Text(name), Text(value))?;
+            }
+            writeln!(out, "</dd></div>")?;
         }
         writeln!(out, "</dl>")?;
         if !report.remarks.is_empty() {
@@ -111,8 +121,8 @@ impl Page<'_> {
             "<section aria-labelledby=\"overview\">\n<h2 id=\"overview\">Overview</h2>\n\
              <table class=\"overview\"><thead><tr><th scope=\"col\">Plan</th>\
              <th scope=\"col\">Variant</th><th scope=\"col\">Modules</th>\
-             <th scope=\"col\">Result</th><th scope=\"col\" class=\"num\">Time</th></tr></thead>\
-             <tbody>"
+             <th scope=\"col\">Result</th><th scope=\"col\" class=\"num\">Sum of modules</th></tr>\
+             </thead><tbody>"
         )?;
         for (at, plan) in self.report.plans.iter().enumerate() {
             let tally = plan.tally();
@@ -121,14 +131,24 @@ impl Page<'_> {
                 "<tr><th scope=\"row\"><a href=\"#{}\">{}</a></th><td>{}</td>\
                  <td class=\"num\">{}</td><td>{}</td><td class=\"num\">{}</td></tr>",
                 Anchors::plan(at),
-                Text(&plan.title),
+                Text(&plan.full_title()),
                 modules::Variant(plan),
                 plan.modules.len(),
-                Chips(tally),
-                if tally.tested() == 0 { String::new() } else { duration(plan.seconds()) }
+                Chips { tally, failed: self.first_failed(Some(at)) },
+                if tally.tested() == 0 { String::new() } else { duration(plan.sum_of_modules()) }
             )?;
         }
         writeln!(out, "</tbody></table>\n</section>")
+    }
+
+    /// The anchor of the first module that failed, in the run or in one plan.
+    fn first_failed(&self, within: Option<usize>) -> Option<&str> {
+        let mut plans = self.report.plans.iter().enumerate();
+        plans.find_map(|(at, plan)| {
+            let failed = plan.modules.iter().position(|module| module.verdict == Verdict::Failed);
+            let failed = failed.filter(|_| within.is_none_or(|wanted| wanted == at));
+            failed.map(|module| self.anchors.module(at, module))
+        })
     }
 }
 
@@ -145,26 +165,34 @@ fn foot(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
          <dt>Not yet supported</dt><dd>The product has no such feature yet. Never counted as \
          passed.</dd></dl></details>\n\
          <p>Written by fapi-bff-conformance {} from one run of {} with seed {}. Modules bear the \
-         ids of the OpenID Foundation's client tests where it has such a module; this report is not \
-         a certification. Secrets in transcripts are redacted.</p>\n</footer>",
+         ids of the OpenID Foundation's client tests where it has such a module. Secrets in transcripts are redacted.</p>\n</footer>",
         Text(&report.harness),
         counted(report.tally().total(), "module"),
         report.seed
     )
 }
 
-/// Counts by verdict, the worst first.
-struct Chips(Tally);
+/// Counts by verdict, the worst first; that of the failed leads to the first of them, if told where.
+struct Chips<'a> {
+    tally: Tally,
+    failed: Option<&'a str>,
+}
 
-impl Display for Chips {
+impl Display for Chips<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let mut first = true;
         for verdict in Verdict::ALL.into_iter().rev() {
-            let count = self.0.count(verdict);
+            let count = self.tally.count(verdict);
             if count > 0 {
                 let space = if first { "" } else { " " };
                 let (class, label) = (modules::class(verdict), verdict.label());
-                write!(out, "{space}<span class=\"chip {class}\"><b>{count}</b> {label}</span>")?;
+                let chip = format!("class=\"chip {class}\"");
+                match self.failed.filter(|_| verdict == Verdict::Failed) {
+                    Some(to) => {
+                        write!(out, "{space}<a {chip} href=\"#{to}\"><b>{count}</b> {label}</a>")?;
+                    }
+                    None => write!(out, "{space}<span {chip}><b>{count}</b> {label}</span>")?,
+                }
                 first = false;
             }
         }

@@ -83,6 +83,17 @@ mod tests {
     }
 
     #[test]
+    fn options_are_kept_and_a_report_without_them_has_none() {
+        let mut report = samples::small();
+        let text = String::from_utf8(written(&report)).unwrap();
+        let options = r#""options":{"jobs":"3","wait":"2"},"#;
+        assert!(text.contains(options), "{text}");
+        report.options.clear();
+        assert_eq!(text.replace(options, "").as_bytes(), written(&report));
+        assert_eq!(read(written(&report).as_slice()).unwrap(), report);
+    }
+
+    #[test]
     fn words_in_the_file_are_the_documented_ones() {
         let text = String::from_utf8(written(&samples::small())).unwrap();
         for word in ["\"verdict\":\"not_yet_supported\"", "\"status\":\"FINISHED\"", "\"v\":1"] {

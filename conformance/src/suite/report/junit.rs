@@ -35,7 +35,7 @@ fn suite(report: &Report, plan: &PlanReport, out: &mut impl Write) -> io::Result
         r#"  <testsuite name="{}" {} time="{}" timestamp="{}">"#,
         Xml(&name),
         Counts(plan.tally()),
-        Seconds(plan.seconds()),
+        Seconds(plan.sum_of_modules()),
         Xml(&report.started_at)
     )?;
     writeln!(out, "    <properties>")?;
@@ -45,6 +45,9 @@ fn suite(report: &Report, plan: &PlanReport, out: &mut impl Write) -> io::Result
     }
     property(out, "harness", &report.harness)?;
     property(out, "seed", &report.seed.to_string())?;
+    for (name, value) in &report.options {
+        property(out, &format!("option.{name}"), value)?;
+    }
     if let Some(certification) = &plan.certification {
         property(out, "certification", certification)?;
     }
@@ -164,7 +167,7 @@ struct Seconds(f64);
 
 impl Display for Seconds {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = if self.0.is_finite() { self.0.max(0.0) } else { 0.0 };
+        let seconds = text::milliseconds(self.0).max(0.0);
         write!(out, "{seconds:.3}")
     }
 }
@@ -270,6 +273,7 @@ mod tests {
         assert_eq!(property("target"), Some("in process"));
         assert_eq!(property("seed"), Some("42"));
         assert_eq!(property("harness"), Some("0.1.0"));
+        assert_eq!(property("option.wait"), Some("2"));
         assert_eq!(property("variant.sender_constrain"), Some("dpop"));
     }
 

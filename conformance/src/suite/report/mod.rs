@@ -5,10 +5,14 @@ mod anchors;
 pub mod html;
 pub mod json;
 pub mod junit;
+mod said;
 #[cfg(test)]
 mod samples;
+mod states;
 pub mod terminal;
 mod text;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +38,9 @@ pub struct Report {
     pub seconds: f64,
     /// The seed of everything random in the run's order.
     pub seed: u64,
+    /// How the run was asked for: `wait`, `jobs`, `login`, what was selected, …
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
     /// What a person should know about the run as a whole.
     pub remarks: Vec<String>,
     /// Plans in order.

@@ -118,6 +118,7 @@ fn report(plans: Vec<PlanReport>, clauses: Vec<ClauseCoverage>) -> Report {
         started_at: "2026-11-26T20:00:00Z".into(),
         seconds: 7.5,
         seed: 42,
+        options: BTreeMap::from([("wait".into(), "2".into()), ("jobs".into(), "3".into())]),
         remarks: vec!["The audit stream was read from the process.".into()],
         plans,
         coverage: Some(Coverage { clauses, unknown: Vec::new() }),
@@ -129,14 +130,26 @@ pub(super) fn small() -> Report {
     let happy = module("happy-path", Verdict::Passed, "");
     let id = happy.id.clone();
     let failed = module("invalid-iss", Verdict::Failed, "the client called the API");
-    let mut clauses = ["EXAMPLE1-5.3.2.2-7", "EXAMPLE-2-3.1.3.7-2", "RFC9449-4", "RFC9449-5"]
-        .map(clause)
-        .to_vec();
-    clauses[0].modules = vec![id.clone()];
-    clauses[0].open_modules = vec![failed.id.clone()];
-    clauses[1].modules = vec![id];
+    let mut clauses = [
+        "EXAMPLE1-5.3.2.2-7",
+        "EXAMPLE-2-3.1.3.7-2",
+        "RFC9449-4",
+        "RFC9449-5",
+        "RFC9449-6",
+        "RFC9449-7",
+    ]
+    .map(clause)
+    .to_vec();
+    let named = |id: &str| vec![format!("fapi2-security-profile-final-client-test-plan/{id}")];
+    clauses[0].modules = named(&id);
+    clauses[0].open_modules = named(&failed.id);
+    clauses[1].modules = named(&id);
     clauses[2].tests = vec!["src/jose/dpop.rs::a_proof_is_bound".into()];
     clauses[3].remark = Some("Needs a resource server of its own.".into());
+    clauses[4].feature = Some("dpop".into());
+    clauses[4].tests = vec!["src/jose/dpop.rs::a_proof_is_bound".into()];
+    clauses[5].level = "MUST/SHOULD (project: MUST)".into();
+    clauses[5].requirement = "The `htu` has no query.".into();
     report(
         vec![
             plan(
@@ -190,6 +203,7 @@ pub(super) fn hostile() -> Report {
     let mut report = report(vec![plan], vec![clause]);
     (report.harness, report.target, report.started_at) = (text(), text(), text());
     (report.target_version, report.remarks) = (Some(text()), vec![text()]);
+    report.options = BTreeMap::from([(text(), text())]);
     report
 }
 

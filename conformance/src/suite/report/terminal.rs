@@ -5,9 +5,9 @@ use std::{borrow::Cow, env, io::IsTerminal};
 
 pub use self::progress::Progress;
 use super::{
-    Report, Standing,
+    Report,
     anchors::Anchors,
-    text::{counted, duration, one_line},
+    text::{counted, duration, milliseconds, one_line, rough},
 };
 use crate::suite::verdict::{Condition, ModuleReport, PlanReport, Verdict};
 
@@ -129,16 +129,12 @@ fn unbroken(seconds: f64) -> String {
 pub fn table(report: &Report, style: Style) -> String {
     let anchors = Anchors::of(report);
     let mut out = String::new();
-    let version = report.target_version.as_deref().map(|version| format!(" {version}"));
-    let about = format!(
-        "Conformance run against {}{}, {}, seed {}, harness {}",
-        report.target,
-        version.unwrap_or_default(),
-        report.started_at,
-        report.seed,
-        report.harness
-    );
-    style.wrapped(&mut out, "", &style.line(&about));
+    style.wrapped(&mut out, "", &style.line(&report.heading()));
+    let options = report.options.iter().map(|(name, value)| format!("{name}={value}"));
+    let options: Vec<_> = options
+        .chain([format!("seed={}", report.seed), format!("harness={}", report.harness)])
+        .collect();
+    style.wrapped(&mut out, "  options: ", &style.line(&options.join(", ")));
     for remark in &report.remarks {
         style.wrapped(&mut out, "  note: ", &style.line(remark));
     }
@@ -146,7 +142,8 @@ pub fn table(report: &Report, style: Style) -> String {
     for (at, plan) in report.plans.iter().enumerate().filter(|(_, plan)| !plan.is_unsupported()) {
         let places: Vec<_> =
             (0..plan.modules.len()).map(|module| anchors.module(at, module)).collect();
-        Rows::of(plan, &places, &style).render(&mut out);
+        let rows = Rows { elsewhere: !report.is_in_process(), ..Rows::of(plan, &places, &style) };
+        rows.render(&mut out);
     }
     unsupported(report, &style, &mut out);
     total(report, &style, &mut out);
@@ -160,9 +157,12 @@ fn unsupported(report: &Report, style: &Style, out: &mut String) {
     }
     out.push_str("Not yet supported:\n");
     for plan in plans {
-        let reason = plan.modules.first().map_or("", |module| module.note.as_str());
+        let reason = plan.modules.first().map(ModuleReport::shown_note).unwrap_or_default();
         let modules = counted(plan.modules.len(), "module");
-        let line = format!("{} {} ({modules}): {reason}", plan.id, plan.variant_line());
+        let line = match plan.variants() {
+            Some(variants) => format!("{} ({variants} variants, {modules}): {reason}", plan.id),
+            None => format!("{} {} ({modules}): {reason}", plan.id, plan.variant_line()),
+        };
         style.wrapped(out, "  ", &style.line(line.trim_end_matches(": ")));
     }
     out.push('\n');
@@ -178,11 +178,8 @@ fn total(report: &Report, style: &Style, out: &mut String) {
     let total = format!("{modules} in {plans}: {}", parts.join("; "));
     style.wrapped(out, "Total: ", &total);
     if let Some(coverage) = &report.coverage {
-        let [modules, tests, open] = [Standing::Modules, Standing::Tests, Standing::Open]
-            .map(|standing| coverage.count(standing));
         let clauses = counted(coverage.clauses.len(), "clause");
-        let line = format!("{clauses}: {modules} proven by modules, {tests} by tests, {open} open");
-        style.wrapped(out, "Coverage: ", &line);
+        style.wrapped(out, "Coverage: ", &format!("{clauses}: {}", coverage.counts()));
     }
     let headline = format!("{}.", tally.headline());
     out.push_str(&style.paint(tally.verdict(), &headline));
@@ -197,6 +194,8 @@ struct Rows<'a> {
     prefix: &'a str,
     verdict: usize,
     id: usize,
+    /// Whether the target has a log of its own to look into.
+    elsewhere: bool,
 }
 
 impl<'a> Rows<'a> {
@@ -210,13 +209,15 @@ impl<'a> Rows<'a> {
             (width * 2 / 3).saturating_sub(verdict + SECONDS + 6).max(12)
         });
         let id = longest.saturating_sub(prefix.chars().count()).min(most);
-        Self { plan, places, style, prefix, verdict, id }
+        Self { plan, places, style, prefix, verdict, id, elsewhere: false }
     }
 
     fn render(&self, out: &mut String) {
         let Self { plan, style, .. } = self;
         style.wrapped(out, "", &style.line(&format!("{}: {}", plan.id, plan.title)));
-        if !plan.variant.is_empty() {
+        if let Some(variants) = plan.variants() {
+            style.wrapped(out, "  ", &style.line(&format!("{variants} variants")));
+        } else if !plan.variant.is_empty() {
             style.wrapped(out, "  ", &style.line(&plan.variant_line()));
         }
         if let Some(certification) = &plan.certification {
@@ -233,7 +234,9 @@ impl<'a> Rows<'a> {
         }
         let tally = plan.tally();
         let modules = counted(tally.total(), "module");
-        let parts = [tally.summary(), unbroken(plan.seconds())];
+        let sum = format!("sum of modules {}", duration(plan.sum_of_modules()));
+        let sum = sum.replace(' ', &NO_BREAK.to_string());
+        let parts = [tally.summary(), sum];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         style.wrapped(out, "  ", &format!("{modules}: {}", parts.join("; ")));
         out.push('\n');
@@ -244,9 +247,14 @@ impl<'a> Rows<'a> {
         let id = style.line(module.id.strip_prefix(self.prefix).unwrap_or(&module.id));
         let id = style.cut(&id, self.id);
         let (verdict, width) = (style.verdict(module.verdict, self.verdict), self.id);
-        let seconds = format!("{:.1}", module.seconds);
+        let seconds = format!("{:.1}", milliseconds(module.seconds));
         let row = format!("  {verdict}  {id:<width$}  {seconds:>SECONDS$}");
-        let note = style.line(&module.note);
+        // The causes stand below what failed.
+        let note = match module.verdict {
+            Verdict::Failed => module.note_beside_causes().unwrap_or_default(),
+            _ => module.shown_note(),
+        };
+        let note = style.line(&note);
         let note = style.cut(&note, style.room(self.verdict + self.id + SECONDS + 8));
         push_line(out, &row, &format!("  {note}"));
     }
@@ -254,13 +262,9 @@ impl<'a> Rows<'a> {
     fn why(&self, module: &ModuleReport, place: &str, out: &mut String) {
         let style = self.style;
         let mut first = None;
-        for condition in module.problems() {
+        for condition in module.causes() {
             let Condition { check, message, source, clauses, .. } = condition;
-            let clauses = if clauses.is_empty() {
-                String::new()
-            } else {
-                format!(" [{}]", clauses.join(", "))
-            };
+            let clauses = cited(clauses);
             let line = format!("{check}: {message} ({source}){clauses}");
             let bullet = match condition.verdict() {
                 Verdict::Failed => "      x ",
@@ -293,13 +297,27 @@ impl<'a> Rows<'a> {
             );
             style.wrapped(out, "      ", &style.line(&line));
         }
-        let look = match &style.page {
-            Some(page) => format!("{page}#{place}; alias {} in the BFF's log", module.alias),
-            None => format!("alias {} in the BFF's log", module.alias),
-        };
-        style.wrapped(out, "      look: ", &style.line(&look));
+        let page = style.page.as_ref().map(|page| format!("{page}#{place}"));
+        let log = self.elsewhere.then(|| format!("alias {} in the BFF's log", module.alias));
+        let look: Vec<_> = page.into_iter().chain(log).collect();
+        if !look.is_empty() {
+            style.wrapped(out, "      look: ", &style.line(&look.join("; ")));
+        }
     }
 }
+
+/// The first clauses of a condition; the other forms have them all.
+fn cited(clauses: &[String]) -> String {
+    let shown: Vec<_> = clauses.iter().take(CITED).map(String::as_str).collect();
+    match clauses.len() {
+        0 => String::new(),
+        all if all > CITED => format!(" [{} and {} more]", shown.join(", "), all - CITED),
+        _ => format!(" [{}]", shown.join(", ")),
+    }
+}
+
+/// So many clauses stand beside a condition.
+const CITED: usize = 3;
 
 /// The width of the seconds' column.
 const SECONDS: usize = 6;

@@ -31,9 +31,30 @@ pub(crate) fn one_line(text: &str, ascii: bool) -> String {
     line
 }
 
+/// Seconds in whole milliseconds, as they are written: a form drawn from what was read back says
+/// the same as one drawn at once. What is no number is nought.
+pub(super) fn milliseconds(seconds: f64) -> f64 {
+    let seconds = if seconds.is_finite() { seconds } else { 0.0 };
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// A moment for people, `2026-11-26 22:07:21 UTC`; anything but an RFC 3339 time in UTC as it is.
+pub(super) fn moment(text: &str) -> String {
+    let parts = text.strip_suffix('Z').and_then(|text| text.split_once('T'));
+    let Some((date, time)) = parts else { return text.to_owned() };
+    let whole = time.split_once('.').map_or(time, |(whole, _)| whole);
+    format!("{date} {whole} UTC")
+}
+
+/// A time still to come, without decimals, which nobody knows.
+pub(super) fn rough(seconds: f64) -> String {
+    let seconds = seconds.ceil();
+    if seconds < 60.0 { format!("{seconds:.0} s") } else { duration(seconds) }
+}
+
 /// A time for people: `0.4 s`, `2 min 05 s`, `1 h 02 min`.
 pub(super) fn duration(seconds: f64) -> String {
-    let seconds = if seconds.is_finite() { seconds.max(0.0) } else { 0.0 };
+    let seconds = milliseconds(seconds).max(0.0);
     if seconds < 59.95 {
         return format!("{seconds:.1} s");
     }
@@ -62,6 +83,21 @@ mod tests {
         );
         assert_eq!(one_line("naïve → 日", false), "naïve → 日");
         assert_eq!(one_line("naïve", true), "na\\u{ef}ve");
+    }
+
+    #[test]
+    fn moments_lose_their_fractions_and_nothing_else_is_touched() {
+        assert_eq!(moment("2026-11-26T22:07:21.742038804Z"), "2026-11-26 22:07:21 UTC");
+        assert_eq!(moment("2026-11-26T22:07:21Z"), "2026-11-26 22:07:21 UTC");
+        assert_eq!(moment("2026-11-26T22:07:21+01:00"), "2026-11-26T22:07:21+01:00");
+        assert_eq!(moment(""), "");
+    }
+
+    #[test]
+    fn what_is_left_has_no_decimals() {
+        assert_eq!(rough(31.2), "32 s");
+        assert_eq!(rough(59.5), "1 min 00 s");
+        assert_eq!(rough(90.0), "1 min 30 s");
     }
 
     #[test]

@@ -1,15 +1,19 @@
-//! The coverage of clauses: what is open first, then what is proven and by what.
+//! The coverage of clauses by state: what asks for a look first, then what is proven and by what.
 
 use std::{
     collections::BTreeSet,
     fmt::{self, Formatter},
 };
 
-use super::{escape::Text, modules::class};
+use super::{
+    escape::{Prose, Text},
+    modules::class,
+};
 use crate::suite::{
     report::{
-        ClauseCoverage, Coverage, Standing,
+        ClauseCoverage, Coverage,
         anchors::{Anchors, Place},
+        states::State,
         text::counted,
     },
     verdict::Verdict,
@@ -23,58 +27,107 @@ pub(super) fn section(
     anchors: &Anchors<'_>,
     out: &mut Formatter<'_>,
 ) -> fmt::Result {
-    let [modules, tests, open] = [Standing::Modules, Standing::Tests, Standing::Open]
-        .map(|standing| coverage.count(standing));
     writeln!(
         out,
         "<section aria-labelledby=\"coverage\">\n<h2 id=\"coverage\">Clause coverage</h2>\n\
-         <p class=\"counts\"><span class=\"chip\"><b>{}</b> clauses</span> \
-         <span class=\"chip passed\"><b>{modules}</b> proven by modules</span> \
-         <span class=\"chip passed\"><b>{tests}</b> proven by tests</span> \
-         <span class=\"chip {}\"><b>{open}</b> open</span></p>\n\
-         <p class=\"quiet\">A clause is proven if a module of this run that names it passed, or a \
-         test of the project cites it, and no module that names it is open.</p>",
-        coverage.clauses.len(),
-        if open == 0 { "passed" } else { "warning" }
+         <p class=\"counts\"><span class=\"chip\"><b>{}</b> clauses</span>",
+        coverage.clauses.len()
+    )?;
+    for state in State::ALL {
+        let count = coverage.in_state(state);
+        // What nothing stands in is said without alarm.
+        let tone = if count == 0 { "skipped" } else { tone(state) };
+        write!(out, " <span class=\"chip {tone}\"><b>{count}</b> {}</span>", state.label())?;
+    }
+    writeln!(
+        out,
+        "</p>\n<p class=\"quiet\">Contradicted: a module of this run that names the clause failed or was \
+         broken off. \
+         Not built: the product does not have the feature yet. Proven: a module of this run that \
+         names it passed, or a test of the project cites it. Remarked: nothing here proves it, and \
+         the remark says why. Unproven: none of these.</p>"
     )?;
     filter(coverage, out)?;
-    let is_open = |clause: &&ClauseCoverage| clause.standing() == Standing::Open;
-    let (open, proven): (Vec<_>, Vec<_>) = coverage.clauses.iter().partition(is_open);
-    table("Open clauses", &open, true, anchors, out)?;
-    table("Proven clauses", &proven, open.is_empty(), anchors, out)?;
+    let is_proven = |state: &State| matches!(state, State::Modules | State::Tests);
+    let (proven, open): (Vec<_>, Vec<_>) = State::ALL.into_iter().partition(is_proven);
+    for state in open {
+        table(title(state), coverage, &[state], anchors, out)?;
+    }
+    table("Proven", coverage, &proven, anchors, out)?;
     writeln!(out, "</section>")
 }
 
+/// The class of a state, by the verdict that is like it.
+const fn tone(state: State) -> &'static str {
+    match state {
+        State::Contradicted => "failed",
+        State::Unproven => "warning",
+        State::Remarked => "review",
+        State::NotBuilt => "unsupported",
+        State::Modules | State::Tests => "passed",
+    }
+}
+
+const fn title(state: State) -> &'static str {
+    match state {
+        State::Contradicted => "Contradicted",
+        State::Unproven => "Unproven",
+        State::Remarked => "Remarked",
+        State::NotBuilt => "Not built",
+        State::Modules | State::Tests => "Proven",
+    }
+}
+
 fn filter(coverage: &Coverage, out: &mut Formatter<'_>) -> fmt::Result {
-    writeln!(
+    write!(
         out,
         "<form class=\"filter\" id=\"clause-filter\" hidden>\n\
-         <label>Standing <select name=\"standing\"><option value=\"\">All clauses</option>\
-         <option value=\"open\">Open</option><option value=\"modules\">Proven by modules</option>\
-         <option value=\"tests\">Proven by tests only</option></select></label>"
+         <label>State <select name=\"state\"><option value=\"\">All clauses</option>"
     )?;
+    for state in State::ALL {
+        let (key, label, count) = (state.key(), state.label(), coverage.in_state(state));
+        write!(out, "<option value=\"{key}\">{label} ({count})</option>")?;
+    }
+    writeln!(out, "</select></label>")?;
     let sections = coverage.clauses.iter().map(|clause| clause.section.as_str());
-    select("Section", "section", "All sections", sections, out)?;
-    let levels = coverage.clauses.iter().map(|clause| clause.level.as_str());
-    select("Level", "level", "All levels", levels, out)?;
+    select("Section", "section", "All sections", sections.collect::<BTreeSet<_>>(), out)?;
+    let levels: BTreeSet<_> = coverage.clauses.iter().map(|clause| level(&clause.level)).collect();
+    let (known, others): (Vec<_>, Vec<_>) =
+        levels.into_iter().partition(|level| LEVELS.contains(level));
+    let ordered = LEVELS.into_iter().filter(|level| known.contains(level)).chain(others);
+    select("Level", "level", "All levels", ordered, out)?;
     writeln!(
         out,
         "<label class=\"wide\">Search <input type=\"search\" name=\"text\" \
-         placeholder=\"id, source, requirement, module, test\" autocomplete=\"off\" \
+         placeholder=\"id, source, requirement, feature, module, test\" autocomplete=\"off\" \
          spellcheck=\"false\"></label>\n<div class=\"buttons\"><button type=\"reset\">Reset</button>\
          </div>\n<p class=\"shown\" role=\"status\"></p>\n</form>"
     )
+}
+
+/// The strongest first.
+const LEVELS: [&str; 4] = ["MUST", "SHOULD", "MAY", "project"];
+
+/// The first word of a level, by which clauses are grouped. RECOMMENDED is RFC 2119's other word for
+/// SHOULD.
+fn level(text: &str) -> &str {
+    let end = text.find(|character: char| !character.is_alphanumeric()).unwrap_or(text.len());
+    match text.get(..end).unwrap_or_default() {
+        "RECOMMENDED" => "SHOULD",
+        "" => text,
+        word => word,
+    }
 }
 
 fn select<'a>(
     label: &str,
     name: &str,
     all: &str,
-    values: impl Iterator<Item = &'a str>,
+    values: impl IntoIterator<Item = &'a str>,
     out: &mut Formatter<'_>,
 ) -> fmt::Result {
     write!(out, "<label>{label} <select name=\"{name}\"><option value=\"\">{all}</option>")?;
-    for value in values.collect::<BTreeSet<_>>() {
+    for value in values {
         write!(out, "<option>{}</option>", Text(value))?;
     }
     writeln!(out, "</select></label>")
@@ -82,14 +135,18 @@ fn select<'a>(
 
 fn table(
     title: &str,
-    clauses: &[&ClauseCoverage],
-    open: bool,
+    coverage: &Coverage,
+    states: &[State],
     anchors: &Anchors<'_>,
     out: &mut Formatter<'_>,
 ) -> fmt::Result {
+    let within = |clause: &&ClauseCoverage| states.contains(&State::of(clause));
+    let clauses: Vec<_> = coverage.clauses.iter().filter(within).collect();
     if clauses.is_empty() {
         return Ok(());
     }
+    // Long lists that call for nothing are there for those who look for them.
+    let open = states.iter().any(|state| matches!(state, State::Contradicted | State::Unproven));
     writeln!(
         out,
         "<details class=\"plan\"{}>\n<summary><h3>{title}</h3> <span class=\"chip\"><b>{}</b>\
@@ -106,33 +163,42 @@ fn table(
 }
 
 fn row(clause: &ClauseCoverage, anchors: &Anchors<'_>, out: &mut Formatter<'_>) -> fmt::Result {
-    let standing = match clause.standing() {
-        Standing::Open => "open",
-        Standing::Modules => "modules",
-        Standing::Tests => "tests",
-    };
+    let state = State::of(clause);
     let id = Text(&clause.id);
     let anchor = anchors.clause(&clause.id).unwrap_or_default();
     writeln!(
         out,
-        "<tr id=\"{anchor}\" data-standing=\"{standing}\" data-section=\"{}\" data-level=\"{}\">\
-         <th scope=\"row\"><a class=\"id\" href=\"#{anchor}\">{id}</a></th><td>{}</td><td>{}</td>\
-         <td>{}</td><td>",
+        "<tr id=\"{anchor}\" data-state=\"{}\" data-section=\"{}\" data-level=\"{}\">\
+         <th scope=\"row\"><a class=\"id\" href=\"#{anchor}\">{id}</a> \
+         <span class=\"chip {}\">{}</span></th><td>{}</td><td>{}</td><td>{}</td><td>",
+        state.key(),
         Text(&clause.section),
-        Text(&clause.level),
+        Text(level(&clause.level)),
+        tone(state),
+        state.label(),
         Text(&clause.source),
         Text(&clause.level),
-        Text(&clause.requirement)
+        Prose(&clause.requirement)
     )?;
-    let passed = |verdict| verdict == Verdict::Passed;
-    links(&clause.open_modules, "open module", |verdict| !passed(verdict), anchors, out)?;
-    links(&clause.modules, "module", passed, anchors, out)?;
+    if let Some(feature) = &clause.feature {
+        writeln!(out, "<p>Needs the feature <code>{}</code>.</p>", Text(feature))?;
+    }
+    let against = |verdict| verdict == Verdict::Failed;
+    let speaks_for = |verdict| matches!(verdict, Verdict::Passed | Verdict::Warning);
+    if !clause.open_modules.is_empty() {
+        writeln!(out, "<p class=\"word failed\">Against it</p>")?;
+        links(&clause.open_modules, "module", against, anchors, out)?;
+        if !(clause.modules.is_empty() && clause.tests.is_empty()) {
+            writeln!(out, "<p class=\"word passed\">For it</p>")?;
+        }
+    }
+    links(&clause.modules, "module", speaks_for, anchors, out)?;
     tests(&clause.tests, out)?;
     if clause.modules.is_empty() && clause.open_modules.is_empty() && clause.tests.is_empty() {
-        writeln!(out, "<p>No module of this run and no test names it.</p>")?;
+        writeln!(out, "<p class=\"quiet\">No module of this run and no test proves it.</p>")?;
     }
     if let Some(remark) = &clause.remark {
-        writeln!(out, "<p>{}</p>", Text(remark))?;
+        writeln!(out, "<p>{}</p>", Prose(remark))?;
     }
     writeln!(out, "</td></tr>")
 }
@@ -158,7 +224,7 @@ fn links(
     list(&entries, noun, out, |(id, place, plans), out| {
         let Some(place) = place else { return write!(out, "{}", Text(id)) };
         write!(out, "<a class=\"id\" href=\"#{}\">{}</a>", anchors.place(*place), Text(id))?;
-        if !counts(Verdict::Passed) {
+        if place.verdict != Verdict::Passed {
             let (class, word) = (class(place.verdict), place.verdict.label());
             write!(out, " <span class=\"word {class}\">{word}</span>")?;
         }

@@ -25,6 +25,22 @@ impl Display for Text<'_> {
     }
 }
 
+/// Text of the project's own, in which what stands between backticks is code.
+pub(super) struct Prose<'a>(pub(super) &'a str);
+
+impl Display for Prose<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some((before, code, after)) = rest.split_once('`').and_then(|(before, rest)| {
+            rest.split_once('`').map(|(code, after)| (before, code, after))
+        }) {
+            write!(out, "{}<code>{}</code>", Text(before), Text(code))?;
+            rest = after;
+        }
+        write!(out, "{}", Text(rest))
+    }
+}
+
 /// Text for the embedded data: as it is, but for hidden characters; lines stay lines.
 pub(super) fn revealed(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -52,4 +68,16 @@ pub(super) fn inside_script(json: &str) -> String {
         }
     }
     safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_of_backticks_are_code_and_one_alone_is_itself() {
+        assert_eq!(Prose("`a<b` and `").to_string(), "<code>a&lt;b</code> and `");
+        assert_eq!(Prose("no code").to_string(), "no code");
+        assert_eq!(Prose("``").to_string(), "<code></code>");
+    }
 }

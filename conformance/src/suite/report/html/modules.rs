@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Chips, escape::Text};
+use super::{
+    Chips,
+    escape::{Prose, Text},
+};
 use crate::suite::{
     report::{
         Report,
@@ -24,11 +27,14 @@ pub(super) const fn class(verdict: Verdict) -> &'static str {
     }
 }
 
-/// A plan's variant, as words that break between parameters only.
+/// A plan's variant, as words that break between parameters only; none where the title says it.
 pub(super) struct Variant<'a>(pub(super) &'a PlanReport);
 
 impl Display for Variant<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.variants().is_some() {
+            return Ok(());
+        }
         for (parameter, value) in &self.0.variant {
             write!(out, "<code class=\"pair\">{}={}</code> ", Text(parameter), Text(value))?;
         }
@@ -71,15 +77,17 @@ pub(super) fn problems(
         writeln!(
             out,
             "<li class=\"{}\"><p>{} <a class=\"id\" href=\"#{}\">{}</a>\
-             </p><p class=\"about quiet\">{} {}</p><p class=\"note\">{}</p>",
+             </p><p class=\"about quiet\">{} {}</p>",
             class(module.verdict),
             Badge(module),
             anchors.module(plan_at, at),
             Text(&module.id),
-            Text(&plan.title),
-            Variant(plan),
-            Text(&module.note)
+            Text(&plan.full_title()),
+            Variant(plan)
         )?;
+        if let Some(note) = module.note_beside_causes() {
+            write!(out, "<p class=\"note\">{}</p>", Text(&note))?;
+        }
         conditions(module, anchors, out)?;
         writeln!(out, "</li>")?;
     }
@@ -102,12 +110,12 @@ fn conditions(
     anchors: &Anchors<'_>,
     out: &mut Formatter<'_>,
 ) -> fmt::Result {
-    let mut problems = module.problems().peekable();
-    if problems.peek().is_none() {
+    let causes = module.causes();
+    if causes.is_empty() {
         return Ok(());
     }
     writeln!(out, "<ul class=\"why\">")?;
-    for condition in problems {
+    for condition in causes {
         let Condition { check, message, source, clauses, at_ms, .. } = condition;
         write!(
             out,
@@ -123,12 +131,23 @@ fn conditions(
         }
         write!(out, ")</span>")?;
         if !clauses.is_empty() {
-            write!(out, " <span class=\"cites\">{}</span>", Clauses(clauses, anchors))?;
+            let (shown, more) = clauses.split_at(clauses.len().min(CITED));
+            write!(out, " <span class=\"cites\">{}</span>", Clauses(shown, anchors))?;
+            if !more.is_empty() {
+                let (count, more) = (more.len(), Clauses(more, anchors));
+                write!(
+                    out,
+                    " <details class=\"list cites\"><summary>{count} more</summary>{more}</details>"
+                )?;
+            }
         }
         writeln!(out, "</li>")?;
     }
     writeln!(out, "</ul>")
 }
+
+/// So many clauses stand beside a condition; the others can be opened.
+const CITED: usize = 3;
 
 struct Badge<'a>(&'a ModuleReport);
 
@@ -156,8 +175,8 @@ pub(super) fn plans(
             out,
             "<details class=\"plan\" id=\"{anchor}\"{open}>\n<summary><h3>{}</h3> {}</summary>\n\
              <p class=\"about\"><code>{}</code> {}</p>",
-            Text(&plan.title),
-            Chips(plan.tally()),
+            Text(&plan.full_title()),
+            Chips { tally: plan.tally(), failed: None },
             Text(&plan.id),
             Variant(plan)
         )?;
@@ -191,7 +210,7 @@ fn filter(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
         let (class, label, count) = (class(verdict), verdict.label(), tally.count(verdict));
         writeln!(
             out,
-            "<label class=\"chip {class}\"><input type=\"checkbox\" value=\"{class}\"> \
+            "<label class=\"chip {class}\"><input type=\"checkbox\" name=\"verdict\" value=\"{class}\"> \
              <b>{count}</b> {label}</label>"
         )?;
     }
@@ -200,8 +219,9 @@ fn filter(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
         "</fieldset>\n<label>Plan <select name=\"plan\"><option value=\"\">All plans</option>"
     )?;
     for (at, plan) in report.plans.iter().enumerate() {
-        let (title, variant) = (Text(&plan.title), plan.variant_line());
-        let (anchor, variant) = (Anchors::plan(at), Text(&variant));
+        let (anchor, title) = (Anchors::plan(at), plan.full_title());
+        let variant = if plan.variants().is_some() { String::new() } else { plan.variant_line() };
+        let (title, variant) = (Text(&title), Text(&variant));
         writeln!(out, "<option value=\"{anchor}\">{title} {variant}</option>")?;
     }
     writeln!(
@@ -226,18 +246,23 @@ fn row(
         Verdict::Skipped | Verdict::NotYetSupported => String::new(),
         _ => duration(module.seconds),
     };
+    let shown = module.shown_note();
+    // What the list of causes says, too, goes when that is opened.
+    let note = match module.note_beside_causes() {
+        None if !shown.is_empty() => format!("<span class=\"told\">{}</span>", Text(&shown)),
+        _ => Text(&shown).to_string(),
+    };
     writeln!(
         out,
         "<tbody class=\"module\" id=\"{anchor}\" data-verdict=\"{class}\">\n\
          <tr><td>{}</td><th scope=\"row\"><a class=\"id\" href=\"#{anchor}\">{}</a></th><td>{}</td>\
-         <td>{}</td><td class=\"num\">{time}</td><td>{}</td></tr>\n\
+         <td>{}</td><td class=\"num\">{time}</td><td>{note}</td></tr>\n\
          <tr class=\"more\"><td colspan=\"6\"><details><summary>Details</summary>\n\
          <dl class=\"facts\">",
         Badge(module),
         Text(&module.id),
-        Text(&module.does),
-        Text(&module.must),
-        Text(&module.note)
+        Prose(&module.does),
+        Prose(&module.must)
     )?;
     if !module.clauses.is_empty() {
         let clauses = Clauses(&module.clauses, anchors);

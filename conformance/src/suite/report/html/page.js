@@ -15,12 +15,11 @@
   let read;
   const data = () => (read ??= JSON.parse(document.getElementById('data').textContent));
 
-  const HELD = ['held', 'no', 'no', 'no'];
   const CLASS = ['passed', 'skipped', 'warning', 'failed'];
   const SEVERITY = ['info', 'warning', 'failure'];
   const clauseAnchors = new Map(all('table.clauses tbody th a').map((a) => [a.textContent, a.hash]));
 
-  const clauseList = (names) => {
+  const cites = (names) => {
     const list = el('span', 'cites');
     names.forEach((name, at) => {
       if (at) list.append(', ');
@@ -32,6 +31,12 @@
       } else list.append(name);
     });
     return list;
+  };
+  const clauseList = (names) => {
+    if (names.length <= 3) return cites(names);
+    const more = names.slice(3);
+    return el('div', '', cites(names.slice(0, 3)),
+      el('details', 'list', el('summary', '', more.length + ' more'), cites(more)));
   };
 
   const headRow = (...names) => {
@@ -47,16 +52,33 @@
   const logTable = (lines, s) => {
     const body = el('tbody');
     for (const [at, source, check, state, severity, clauses, message] of lines) {
+      // What it would have meant says nothing of a condition that held.
+      const held = state ? 'no: ' + SEVERITY[severity] : 'held';
       body.append(el('tr', CLASS[state],
         el('td', 'num', String(at)),
         el('td', '', s[source]),
         el('td', '', el('code', '', s[check])),
-        el('td', '', SEVERITY[severity]),
-        el('td', '', el('span', 'word ' + CLASS[state], HELD[state])),
-        el('td', '', clauseList(clauses.map((clause) => s[clause]))),
-        el('td', '', s[message])));
+        el('td', '', el('span', 'word ' + CLASS[state], held)),
+        el('td', '', s[message]),
+        el('td', '', clauseList(clauses.map((clause) => s[clause])))));
     }
-    return el('table', 'log', headRow('ms', 'Source', 'Check', 'Severity', 'Held', 'Clauses', 'Message'), body);
+    return el('table', 'log', headRow('ms', 'Source', 'Check', 'Held', 'Message', 'Clauses'), body);
+  };
+
+  // JSON on lines of its own, every other character as it was sent: nothing is read and written
+  // again, so a member that is there twice stays there twice.
+  const indented = (text) => {
+    if (!/^\s*[[{]/.test(text)) return text;
+    try { JSON.parse(text); } catch { return text; }
+    let depth = 0;
+    const line = () => '\n' + '  '.repeat(depth);
+    return text.replace(/"(?:[^"\\]|\\.)*"|[[{]\s*[\]}]|[[\]{},:]|\s+/g, (token) => {
+      if (/^\s/.test(token)) return '';
+      if (token === '{' || token === '[') { depth += 1; return token + line(); }
+      if (token === '}' || token === ']') { depth -= 1; return line() + token; }
+      if (token === ',') return token + line();
+      return token === ':' ? ': ' : token;
+    });
   };
 
   const half = (title, headers, body, s) => {
@@ -65,7 +87,7 @@
     for (let at = 0; at < headers.length; at += 2) {
       lines.append(el('span', 'name', s[headers[at]] + ':'), ' ' + s[headers[at + 1]] + '\n');
     }
-    if (s[body]) lines.append((headers.length ? '\n' : '') + s[body]);
+    if (s[body]) lines.append((headers.length ? '\n' : '') + indented(s[body]));
     if (!lines.hasChildNodes()) lines.append(el('span', 'quiet', 'nothing recorded'));
     lines.setAttribute('role', 'group');
     lines.setAttribute('aria-label', title);
@@ -145,12 +167,46 @@
       timer = setTimeout(act, 80);
     };
   };
-  const watch = (form, apply) => {
+  // What is filtered stands in the address, so that it can be sent: `#?verdict=failed&clause.state=…`.
+  const filters = [];
+  const remember = () => {
+    const query = new URLSearchParams();
+    for (const { form, prefix } of filters) {
+      for (const [name, value] of new FormData(form)) if (value) query.append(prefix + name, value);
+    }
+    const text = query.toString();
+    if (text || location.hash.startsWith('#?')) {
+      try { history.replaceState(null, '', text ? '#?' + text : '#'); } catch { /* a page without an address */ }
+    }
+  };
+  const recall = () => {
+    const query = new URLSearchParams(location.hash.slice(2));
+    let changed;
+    for (const { form, prefix, apply } of filters) {
+      form.reset();
+      for (const field of form.elements) {
+        const values = field.name ? query.getAll(prefix + field.name) : [];
+        if (!values.length) continue;
+        if (field.type === 'checkbox') field.checked = values.includes(field.value);
+        else field.value = values[0];
+        changed ??= form;
+      }
+      apply();
+    }
+    changed?.scrollIntoView();
+  };
+  const watch = (form, prefix, apply) => {
     form.hidden = false;
-    form.addEventListener('input', delayed(apply));
+    filters.push({ form, prefix, apply });
+    const changed = () => { apply(); remember(); };
+    form.addEventListener('input', delayed(changed));
     form.addEventListener('submit', (event) => event.preventDefault());
-    form.addEventListener('reset', () => setTimeout(apply));
+    form.addEventListener('reset', (event) => { if (event.isTrusted) setTimeout(changed); });
     apply();
+  };
+  const said = (active, count, total, noun) => {
+    if (!active) return counted(total, noun);
+    return count ? 'Filtered: ' + count + ' of ' + counted(total, noun) + ' shown' : 'No ' + noun + ' matches';
   };
 
   const moduleFilter = document.getElementById('module-filter');
@@ -173,31 +229,36 @@
       element.hidden = !matches;
       if (active && matches) element.open = true;
     }
-    moduleFilter.querySelector('.shown').textContent = active
-      ? 'Filtered: ' + count + ' of ' + counted(modules.length, 'module') + ' shown'
-      : counted(modules.length, 'module');
+    moduleFilter.querySelector('.shown').textContent = said(active, count, modules.length, 'module');
   };
+  // Drawing hundreds of logs at once would stop the browser.
+  const MOST = 60;
   moduleFilter.elements.expand.addEventListener('click', () => {
-    for (const module of modules) if (!module.body.hidden && module.plan.open) module.set(true);
+    const visible = modules.filter((module) => !module.body.hidden && module.plan.open);
+    for (const module of visible.slice(0, MOST)) module.set(true);
+    if (visible.length > MOST) {
+      moduleFilter.querySelector('.shown').textContent =
+        'Expanded the first ' + MOST + ' of ' + visible.length + ' modules shown; filter to see others';
+    }
   });
   moduleFilter.elements.collapse.addEventListener('click', () => {
     for (const module of modules) module.set(false);
   });
-  watch(moduleFilter, filterModules);
+  watch(moduleFilter, '', filterModules);
 
   const clauseFilter = document.getElementById('clause-filter');
   if (clauseFilter) {
     const rows = all('table.clauses > tbody > tr').map((row) => ({
       row, text: row.textContent.toLowerCase(), table: row.closest('details.plan'),
     }));
-    watch(clauseFilter, () => {
-      const { standing, section, level } = clauseFilter.elements;
+    watch(clauseFilter, 'clause.', () => {
+      const { state, section, level } = clauseFilter.elements;
       const wanted = words(clauseFilter);
-      const active = standing.value || section.value || level.value || wanted.length;
+      const active = state.value || section.value || level.value || wanted.length;
       const shown = new Map();
       let count = 0;
       for (const { row, text, table } of rows) {
-        const match = [standing, section, level].every((field) => !field.value || row.dataset[field.name] === field.value)
+        const match = [state, section, level].every((field) => !field.value || row.dataset[field.name] === field.value)
           && wanted.every((word) => text.includes(word));
         row.hidden = !match;
         shown.set(table, (shown.get(table) ?? 0) + Number(match));
@@ -207,14 +268,16 @@
         element.hidden = !matches;
         if (active && matches) element.open = true;
       }
-      clauseFilter.querySelector('.shown').textContent = active
-        ? 'Filtered: ' + count + ' of ' + counted(rows.length, 'clause') + ' shown'
-        : counted(rows.length, 'clause');
+      clauseFilter.querySelector('.shown').textContent = said(active, count, rows.length, 'clause');
     });
   }
 
   // A link to a module or clause opens it, whatever the filters say.
   const follow = () => {
+    if (location.hash.startsWith('#?')) {
+      recall();
+      return;
+    }
     let id;
     try { id = decodeURIComponent(location.hash.slice(1)); } catch { return; }
     const target = id && document.getElementById(id);
@@ -222,8 +285,8 @@
     const form = target.closest('section')?.querySelector('form.filter');
     if (form && target.closest('[hidden]')) {
       form.reset();
+      filters.find((filter) => filter.form === form)?.apply();
     }
-    // After the reset has been applied.
     setTimeout(() => {
       for (let up = target; up; up = up.parentElement) if (up.tagName === 'DETAILS') up.open = true;
       modules.find((module) => module.body === target)?.set(true);

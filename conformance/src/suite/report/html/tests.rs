@@ -1,5 +1,5 @@
 use super::*;
-use crate::suite::report::{Standing, samples, samples::HOSTILE};
+use crate::suite::report::{samples, samples::HOSTILE};
 
 /// The page as a tree, with what HTML has and XML does not put right. Fails on markup that is not
 /// balanced or text that is not escaped.
@@ -109,9 +109,13 @@ fn the_head_says_what_was_tested_and_how_it_ended() {
     let text = page(&report);
     for expected in [
         "<h1>1 of 4 supported modules failed</h1>",
-        "<dt>Target</dt><dd>in process</dd>",
+        "<p class=\"kind\">Conformance of fapi-bff 0.1.0</p>",
+        "it is not a certification.",
+        "<a class=\"chip failed\" href=\"#p1.fapi2-security-profile-final-client-test-invalid-iss\"",
+        "<code class=\"pair\">jobs=3</code> <code class=\"pair\">wait=2</code>",
+        "<dt>Target</dt><dd>in the harness&#39;s own process</dd>",
         "<dt>Product version</dt><dd>0.1.0</dd>",
-        "<dt>Started</dt><dd>2026-11-26T20:00:00Z</dd>",
+        "<dt>Started</dt><dd>2026-11-26 20:00:00 UTC</dd>",
         "<dt>Duration</dt><dd>7.5 s</dd>",
         "<dt>Seed</dt><dd>42</dd>",
         "<li>The audit stream was read from the process.</li>",
@@ -150,18 +154,59 @@ fn a_plan_that_is_not_supported_is_folded_and_one_that_is_stands_open() {
 }
 
 #[test]
-fn open_clauses_come_first_with_what_speaks_against_them() {
-    let report = samples::small();
-    let coverage = report.coverage.as_ref().unwrap();
-    assert_eq!(coverage.count(Standing::Open), 2);
+fn clauses_are_grouped_by_state_with_what_speaks_for_and_against_them() {
+    let text = page(&samples::small());
+    let (_, coverage) = text.split_once("<h2 id=\"coverage\">").unwrap();
+    let titles = ["Contradicted", "Unproven", "Remarked", "Not built", "Proven"];
+    let starts = titles.map(|title| coverage.find(&format!("<h3>{title}</h3>")).unwrap());
+    assert!(starts.is_sorted(), "{starts:?}");
+    let group =
+        |at: usize| &coverage[starts[at]..starts.get(at + 1).map_or(coverage.len(), |n| *n)];
+    for (at, state) in ["contradicted", "unproven", "remarked", "not_built"].iter().enumerate() {
+        assert_eq!(group(at).matches(&format!("data-state=\"{state}\"")).count(), 1, "{state}");
+        assert!(coverage.contains(&format!("<option value=\"{state}\">")));
+    }
+    let id = "fapi2-security-profile-final-client-test";
+    let (against, speaks_for) = group(0).split_once("For it</p>").unwrap();
+    assert!(against.contains(&format!(
+        "<a class=\"id\" href=\"#p1.{id}-invalid-iss\">{id}-invalid-iss</a> \
+         <span class=\"word failed\">failed</span>"
+    )));
+    assert!(speaks_for.contains(&format!("href=\"#p1.{id}-happy-path\"")));
+    assert!(group(1).contains("The <code>htu</code> has no query."));
+    assert!(group(1).contains("data-level=\"MUST\""));
+    assert!(group(2).contains("Needs a resource server of its own."));
+    assert!(group(3).contains("Needs the feature <code>dpop</code>."));
+    assert_eq!(group(4).matches("data-state=\"modules\"").count(), 1);
+    assert!(group(4).contains("proven by tests only"));
+    assert!(group(4).contains("<code>a_proof_is_bound</code>"));
+}
+
+#[test]
+fn what_a_cause_says_is_not_said_again_and_three_of_its_clauses_are_enough() {
+    let mut report = samples::small();
+    let ids = ["A-1", "A-2", "A-3", "A-4"];
+    report.plans[0].modules[1].log[1].clauses = ids.map(str::to_owned).to_vec();
     let text = page(&report);
-    let (open, proven) = text.split_once("<h3>Proven clauses</h3>").unwrap();
-    let (_, open) = open.split_once("<h3>Open clauses</h3>").unwrap();
-    assert_eq!(open.matches("data-standing=\"open\"").count(), 2);
-    assert!(open.contains("test-invalid-iss</a> <span class=\"word failed\">failed</span>"));
-    assert!(open.contains("Needs a resource server of its own."));
-    assert_eq!(proven.matches("data-standing=\"modules\"").count(), 1);
-    assert!(proven.contains("<code>a_proof_is_bound</code>"));
+    let (_, problems) = text.split_once("<h2 id=\"problems\">").unwrap();
+    let (problems, _) = problems.split_once("</section>").unwrap();
+    assert_eq!(problems.matches("the client called the API").count(), 1);
+    assert!(problems.contains("A-1, A-2, A-3</span> <details"));
+    assert!(problems.contains("<summary>1 more</summary>A-4</details>"));
+}
+
+#[test]
+fn a_page_drawn_from_what_was_written_is_the_page_drawn_at_once() {
+    let mut report = samples::small();
+    report.seconds = 59.949_96;
+    for module in report.plans.iter_mut().flat_map(|plan| &mut plan.modules) {
+        module.seconds = 0.449_96;
+    }
+    let mut written = Vec::new();
+    crate::suite::report::json::write(&report, &mut written).unwrap();
+    let back = crate::suite::report::json::read(written.as_slice()).unwrap();
+    assert_ne!(back, report);
+    assert_eq!(page(&back), page(&report));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Style, duration, one_line};
+use super::{Style, duration, one_line, rough};
 use crate::suite::verdict::Verdict;
 
 /// Runs of up to so many modules get a line for each where nothing can be redrawn; longer ones get
@@ -173,7 +173,7 @@ impl State {
     fn times(&self, elapsed: f64) -> String {
         let mut times = format!(", {}", duration(elapsed));
         if let Some(left) = self.seconds_left().filter(|_| self.done < self.total) {
-            let _ = write!(times, ", about {} left", duration(left.ceil()));
+            let _ = write!(times, ", about {} left", rough(left));
         }
         times
     }
@@ -230,7 +230,7 @@ mod tests {
         let style = Style::default();
         assert_eq!(
             state.line(65.0, 120, &style),
-            "1/30 modules, 1 failed, 1 min 05 s, about 20.0 s left | happy-path second\\u{1b}[2J"
+            "1/30 modules, 1 failed, 1 min 05 s, about 20 s left | happy-path second\\u{1b}[2J"
         );
         assert_eq!(state.line(65.0, 20, &style), "1/30 modules, 1 ...");
         let style = Style { colour: true, unicode: true, ..Style::default() };
