@@ -167,6 +167,7 @@ pub(super) async fn run(args: &RunArgs) -> Result<u8, Fault> {
     let target = address.unwrap_or_else(|| "in process".to_owned());
     let mut report = report(plans, &target, &started_at, began)?;
     report.seed = args.seed;
+    report.options = said(args, &wish);
     report.target_version = (!elsewhere).then(version);
     report.remarks = remarks(&chosen, elsewhere, args);
     if !wish.is_everything() {
@@ -194,6 +195,33 @@ pub(super) async fn oidf(args: &crate::oidf::cli::RunArgs) -> Result<u8, Fault> 
     let plan = crate::oidf::cli::run(args, environment(), &mut tell).await?;
     let report = report(vec![plan], "the official suite", &started_at, began)?;
     show(&report, &args.outputs)
+}
+
+/// What the run was asked for, so that the report alone says what it stands for.
+fn said(args: &RunArgs, wish: &Wish) -> BTreeMap<String, String> {
+    let login = match args.login {
+        Login::Script => "script",
+        Login::Navigation => "navigation",
+    };
+    let chosen = if wish.is_everything() { "everything" } else { "a selection" };
+    let jobs = if args.dir.is_some() { 1 } else { args.jobs };
+    let options = [
+        ("modules", chosen.to_owned()),
+        ("wait", format!("{} s", args.wait)),
+        ("login", login.to_owned()),
+        ("modules at a time", jobs.to_string()),
+        ("plans", wish.plans.join(", ")),
+        ("module ids", wish.modules.join(", ")),
+        (
+            "variant",
+            wish.variant.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(", "),
+        ),
+    ];
+    options
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// The product's version, and the revision of the sources it was built from, where they are at hand.
