@@ -148,6 +148,12 @@ fn with_id_tokens(double: &AsDouble) {
 }
 
 pub(super) fn modules() -> Vec<Module> {
+    let mut modules = outages();
+    modules.extend(ends());
+    modules
+}
+
+fn outages() -> Vec<Module> {
     const UNAVAILABLE: &str = "authorization_server_unavailable";
     vec![
         outage(
@@ -203,6 +209,11 @@ pub(super) fn modules() -> Vec<Module> {
             |stage| Box::pin(once_a_second(stage)),
         )
         .reasons(&["as.unavailable"]),
+    ]
+}
+
+fn ends() -> Vec<Module> {
+    vec![
         module(
             "refresh-dead-grant-ends-the-session",
             "The server has ended the grant and answers invalid_grant.",
