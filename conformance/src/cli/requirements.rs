@@ -115,8 +115,8 @@ fn modules(matrix: &Matrix, clause: &str) -> BTreeSet<String> {
         for variant in plan.variants().iter().filter(|variant| plan.is_supported(variant)) {
             for entry in plan.entries(variant) {
                 let Entry::Ready(module) = entry else { continue };
-                let names = |id: &&str| matrix.expand(id).iter().any(|found| found.id == clause);
-                if module.clauses.iter().any(|id| names(&id)) {
+                let names = |id: &str| matrix.expand(id).iter().any(|found| found.id == clause);
+                if module.clauses.iter().any(|id| names(id)) {
                     all.insert(module.id);
                 }
             }
