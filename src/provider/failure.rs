@@ -158,8 +158,7 @@ mod tests {
     /// not: to it both are an outage.
     #[test]
     fn an_address_that_is_not_allowed_has_a_reason_and_a_remedy_of_its_own() {
-        let failure =
-            |refusal| AsFailure::from_call(Endpoint::Jwks, CallFailed::Refused(refusal));
+        let failure = |refusal| AsFailure::from_call(Endpoint::Jwks, CallFailed::Refused(refusal));
         let forbidden = failure(Refusal::AddressNotAllowed);
         assert_eq!(forbidden.reason(), "as.address_not_allowed");
         assert!(forbidden.is_outage());

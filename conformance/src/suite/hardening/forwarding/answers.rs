@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     as_double::Fault,
-    demo::wire::{self, Line},
+    demo::wire,
     suite::{
         hardening::acts::leaves_cookies_alone,
         module::{Module, Step},
@@ -40,12 +40,8 @@ const RULING: [(&str, &str); 24] = [
     ("report-to", "{}"),
 ];
 /// Those of them that the BFF says itself.
-const OWN: [&str; 4] = [
-    "strict-transport-security",
-    "content-security-policy",
-    "x-frame-options",
-    "referrer-policy",
-];
+const OWN: [&str; 4] =
+    ["strict-transport-security", "content-security-policy", "x-frame-options", "referrer-policy"];
 /// What rules nothing.
 const HARMLESS: (&str, &str) = ("x-harmless", "kept");
 
@@ -135,7 +131,7 @@ async fn redirects(stage: &mut Stage) -> Step {
 
 async fn stream(stage: &mut Stage) -> Step {
     stage.login().await?;
-    let mut line = Line::open(&stage.world.pki, &stage.world.origin).await?;
+    let mut line = stage.world.line().await?;
     // An endless stream: whatever arrives has arrived before its end.
     let target = "/lab/sse?count=0&ms=10";
     let lines = ["Accept: text/event-stream"];
