@@ -97,6 +97,24 @@ mod tests {
         }
     }
 
+    /// FM-5/6: what lets a request in decides about the answer, so a cache must know of it.
+    #[test]
+    fn what_the_guard_looks_at_is_named_to_caches() {
+        for (surface, looked_at) in [
+            (Surface::Api, &["origin", "sec-fetch-site"][..]),
+            (Surface::Document, &["origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            // An upstream's own stays beside it.
+            headers.insert(VARY, HeaderValue::from_static("accept"));
+            harden(&mut headers, surface);
+            let lines = headers.get_all(VARY).iter().map(|line| line.to_str().unwrap());
+            let names: Vec<_> = lines.flat_map(|line| line.split(", ")).collect();
+            assert!(looked_at.iter().all(|name| names.contains(name)), "{surface:?}: {names:?}");
+            assert!(names.contains(&"accept"), "{surface:?}");
+        }
+    }
+
     /// An upstream cannot weaken an API answer; an app's own page keeps its own policy.
     #[test]
     fn only_public_and_document_surfaces_keep_a_policy_they_bring() {
