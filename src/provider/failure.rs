@@ -2,7 +2,7 @@
 //! Must not know: what a browser is told about it.
 
 use crate::{
-    net::CallFailed,
+    net::{CallFailed, Refusal},
     protocol::{AsAnswer, Endpoint, OAuthError},
 };
 
@@ -26,7 +26,14 @@ pub enum AsFailureKind {
         /// What was missing.
         why: &'static str,
     },
-    /// Nothing reached the AS: name, network policy, connection or TLS.
+    /// The AS, or what its metadata names, lives where we may not go; nothing was sent (META-PRJ).
+    #[error(
+        "the address is in no network that this provider may use: if it is the AS's, add `loopback`, \
+         `private` or `public` to the provider's `networks`; link-local and special addresses are \
+         never used"
+    )]
+    AddressNotAllowed,
+    /// Nothing reached the AS: name, connection or TLS.
     #[error("the AS could not be reached: {why}")]
     Unreachable {
         /// Which of them.
@@ -96,6 +103,7 @@ impl AsFailure {
 
     pub(crate) fn from_call(endpoint: Endpoint, failed: CallFailed) -> Self {
         let kind = match failed {
+            CallFailed::Refused(Refusal::AddressNotAllowed) => AsFailureKind::AddressNotAllowed,
             CallFailed::Refused(refusal) => AsFailureKind::Unreachable { why: refusal.to_string() },
             CallFailed::TimedOut { sent } => AsFailureKind::TimedOut { sent },
             CallFailed::Broken { sent } => AsFailureKind::Broken { sent },
@@ -109,6 +117,7 @@ impl AsFailure {
     pub const fn reason(&self) -> &'static str {
         match self.kind {
             AsFailureKind::NotMade { .. } => "as.not_made",
+            AsFailureKind::AddressNotAllowed => "as.address_not_allowed",
             AsFailureKind::Unreachable { .. } => "as.unreachable",
             AsFailureKind::TimedOut { .. } => "as.timed_out",
             AsFailureKind::Broken { .. } => "as.broken",
@@ -119,11 +128,13 @@ impl AsFailure {
         }
     }
 
-    /// Whether waiting may help: the AS, or the way to it, is down.
+    /// Whether waiting may help: the AS, or the way to it, is down. A name may lead somewhere else in
+    /// a moment, so an address that is not allowed counts.
     pub const fn is_outage(&self) -> bool {
         matches!(
             self.kind,
-            AsFailureKind::Unreachable { .. }
+            AsFailureKind::AddressNotAllowed
+                | AsFailureKind::Unreachable { .. }
                 | AsFailureKind::TimedOut { .. }
                 | AsFailureKind::Broken { .. }
                 | AsFailureKind::Unavailable { .. }
@@ -135,6 +146,31 @@ impl AsFailure {
         match self.kind {
             AsFailureKind::Unavailable { retry_after, .. } => retry_after,
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// META-PRJ: an operator must be able to tell a policy from a broken network, and a browser need
+    /// not: to it both are an outage.
+    #[test]
+    fn an_address_that_is_not_allowed_has_a_reason_and_a_remedy_of_its_own() {
+        let failure = |refusal| AsFailure::from_call(Endpoint::Jwks, CallFailed::Refused(refusal));
+        let forbidden = failure(Refusal::AddressNotAllowed);
+        assert_eq!(forbidden.reason(), "as.address_not_allowed");
+        assert!(forbidden.is_outage());
+        assert!(forbidden.to_string().contains("`networks`"), "{forbidden}");
+        for refusal in [
+            Refusal::Connect("refused".to_owned()),
+            Refusal::Name("none".to_owned()),
+            Refusal::Tls("unknown issuer".to_owned()),
+            Refusal::ClientCertificate("UnknownCA".to_owned()),
+            Refusal::Url,
+        ] {
+            assert_eq!(failure(refusal).reason(), "as.unreachable");
         }
     }
 }

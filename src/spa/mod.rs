@@ -144,6 +144,8 @@ async fn call(
         // Keys change rarely and are published before use.
         let value = HeaderValue::from_static("public, max-age=300");
         response.headers_mut().insert(http::header::CACHE_CONTROL, value);
+        // Nobody's request changes them, so one copy serves all.
+        response.headers_mut().remove(http::header::VARY);
     }
     let millis = spa.ambient.clock.monotonic_millis().saturating_sub(started);
     let seconds = Duration::from_millis(millis).as_secs_f64();

@@ -25,9 +25,12 @@ const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy")
 const LOCKED: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
+/// What a navigation is let through by (FM-5/6).
+const NAVIGATION: HeaderValue =
+    HeaderValue::from_static("origin, sec-fetch-site, sec-fetch-mode, sec-fetch-dest, cookie");
 
 /// Puts the security headers on an answer, errors and redirects included (HDR-1, HDR-3/4, HDR-5,
-/// FAPI2-SP-5.2.3-1/2, PXY-4).
+/// FAPI2-SP-5.2.3-1/2, PXY-4, FM-5/6).
 pub fn harden(headers: &mut HeaderMap, surface: Surface) {
     headers.insert(
         STRICT_TRANSPORT_SECURITY,
@@ -50,6 +53,7 @@ pub fn harden(headers: &mut HeaderMap, surface: Surface) {
             headers.insert(CORP, HeaderValue::from_static("same-origin"));
             headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.append(VARY, NAVIGATION);
         }
         Surface::Public => {
             headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(
@@ -90,6 +94,24 @@ mod tests {
             assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
             assert!(headers.contains_key(STRICT_TRANSPORT_SECURITY));
             assert!(headers.contains_key(REFERRER_POLICY));
+        }
+    }
+
+    /// FM-5/6: what lets a request in decides about the answer, so a cache must know of it.
+    #[test]
+    fn what_the_guard_looks_at_is_named_to_caches() {
+        for (surface, looked_at) in [
+            (Surface::Api, &["origin", "sec-fetch-site"][..]),
+            (Surface::Document, &["origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            // An upstream's own stays beside it.
+            headers.insert(VARY, HeaderValue::from_static("accept"));
+            harden(&mut headers, surface);
+            let lines = headers.get_all(VARY).iter().map(|line| line.to_str().unwrap());
+            let names: Vec<_> = lines.flat_map(|line| line.split(", ")).collect();
+            assert!(looked_at.iter().all(|name| names.contains(name)), "{surface:?}: {names:?}");
+            assert!(names.contains(&"accept"), "{surface:?}");
         }
     }
 

@@ -373,6 +373,11 @@ impl AsDouble {
         self.core.state().keys.rotate(self.core.config.signing_alg, keep_old)
     }
 
+    /// The public half of the current signing key.
+    pub fn signing_jwk(&self) -> Value {
+        self.core.state().keys.signing.public_jwk()
+    }
+
     /// `kid` of the current signing key.
     pub fn signing_kid(&self) -> String {
         self.core.state().keys.signing.kid().to_owned()

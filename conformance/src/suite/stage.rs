@@ -20,7 +20,10 @@ use super::{
     verdict::{Condition, Severity, Verdict},
     world::World,
 };
-use crate::demo::browser::{Answer, Browser, Call, From as Coming};
+use crate::{
+    as_double::Endpoint,
+    demo::browser::{Answer, Browser, Call, From as Coming},
+};
 
 /// Name of the app's session cookie.
 pub const SESSION_COOKIE: &str = "__Host-Http-web";
@@ -328,6 +331,21 @@ impl Stage {
 
     /// The browser must have no session: by the BFF's word, by its cookies, and at the API.
     pub async fn expect_no_session(&mut self) -> Step {
+        // The API first, while the browser still holds whatever it holds.
+        let before = self.world.double.count(Endpoint::Accounts);
+        let answer = self.accounts().await?;
+        let code = answer.json().ok();
+        let code = code.as_ref().and_then(|body| body.get("error_code")).and_then(Value::as_str);
+        let message = format!(
+            "{} -> {} {}, 401 with an error_code expected",
+            answer.request,
+            answer.status,
+            code.unwrap_or_default()
+        );
+        self.check("no_api", &[], answer.status == 401 && code.is_some(), message);
+        let reached = self.world.double.count(Endpoint::Accounts) - before;
+        let message = format!("{reached} calls without a session reached the accounts endpoint");
+        self.check("api_unheard", &[], reached == 0, message);
         let session = self.session().await?;
         self.check("no_session", &[], !is_logged_in(&session), "the BFF says: not logged in");
         let held = self.browser.cookies().iter().any(|(name, _)| *name == SESSION_COOKIE);

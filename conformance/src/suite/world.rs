@@ -33,6 +33,7 @@ use crate::{
     demo::{
         browser::{Answer, Browser, Call, From as Coming, text},
         recording::Recording,
+        wire::{Line, LineFault},
     },
     oidf::hook::{Context, Hook},
     pki::{Pki, PkiError},
@@ -133,6 +134,9 @@ pub enum WorldFault {
     /// The script asks for something that was not arranged.
     #[error("{0}")]
     Lacking(&'static str),
+    /// No connection of the harness's own to the BFF.
+    #[error(transparent)]
+    Line(#[from] LineFault),
     /// A BFF elsewhere cannot be given this.
     #[error("needs {0}")]
     Elsewhere(&'static str),
@@ -564,6 +568,17 @@ impl World {
     /// Whether the BFF runs in this process.
     pub const fn is_here(&self) -> bool {
         matches!(self.subject, Subject::Here(_))
+    }
+
+    /// A connection to the BFF for requests that no browser would send.
+    pub async fn line(&self) -> Result<Line, WorldFault> {
+        Line::open(&self.pki, &self.origin).await.map_err(|fault| match (&self.subject, fault) {
+            // The browser does trust it, by an authority that is known to the browser alone.
+            (Subject::There(_), LineFault::NotTrusted(..)) => {
+                WorldFault::Elsewhere("a BFF with a certificate by the harness's own authority")
+            }
+            (_, fault) => WorldFault::Line(fault),
+        })
     }
 
     /// Whether the BFF can be restarted.

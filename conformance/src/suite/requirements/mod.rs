@@ -48,6 +48,8 @@ pub enum Feature {
     BackChannelLogout,
     /// Correcting one's clock by the authorization server's.
     ClockCorrection,
+    /// A limit to how many calls of one session are under way.
+    ConcurrencyLimits,
     /// Sessions kept in cookies.
     CookieSessions,
     /// DPoP.
@@ -102,6 +104,7 @@ impl Feature {
         match self {
             Self::BackChannelLogout => "back-channel-logout",
             Self::ClockCorrection => "clock-correction",
+            Self::ConcurrencyLimits => "concurrency-limits",
             Self::CookieSessions => "cookie-sessions",
             Self::Dpop => "dpop",
             Self::EvidenceStore => "evidence-store",

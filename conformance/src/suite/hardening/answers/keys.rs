@@ -124,8 +124,9 @@ fn unfit_sets() -> Vec<Module> {
         row(
             "jwks-uri-in-the-neighbourhood",
             "The metadata says that the key set is at a link-local address.",
-            Refusal::outage("as.unreachable", "2"),
-            edit(Target::Metadata, edits::set("jwks_uri", json!("https://169.254.169.254/jwks"))),
+            Refusal::outage("as.address_not_allowed", "2"),
+            // Without a zone nothing can be sent there, even by a client that would.
+            edit(Target::Metadata, edits::set("jwks_uri", json!("https://[fe80::1]/jwks"))),
         ),
     ]
 }

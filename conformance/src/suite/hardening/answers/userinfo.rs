@@ -80,7 +80,12 @@ fn wrong_answers() -> Vec<Module> {
             "The endpoint sends the BFF and its token elsewhere.",
             Fault::Redirect { status: 302, location: "https://127.0.0.1:1/".to_owned() },
         ),
-        broken("userinfo-oversized", "The claims are two megabytes.", Fault::Oversized(2_000_000)),
+        row(
+            "userinfo-oversized",
+            "Beside the right claims stand two megabytes of something else.",
+            SUBJECT,
+            edit(U, edits::set("padding", json!("x".repeat(2_000_000)))),
+        ),
         broken("userinfo-cut-short", "The claims are cut short.", Fault::Truncate(5)),
     ]
 }

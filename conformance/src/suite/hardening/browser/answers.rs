@@ -69,6 +69,18 @@ const ROWS: [Row; 30] = [
     ("GET", "/bff/logout/callback", Who::Navigation, "", 303, ""),
 ];
 
+/// What a call by script is let through by.
+pub(super) const CALL: [&str; 2] = ["origin", "sec-fetch-site"];
+/// What a navigation is let through by.
+const NAVIGATION: [&str; 4] = ["origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"];
+
+/// Whether a cache is told that the answer depends on these headers of the request.
+pub(super) fn varies(answer: &Answer, by: &[&str]) -> bool {
+    let lines = answer.headers.get_all("vary").iter().filter_map(|line| line.to_str().ok());
+    let names: Vec<_> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    by.iter().all(|wanted| names.iter().any(|name| name.eq_ignore_ascii_case(wanted)))
+}
+
 async fn ask(stage: &mut Stage, (method, path, who, body, ..): Row) -> Step<Answer> {
     let mut headers = match who {
         Who::App | Who::Form | Who::Elsewhere | Who::Guest => stage.own_headers(),
@@ -97,13 +109,25 @@ async fn security_headers(stage: &mut Stage) -> Step {
         let answer = ask(stage, row).await?;
         stage.expect("kind_of_answer", &answer, status)?;
         let hsts = answer.header("strict-transport-security");
-        let seconds = hsts.strip_prefix("max-age=").and_then(|rest| rest.split(';').next());
+        let mut directives = hsts.split(';').map(str::trim);
+        let seconds = directives.next().and_then(|first| first.strip_prefix("max-age="));
         let seconds: u64 = seconds.and_then(|text| text.parse().ok()).unwrap_or_default();
+        let subdomains = directives.any(|rule| rule.eq_ignore_ascii_case("includeSubDomains"));
+        let is_document = kind == HTML || status == 303;
         let policy = answer.header("content-security-policy");
         let public = path == "/bff/jwks" && status == 200;
         let cache = if public { "public, max-age=300" } else { "no-store" };
         for (name, held) in [
-            ("strict-transport-security", seconds >= 31_536_000),
+            ("strict-transport-security", seconds >= 31_536_000 && subdomains),
+            (
+                "cross-origin-opener-policy",
+                !is_document || answer.header("cross-origin-opener-policy") == "same-origin",
+            ),
+            (
+                "cross-origin-resource-policy",
+                answer.header("cross-origin-resource-policy") == "same-origin",
+            ),
+            ("vary", public || varies(&answer, if is_document { &NAVIGATION } else { &CALL })),
             ("x-content-type-options", answer.header("x-content-type-options") == "nosniff"),
             (
                 "content-security-policy",
@@ -118,7 +142,13 @@ async fn security_headers(stage: &mut Stage) -> Step {
         ] {
             let message =
                 format!("{} -> {status}: {name}: {:?}", answer.request, answer.header(name));
-            stage.check("headers", &["HDR-1", "HDR-3/4", "HDR-5"], held, message);
+            let clauses = match name {
+                "strict-transport-security" => &["HDR-1"][..],
+                "vary" => &["FM-5/6"],
+                "cross-origin-resource-policy" | "content-type" => &["HDR-5"],
+                _ => &["HDR-3/4", "HDR-5"],
+            };
+            stage.check("headers", clauses, held, message);
         }
     }
     Ok(())
@@ -181,8 +211,8 @@ pub(super) fn modules() -> Vec<Module> {
         Module::new(
             "answers-carry-the-security-headers",
             "Every kind of answer is asked for: good ones, refusals, pages, redirects.",
-            "let none be framed, sniffed, kept, referred to or sent in clear",
-            &["HDR-1", "HDR-3/4", "HDR-5", "FAPI2-SP-5.2.3-1/2", "PXY-4"],
+            "let none be framed, sniffed, kept, referred to, shared or sent in clear",
+            &["HDR-1", "HDR-3/4", "HDR-5", "FM-5/6", "FAPI2-SP-5.2.3-1/2", "PXY-4"],
             |stage| Box::pin(security_headers(stage)),
         ),
         Module::new(

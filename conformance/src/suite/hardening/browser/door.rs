@@ -2,7 +2,10 @@
 
 use http::Method;
 
-use super::CALLS;
+use super::{
+    CALLS,
+    answers::{CALL, varies},
+};
 use crate::{
     demo::browser::Call,
     suite::{
@@ -43,6 +46,9 @@ async fn turn_away(stage: &mut Stage, reason: &str, cases: &[Pairs]) -> Step {
                 continue;
             }
             stage.expect_plain_refusal(&answer, 403, "csrf_rejected");
+            let held = varies(&answer, &CALL);
+            let message = format!("{}: no cache keeps it for others", answer.request);
+            stage.check("varies", &["FM-5/6"], held, message);
             stage.expect_record("guard.reject", "rejected", reason);
             let known = answer.json()?.get("request_id").cloned();
             if stage.audited().is_none() {

@@ -7,7 +7,7 @@ mod targets;
 
 use crate::{
     as_double::Event,
-    demo::wire::{self, Line},
+    demo::wire,
     suite::{
         module::{Module, Step},
         stage::Stage,
@@ -23,7 +23,7 @@ async fn on_the_wire(
     body: &str,
 ) -> Step<String> {
     let head = wire::head(&stage.world.origin, &stage.browser, method, target, lines);
-    let line = Line::open(&stage.world.pki, &stage.world.origin).await?;
+    let line = stage.world.line().await?;
     Ok(line.exchange(&(head + body)).await?)
 }
 

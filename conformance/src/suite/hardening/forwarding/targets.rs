@@ -2,7 +2,7 @@
 
 use super::{expect_one, on_the_wire, status};
 use crate::{
-    demo::{browser::Call, wire::Line},
+    demo::browser::Call,
     suite::{
         hardening::acts::has_cors,
         module::{Module, Step},
@@ -86,7 +86,7 @@ async fn methods(stage: &mut Stage) -> Step {
         stage.check("listed_only", &["BFF-6.1.3.6-3"], held, message);
     }
     let connect = "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n";
-    let mut line = Line::open(&stage.world.pki, &stage.world.origin).await?;
+    let mut line = stage.world.line().await?;
     line.send(connect.as_bytes()).await;
     let answer = line.until("\r\n\r\n").await?;
     expect_one(stage, "CONNECT", &answer, &[400, 404, 405, 421]);

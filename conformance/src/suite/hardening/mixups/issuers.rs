@@ -67,12 +67,14 @@ pub(super) fn modules() -> Vec<Module> {
         ),
         Module::new(
             "mixup-id-token-of-another-server",
-            "The token response brings another server's ID token, right but for that.",
+            "The token response brings another server's ID token; the first publishes its key, too.",
             "stop: no session; give up what came along",
             &["OIDC-3.1.3.7-2", "JWT-3.8", "FAPI2-AM-7.3"],
             |stage| Box::pin(others_id_token(stage)),
         )
-        .reasons(&["id_token.key_unknown"]),
+        // The key set changes once the other server is there.
+        .prepared(|_| {})
+        .reasons(&["id_token.issuer_mismatch"]),
         Module::new(
             "mixup-code-for-another-server",
             "The right server's response carries a code that it never issued.",
@@ -133,11 +135,13 @@ async fn others_id_token(stage: &mut Stage) -> Step {
             claims.insert("iss".to_owned(), json!(signer.issuer()));
             signer.sign_as_server(Some("JWT"), &claims, None).unwrap_or(token)
         };
+        // With a key that nobody knew, only the signature would tell.
+        behaviour.extra_keys.push(second.signing_jwk());
         behaviour.tamper_once(Target::IdToken, Tamper::Rewrite(Arc::new(again)));
     });
     let response = stage.response().await?;
     let answer = stage.deliver(&response).await?;
-    Refusal::wrong("id_token.key_unknown").is_told(stage, "login_refused", &answer);
+    Refusal::wrong("id_token.issuer_mismatch").is_told(stage, "login_refused", &answer);
     expect_given_up(stage, 2).await?;
     expect_redeemed(stage, 1);
     expect_unheard(stage, &second);

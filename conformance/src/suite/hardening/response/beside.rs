@@ -2,10 +2,11 @@
 
 use super::super::{
     change::{Change, change, parameters},
+    forge::{Draft, signed_anew},
     refusal::{Refusal, Wrong, mangled, refuse_response, response, taken, with_query},
 };
 use crate::{
-    as_double::Endpoint,
+    as_double::{Endpoint, Target},
     suite::{
         module::{Module, Step},
         stage::{LoginMode, Stage},
@@ -154,9 +155,15 @@ fn malformed() -> Vec<Module> {
         row("jarm-with-line-break", "The response ends with a line break.", |token| {
             format!("{token}\n")
         }),
-        row("jarm-in-other-alphabet", "A part of the response is plain base64.", |token| {
-            format!("+/{token}")
-        }),
+        response(
+            &Wrong(
+                "jarm-in-other-alphabet",
+                "The right signature is written in the alphabet of plain base64.",
+                STRICT,
+            ),
+            malformed,
+            signed_anew(Target::Jarm, in_other_alphabet),
+        ),
         row("jarm-as-json", "The response is in the JSON serialisation.", |token| {
             let mut parts = token.split('.');
             let mut part = || parts.next().unwrap_or_default();
@@ -187,6 +194,18 @@ fn malformed() -> Vec<Module> {
         )
         .reasons(&["jarm.too_large"]),
     ]
+}
+
+/// A rightly signed response whose signature is plain base64: the same bytes, and not base64url. Every
+/// signature is another, so that one which differs between the alphabets soon comes.
+fn in_other_alphabet(draft: &Draft<'_>) -> String {
+    let sign = || draft.signed(&draft.header_text(), &draft.claims_text());
+    let differs = |token: &String| {
+        token.rsplit_once('.').is_some_and(|(_, signature)| signature.contains(['-', '_']))
+    };
+    let token = std::iter::repeat_with(sign).take(1000).find(differs).unwrap_or_default();
+    let (input, signature) = token.rsplit_once('.').unwrap_or_default();
+    format!("{input}.{}", signature.replace('-', "+").replace('_', "/"))
 }
 
 /// By script: an address of this size reaches no server at all.

@@ -4,7 +4,7 @@ use crate::{
     demo::{
         browser::{Answer, Call, From as Coming},
         cookies::SetCookie,
-        wire::{self, Line},
+        wire,
     },
     suite::{
         hardening::acts::{at_once, leaves_cookies_alone, session_cookie},
@@ -201,7 +201,7 @@ async fn of_another_app(stage: &mut Stage) -> Step {
         let lines = [cookie.as_str(), "Connection: close"];
         let request =
             wire::head("https://other.localhost", &nobody, "GET", "/lab/accounts", &lines);
-        let line = Line::open(&stage.world.pki, &stage.world.origin).await?;
+        let line = stage.world.line().await?;
         let answer = line.exchange(&request).await?;
         let held = answer.starts_with("HTTP/1.1 401") && answer.contains("session_missing");
         let message =
