@@ -368,6 +368,11 @@ impl AsDouble {
         self.core.state().secrets.clone()
     }
 
+    /// Forgets the secrets so far; what they opened stays open.
+    pub fn forget_secrets(&self) {
+        self.core.state().secrets.clear();
+    }
+
     /// Signs with a new key from now on; the old one stays published or vanishes.
     pub fn rotate_keys(&self, keep_old: bool) -> Result<(), JwsFault> {
         self.core.state().keys.rotate(self.core.config.signing_alg, keep_old)

@@ -469,6 +469,8 @@ impl World {
     ) -> Result<(), WorldFault> {
         self.double.reset_behaviour();
         self.double.clear_events();
+        // Looked for in everything that is reported: those of all modules would be too many.
+        self.double.forget_secrets();
         self.api.heal();
         self.api.clear_events();
         if let Some(before) = &setup.before {
