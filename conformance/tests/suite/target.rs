@@ -142,7 +142,8 @@ fn a_target_that_is_not_there_or_was_not_prepared_is_told() {
     assert!(run("https://other.localhost").contains("prepared for"));
     assert!(run("http://app.localhost").contains("https"));
     let again = refused(&["prepare", "--dir", path]);
-    assert!(again.contains("exists already"), "{again}");
+    assert!(again.contains("is not empty"), "{again}");
+    assert!(dir.path().join("server.key").exists(), "nothing in it was touched");
     assert!(refused(&["run", "--module", "no-such-module"]).contains("no-such-module"));
     assert!(refused(&["run", "--target", "https://x"]).contains("--dir"));
 }

@@ -26,7 +26,7 @@ pub fn write(report: &Report, mut out: impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Reads a report that [`write`] has written.
+/// Reads a report that [`write()`] has written.
 pub fn read(mut from: impl Read) -> Result<Report, ReadError> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).map_err(serde_json::Error::io)?;
