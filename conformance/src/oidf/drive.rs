@@ -232,7 +232,12 @@ async fn export(api: &Api, plan: &str, path: &Path) -> Result<(), DriveFault> {
     // Every log of the plan is in it, tokens of its mock server and all.
     let mut options = tokio::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let written = async { options.open(path).await?.write_all(&bytes).await }.await;
+    let written = async {
+        let mut file = options.open(path).await?;
+        file.write_all(&bytes).await?;
+        file.flush().await
+    }
+    .await;
     written.map_err(|error| DriveFault::Export {
         path: path.to_owned(),
         plan: plan.to_owned(),
