@@ -191,9 +191,7 @@ impl ModuleReport {
     pub fn exchange_before(&self, condition: &Condition) -> Option<&Exchange> {
         self.transcript.iter().rfind(|exchange| exchange.at_ms <= condition.at_ms)
     }
-}
 
-impl ModuleReport {
     /// The report of a module that nothing has become of yet: failed, until something else is known.
     pub fn new(id: &str, alias: &str) -> Self {
         Self {

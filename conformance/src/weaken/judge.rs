@@ -156,19 +156,11 @@ mod tests {
 
     fn module(id: &str, verdict: Verdict, checks: &[(&str, Severity)]) -> ModuleReport {
         ModuleReport {
-            id: id.into(),
-            does: String::new(),
-            must: String::new(),
-            alias: String::new(),
             status: Status::Finished,
             verdict,
             note: checks.first().map_or_else(String::new, |(check, _)| (*check).to_owned()),
-            seconds: 0.0,
-            clauses: vec![],
-            expected_reasons: vec![],
-            seen_reasons: vec![],
             log: checks.iter().map(|(check, severity)| condition(check, *severity)).collect(),
-            transcript: vec![],
+            ..ModuleReport::new(id, "")
         }
     }
 

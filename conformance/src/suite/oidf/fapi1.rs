@@ -1,6 +1,6 @@
 //! FAPI 1.0 Advanced: the plan of the client.
 
-use super::{Over, ROW, Row, entries};
+use super::{Over, ROW, Row, entries, oidc};
 use crate::{
     as_double::Target::IdToken,
     suite::{
@@ -32,7 +32,7 @@ pub(super) fn advanced() -> Plan {
             Parameter::free("fapi_client_type", &["oidc", "plain_oauth"]),
         ],
         // The official suite refuses a hybrid response without OpenID Connect.
-        possible: |variant| !hybrid(variant) || value(variant, "fapi_client_type") == "oidc",
+        possible: |variant| !hybrid(variant) || oidc(variant),
         lacks: |variant| {
             let mut lacks = vec!["profile fapi1-advanced"];
             if value(variant, "fapi_profile") != "plain_fapi" {
@@ -64,10 +64,10 @@ fn brazil(variant: &Variant) -> bool {
 fn certification(variant: &Variant) -> String {
     let auth = if value(variant, "client_auth_type") == "mtls" { "MTLS" } else { "Private Key" };
     let pushed = value(variant, "fapi_auth_request_method") == "pushed";
-    let response = match (hybrid(variant), value(variant, "fapi_client_type")) {
+    let response = match (hybrid(variant), oidc(variant)) {
         (true, _) => "",
-        (false, "oidc") => ", JARM (OpenID Connect)",
-        (false, _) => ", JARM (OAuth)",
+        (false, true) => ", JARM (OpenID Connect)",
+        (false, false) => ", JARM (OAuth)",
     };
     format!("FAPI Adv. RP w/ {auth}{}{response}", if pushed { ", PAR" } else { "" })
 }
@@ -75,10 +75,6 @@ fn certification(variant: &Variant) -> String {
 /// An ID token comes with the authorization response.
 fn hybrid(variant: &Variant) -> bool {
     value(variant, "fapi_response_mode") == "plain_response"
-}
-
-fn oidc(variant: &Variant) -> bool {
-    value(variant, "fapi_client_type") == "oidc"
 }
 
 const ACCEPT: &str = "accept it and call the accounts endpoint";

@@ -1,6 +1,6 @@
 //! FAPI 2.0: the plans of the Security Profile and of Message Signing, which share their modules.
 
-use super::{Over, ROW, Row, always, entries};
+use super::{Over, ROW, Row, always, entries, oidc};
 use crate::{
     as_double::Target::{IdToken, Jarm},
     suite::{
@@ -149,10 +149,6 @@ fn lacks(variant: &Variant) -> Vec<&'static str> {
         lacks.push("rich authorization requests");
     }
     lacks
-}
-
-fn oidc(variant: &Variant) -> bool {
-    value(variant, "fapi_client_type") == "oidc"
 }
 
 fn dpop(variant: &Variant) -> bool {

@@ -9,7 +9,7 @@ mod script;
 pub(super) use self::script::strip;
 use super::{
     mutation::Mutation,
-    plan::{Entry, Plan, Variant},
+    plan::{Entry, Plan, Variant, value},
 };
 
 /// When a module of the official suite is over.
@@ -69,6 +69,11 @@ fn entries(prefix: &str, rows: &[Row], variant: &Variant) -> Vec<Entry> {
 
 const fn always(_: &Variant) -> bool {
     true
+}
+
+/// The client asks for ID tokens, in either FAPI plan.
+fn oidc(variant: &Variant) -> bool {
+    value(variant, "fapi_client_type") == "oidc"
 }
 
 /// Every plan of the official suite that this harness knows.

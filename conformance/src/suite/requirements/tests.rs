@@ -270,19 +270,10 @@ fn refreshing_writes_once_and_only_what_changed() {
 
 fn module(id: &str, verdict: Verdict, clauses: &[&str]) -> ModuleReport {
     ModuleReport {
-        id: id.into(),
-        does: String::new(),
-        must: String::new(),
-        alias: String::new(),
         status: Status::Finished,
         verdict,
-        note: String::new(),
-        seconds: 0.0,
         clauses: clauses.iter().map(|&clause| clause.into()).collect(),
-        expected_reasons: Vec::new(),
-        seen_reasons: Vec::new(),
-        log: Vec::new(),
-        transcript: Vec::new(),
+        ..ModuleReport::new(id, "")
     }
 }
 
