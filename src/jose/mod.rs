@@ -24,5 +24,5 @@ pub use claims::{ClaimFault, Claims, ClaimsRejected};
 pub use jwk::{KeyRejected, PublicJwk, jwks_document};
 pub use jws::{JwsPolicy, JwsRejected, TypRule, UnverifiedJws, VerifiedJws, verify};
 pub use key_set::{KeySet, KeySetRejected};
-pub use private_key::{GeneratedKey, generate};
+pub use private_key::{GeneratedKey, KeySeed, generate};
 pub use signer::{SignFailed, Signer, SoftwareSigner, sign, sign_embedding_key};

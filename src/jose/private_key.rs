@@ -7,6 +7,7 @@ use aws_lc_rs::{
     rsa,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use p256::{
     elliptic_curve::sec1::ToSec1Point as _,
     pkcs8::{
@@ -18,6 +19,7 @@ use p256::{
         },
     },
 };
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -94,7 +96,10 @@ fn p256_pair(der: &[u8], info: &PrivateKeyInfoRef<'_>) -> Result<Pair, KeyReject
     if curve != p256::NistP256::OID {
         return Err(KeyRejected::UnsupportedType);
     }
-    let secret = p256::SecretKey::from_pkcs8_der(der).map_err(|_| KeyRejected::Malformed)?;
+    p256_of(&p256::SecretKey::from_pkcs8_der(der).map_err(|_| KeyRejected::Malformed)?)
+}
+
+fn p256_of(secret: &p256::SecretKey) -> Result<Pair, KeyRejected> {
     let point = secret.public_key().to_sec1_point(false);
     let coordinate = |bytes: Option<&p256::FieldBytes>| {
         bytes.map(|bytes| <[u8; 32]>::from(*bytes)).ok_or(KeyRejected::Malformed)
@@ -144,6 +149,48 @@ fn rsa_numbers(der: &[u8]) -> Result<[UintRef<'_>; 9], p256::pkcs8::der::Error> 
     })?;
     reader.finish()?;
     Ok(numbers)
+}
+
+/// Bytes that an ES256 key is made from, the same key each time: for keys that live as long as
+/// something else whose secrets are sealed. Wiped when dropped, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeySeed(Zeroizing<[u8; 32]>);
+
+impl KeySeed {
+    /// A seed of 32 unpredictable bytes.
+    pub const fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl std::fmt::Debug for KeySeed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("KeySeed(..)")
+    }
+}
+
+/// For sealing only; whoever serialises a seed elsewhere gives the key away.
+impl Serialize for KeySeed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_slice())))
+    }
+}
+
+impl<'de> Deserialize<'de> for KeySeed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        let bytes = strict::base64url(&text).map(Zeroizing::new);
+        let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+        bytes.map(|bytes| Self(Zeroizing::new(bytes))).ok_or_else(|| D::Error::custom("not a seed"))
+    }
+}
+
+/// The P-256 key of a seed. Of 2^256 seeds some 2^224 are no private key; nobody will meet one.
+pub(super) fn from_seed(seed: &KeySeed) -> Result<PrivateKey, KeyRejected> {
+    let secret =
+        p256::SecretKey::from_slice(seed.0.as_slice()).map_err(|_| KeyRejected::Malformed)?;
+    let (material, private) = p256_of(&secret)?;
+    Ok(PrivateKey { public: PublicJwk::new(material, None, None)?, private })
 }
 
 /// A key just made: the private half as it goes to a file, the public half as it is published.

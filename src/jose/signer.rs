@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     JwsAlg, KeyRejected, PublicJwk,
     engine::PrivateSigner,
-    private_key::{self, PrivateKey},
+    private_key::{self, KeySeed, PrivateKey},
 };
 
 /// No signature could be made.
@@ -75,6 +75,11 @@ impl SoftwareSigner {
         } else {
             Self::from_pem(file, alg)
         }
+    }
+
+    /// The ES256 key of a seed; its `kid` is the thumbprint.
+    pub fn from_seed(seed: &KeySeed) -> Result<Self, KeyRejected> {
+        Self::new(private_key::from_seed(seed)?, Some(JwsAlg::Es256))
     }
 
     fn new(key: PrivateKey, wanted: Option<JwsAlg>) -> Result<Self, KeyRejected> {

@@ -1,11 +1,18 @@
 //! Owns how a login under way is kept in the browser: sealed, bound to its cookie's name and app,
 //! found again by `state`, used once. Must not know: what the answer says.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use zeroize::Zeroizing;
+
 use super::{Login, LoginFailure};
-use crate::protocol::Transaction;
+use crate::{
+    jose::{KeySeed, Signer},
+    protocol::Transaction,
+};
 
 /// One transaction as it came in a cookie: its id from the cookie's name, and the sealed text.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +31,19 @@ pub(super) fn transaction_id(state: &str) -> String {
 }
 
 impl Login {
+    /// What the key of this login's tokens is made from: found again at its end, and in no cookie
+    /// (DPOP-11).
+    pub(super) fn key_seed(&self, id: &str) -> KeySeed {
+        KeySeed::new(Zeroizing::new(self.key_seeds.hash(&[self.app.as_bytes(), id.as_bytes()])))
+    }
+
+    /// The key that this login's tokens are bound to, where tokens are bound to a key.
+    pub(super) fn proof_key(&self, id: &str) -> Result<Option<Arc<dyn Signer>>, LoginFailure> {
+        self.provider
+            .proof_key(&self.key_seed(id))
+            .map_err(|_| LoginFailure::Internal { reason: "internal.no_key" })
+    }
+
     fn transaction_context(&self, id: &str) -> Vec<u8> {
         // Bound to app and cookie name: sealed text moved elsewhere does not open.
         format!("transaction\0{}\0{id}", self.app).into_bytes()

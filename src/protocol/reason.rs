@@ -44,8 +44,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::protocol::{
-        IdTokenRejected, IssuerRejected, Malformation, MetadataRejected, ParameterRejected,
-        ResponseRejected, TokenRejected, TransactionRejected, UserinfoRejected, answer::AsAnswer,
+        IdTokenRejected, IssuerRejected, JarmRejected, Malformation, MetadataRejected,
+        ParameterRejected, ParametersRejected, TokenRejected, TransactionRejected,
+        UserinfoRejected, answer::AsAnswer,
     };
 
     #[test]
@@ -57,7 +58,8 @@ mod tests {
             Malformation::REASONS,
             MetadataRejected::REASONS,
             ParameterRejected::REASONS,
-            ResponseRejected::REASONS,
+            JarmRejected::REASONS,
+            ParametersRejected::REASONS,
             TokenRejected::REASONS,
             TransactionRejected::REASONS,
             UserinfoRejected::REASONS,

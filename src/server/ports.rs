@@ -44,9 +44,12 @@ impl Refresher for ProviderRefresher {
         grant: RefreshGrant<'a>,
     ) -> BoxFuture<'a, Result<RefreshedTokens, RefreshFailure>> {
         Box::pin(async move {
+            let key = grant.key_seed.map(|seed| self.provider.proof_key(seed)).transpose();
+            let key =
+                key.map_err(|_| RefreshFailure::AsTrouble { reason: "as.not_made" })?.flatten();
             let tokens = self
                 .provider
-                .refresh(grant.refresh_token, grant.scope, grant.continuity)
+                .refresh(grant.refresh_token, grant.scope, grant.continuity, key.as_deref())
                 .await
                 .map_err(|failure| classify(&failure))?;
             let now = self.ambient.now();
