@@ -70,7 +70,7 @@ impl SoftwareSigner {
 
     /// A key from a file that holds either form. An `alg` that contradicts the JWK's is refused.
     pub fn from_file_bytes(file: &[u8], alg: Option<JwsAlg>) -> Result<Self, KeyRejected> {
-        if file.trim_ascii_start().starts_with(b"{") {
+        if private_key::is_jwk(file) {
             Self::new(private_key::from_jwk(file)?, alg)
         } else {
             Self::from_pem(file, alg)
