@@ -6,7 +6,9 @@
 //! [`verify_id_token`] a [`VerifiedIdToken`], only [`Metadata::accept`] a [`Metadata`].
 
 mod answer;
+mod challenge;
 mod claims;
+mod dpop;
 mod id_token;
 mod jarm;
 mod logout;
@@ -19,6 +21,7 @@ mod reason;
 mod request;
 mod response;
 mod return_to;
+mod step_up;
 mod token;
 mod transaction;
 mod userinfo;
@@ -28,6 +31,8 @@ mod well_known;
 mod tests;
 
 pub use answer::{Answer, AsAnswer, MAX_ANSWER_BYTES, Malformation, OAuthError};
+pub use challenge::{AmbiguousParameter, Challenge, challenges};
+pub use dpop::{DPOP_TYP, Nonce, NonceRejected, Nonces, Prover, Role, proof_claims};
 pub use id_token::{
     Continuity, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_id_token,
     verify_refreshed_id_token,
@@ -53,6 +58,7 @@ pub use request::{
 };
 pub use response::{ResponseParameters, ResponseRejected};
 pub use return_to::safe_return_to;
+pub use step_up::{Authentication, StepUp, StepUpRejected};
 pub use token::{
     Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType, Unwanted,
     check_certificate_binding, granted_scope, token_response,

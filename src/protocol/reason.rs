@@ -44,8 +44,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::protocol::{
-        IdTokenRejected, IssuerRejected, Malformation, MetadataRejected, ParameterRejected,
-        ResponseRejected, TokenRejected, TransactionRejected, UserinfoRejected, answer::AsAnswer,
+        IdTokenRejected, IssuerRejected, Malformation, MetadataRejected, NonceRejected,
+        ParameterRejected, ResponseRejected, StepUpRejected, TokenRejected, TransactionRejected,
+        UserinfoRejected, answer::AsAnswer,
     };
 
     #[test]
@@ -56,8 +57,10 @@ mod tests {
             IssuerRejected::REASONS,
             Malformation::REASONS,
             MetadataRejected::REASONS,
+            NonceRejected::REASONS,
             ParameterRejected::REASONS,
             ResponseRejected::REASONS,
+            StepUpRejected::REASONS,
             TokenRejected::REASONS,
             TransactionRejected::REASONS,
             UserinfoRejected::REASONS,

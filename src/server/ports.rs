@@ -3,15 +3,19 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
 use super::front::REQUEST_ID;
 use crate::{
     admission::Admission,
-    clock::{Ambient, UnixTime},
+    clock::Ambient,
+    protocol::{Authentication, Prover},
     provider::{AsFailureKind, Provider, RedeemFailure, TokenFailure},
-    proxy::{Admitted, Gate, Lifetime, Need, Observer, Renewal},
+    proxy::{
+        Admitted, Credential, CredentialFault, Gate, Lifetime, Need, Observer, Renewal, Standing,
+        credential,
+    },
     session::{
         Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, Refresher, Session, TokenTrouble,
@@ -93,6 +97,8 @@ pub(super) struct AppGate {
     guard: Guard,
     admission: Arc<Admission>,
     client: String,
+    /// Holds the key that access tokens are bound to, unless they are bound to a certificate.
+    prover: Option<Prover>,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -102,17 +108,19 @@ impl AppGate {
         guard: Guard,
         admission: Arc<Admission>,
         client: String,
+        prover: Option<Prover>,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Self {
-        Self { guard, admission, client, ambient, telemetry }
+        Self { guard, admission, client, prover, ambient, telemetry }
     }
 
     fn guest(&self, handle: Handle, session: Session) -> Guest {
         let left = session.absolute_expires().since(self.ambient.now());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
         let deadline = Instant::now().checked_add(left);
-        Guest { handle, session, deadline }
+        let (prover, ambient) = (self.prover.clone(), self.ambient.clone());
+        Guest { handle, session, deadline, prover, ambient }
     }
 }
 
@@ -127,15 +135,36 @@ pub(super) struct Guest {
     handle: Handle,
     session: Session,
     deadline: Option<Instant>,
+    prover: Option<Prover>,
+    ambient: Ambient,
 }
 
 impl Admitted for Guest {
-    fn access_token(&self) -> &str {
-        self.session.access_token().expose()
+    fn credential(&self, method: &Method, target: &Uri) -> Result<Credential, CredentialFault> {
+        let token = self.session.access_token().expose();
+        match &self.prover {
+            Some(prover) => Credential::dpop(token, prover, &self.ambient, method, target),
+            None => Credential::bearer(token),
+        }
     }
 
-    fn auth_time(&self) -> Option<UnixTime> {
-        self.session.identity().auth_time
+    fn learn(&self, target: &Uri, headers: &HeaderMap) {
+        if let Some(prover) = &self.prover {
+            credential::learn(prover, target, headers);
+        }
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        let identity = self.session.identity();
+        Standing {
+            session: self.session.pseudonym().as_str(),
+            person: Some(self.session.subject_pseudonym().as_str()),
+            began: self.session.created(),
+            authentication: Authentication {
+                acr: identity.acr.as_deref(),
+                auth_time: identity.auth_time,
+            },
+        }
     }
 
     /// No stream outlives the session's absolute end (PXY-6).
@@ -226,6 +255,11 @@ impl Observer for AppObserver {
 
     fn interaction_mismatch(&self, route: &str) {
         tracing::warn!(app = %self.app, route, "an upstream answered with another x-fapi-interaction-id");
+    }
+
+    fn step_up(&self, route: &str, outcome: &'static str) {
+        tracing::info!(app = %self.app, route, outcome, "the user is to authenticate otherwise");
+        self.telemetry.metrics.step_up(&self.app, route, outcome);
     }
 }
 
