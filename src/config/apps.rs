@@ -61,7 +61,7 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let known = client.as_ref().and_then(|name| facts.clients.get(name));
     let has_certificate = known.is_none_or(|client| client.has_certificate);
     let (places, routes): (Vec<_>, Vec<_>) = s
-        .optional("routes", |setting| routes(setting, has_certificate))
+        .optional("routes", |setting| routes(setting, has_certificate, &login))
         .unwrap_or_default()
         .into_iter()
         .unzip();
@@ -207,13 +207,17 @@ fn session(mut section: Section<'_>) -> SessionSettings {
 /// A route's path and place, for comparison with others, whether or not the rest of it is sound.
 type Placed = (Option<(String, super::reader::Place)>, Option<Route>);
 
-fn routes(setting: &Setting<'_>, has_certificate: bool) -> Option<Vec<Placed>> {
+fn routes(
+    setting: &Setting<'_>,
+    has_certificate: bool,
+    login: &LoginSettings,
+) -> Option<Vec<Placed>> {
     let items = setting.items()?;
-    let route = |section| route(section, has_certificate);
-    Some(items.iter().map(|item| item.table().map_or((None, None), route)).collect())
+    let one = |section| route(section, has_certificate, login);
+    Some(items.iter().map(|item| item.table().map_or((None, None), one)).collect())
 }
 
-fn route(mut section: Section<'_>, has_certificate: bool) -> Placed {
+fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings) -> Placed {
     let s = &mut section;
     let path = s.required(
         "path",
@@ -254,6 +258,8 @@ fn route(mut section: Section<'_>, has_certificate: bool) -> Placed {
         s.or("first_byte_timeout", seconds(30), |s| duration(s, seconds(1)..=minutes(10)));
     let idle_timeout = s.or("idle_timeout", seconds(60), |s| duration(s, seconds(1)..=hours(1)));
     let request_body_limit = s.or("request_body_limit", 10 << 20, |s| size(s, 10 << 30));
+    let replay_body_limit = s.or("replay_body_limit", 64 << 10, |s| size(s, 1 << 20));
+    let StepUp { acr_values, max_age, step_up } = step_up(s, access, login);
     let place = path.clone().map(|path| (path, s.place_of("path")));
     section.finish();
     let route = path.zip(upstream).map(|(path, upstream)| Route {
@@ -269,8 +275,52 @@ fn route(mut section: Section<'_>, has_certificate: bool) -> Placed {
         first_byte_timeout,
         idle_timeout,
         request_body_limit,
+        replay_body_limit: usize::try_from(replay_body_limit).unwrap_or_default(),
+        acr_values,
+        max_age,
+        step_up,
     });
     (place, route)
+}
+
+/// A route's settings on the user's authentication.
+struct StepUp {
+    acr_values: Vec<String>,
+    max_age: Option<u32>,
+    step_up: bool,
+}
+
+fn step_up(s: &mut Section<'_>, access: Access, login: &LoginSettings) -> StepUp {
+    let acr_values = s.or("acr_values", Vec::new(), |setting| {
+        filled_list(setting, |item| {
+            let value = token(item)?;
+            if login.acr_values.is_empty() || login.acr_values.contains(&value) {
+                return Some(value);
+            }
+            let remedy = "list it there too, or demand one of those";
+            item.wrong(format!("{} is not among login.acr_values", quoted(&value)), remedy)
+        })
+    });
+    let max_age = s
+        .optional("max_age", |s| duration(s, minutes(1)..=hours(24)))
+        .and_then(|age| u32::try_from(age.as_secs()).ok());
+    let demands = s.has("acr_values") || s.has("max_age");
+    let step_up =
+        s.flag("step_up", access != Access::Public && (demands || !login.acr_values.is_empty()));
+    if access == Access::Public {
+        for key in ["acr_values", "max_age", "step_up"] {
+            if s.has(key) && (key != "step_up" || step_up) {
+                let message = "a public route has no user who could authenticate";
+                let remedy = "remove it, or set access = \"session\"";
+                s.place_of(key).report(s.report, message, remedy);
+            }
+        }
+    } else if demands && !step_up {
+        let message = "the route demands an authentication, and the page would not hear of it";
+        let remedy = "remove step_up, or remove acr_values and max_age";
+        s.place_of("step_up").report(s.report, message, remedy);
+    }
+    StepUp { acr_values, max_age, step_up }
 }
 
 /// The one upstream of a route: nothing in a request can change it (BFF-6.1.3.6-1).

@@ -324,6 +324,16 @@ pub struct Route {
     pub idle_timeout: Duration,
     /// Bytes a request body may have.
     pub request_body_limit: u64,
+    /// Bytes of a request body kept for sending the request again with another token or proof; 0
+    /// keeps none (DPOP-9-PRJ).
+    pub replay_body_limit: usize,
+    /// The session must have been authenticated in one of these classes; empty if any will do
+    /// (SES-7.5).
+    pub acr_values: Vec<String>,
+    /// Seconds since the session's user authenticated, at most (SES-7.5).
+    pub max_age: Option<u32>,
+    /// Whether the page hears of the upstream's own demands for another authentication (STEP-9).
+    pub step_up: bool,
 }
 
 /// Who may use a route, and what is added to the request.

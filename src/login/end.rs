@@ -145,9 +145,9 @@ impl Login {
             required_acr: if transaction.require_acr { &transaction.acr_values } else { &[] },
         };
         let (verifier, redirect_uri) = (&transaction.code_verifier, &transaction.redirect_uri);
-        let key = self.proof_key(&transaction.id)?;
+        let prover = self.prover(&transaction.id)?;
         let redeemed =
-            self.provider.redeem(code, verifier, redirect_uri, demands, key.as_deref()).await?;
+            self.provider.redeem(code, verifier, redirect_uri, demands, prover.as_ref()).await?;
         self.make_session(transaction, redeemed).await
     }
 

@@ -6,7 +6,8 @@ use url::Url;
 use super::{Login, LoginFailure, SealedTransaction, transactions::transaction_id};
 use crate::{
     protocol::{
-        AuthorizationRequest, CodeVerifier, Mode, RequestParameters, Transaction, safe_return_to,
+        AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters, Transaction,
+        safe_return_to,
     },
     session::Handle,
     telemetry::{Action, AuditEvent, Outcome},
@@ -93,7 +94,7 @@ impl Login {
         let nonce = registration.openid().then(|| self.ambient.token()).transpose();
         let nonce = nonce.map_err(no_randomness)?;
         let id = transaction_id(&state);
-        let key = self.proof_key(&id)?;
+        let prover = self.prover(&id)?;
         let code_verifier =
             CodeVerifier::from_random(self.ambient.random::<32>().map_err(no_randomness)?);
         let redirect_uri = self.policy.redirect_uri(start.mode);
@@ -120,12 +121,12 @@ impl Login {
             display: wishes.display,
             login_hint: wishes.login_hint,
             ui_locales: wishes.ui_locales,
-            dpop_jkt: key.as_ref().map(|key| key.public_jwk().thumbprint()),
+            dpop_jkt: prover.as_ref().map(Prover::jkt),
             claims: None,
             authorization_details: None,
             resource: Vec::new(),
         };
-        let begun = self.provider.begin(&request, key.as_deref()).await?;
+        let begun = self.provider.begin(&request, prover.as_ref()).await?;
 
         let now = self.ambient.now();
         let transaction = Transaction {

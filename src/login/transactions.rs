@@ -1,8 +1,6 @@
 //! Owns how a login under way is kept in the browser: sealed, bound to its cookie's name and app,
 //! found again by `state`, used once. Must not know: what the answer says.
 
-use std::sync::Arc;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -10,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::{Login, LoginFailure};
 use crate::{
-    jose::{KeySeed, Signer},
-    protocol::Transaction,
+    jose::KeySeed,
+    protocol::{Prover, Transaction},
 };
 
 /// One transaction as it came in a cookie: its id from the cookie's name, and the sealed text.
@@ -37,10 +35,11 @@ impl Login {
         KeySeed::new(Zeroizing::new(self.key_seeds.hash(&[self.app.as_bytes(), id.as_bytes()])))
     }
 
-    /// The key that this login's tokens are bound to, where tokens are bound to a key.
-    pub(super) fn proof_key(&self, id: &str) -> Result<Option<Arc<dyn Signer>>, LoginFailure> {
-        self.provider
-            .proof_key(&self.key_seed(id))
+    /// Proves possession of the key that this login's tokens are bound to, where they are to be.
+    pub(super) fn prover(&self, id: &str) -> Result<Option<Prover>, LoginFailure> {
+        let seed = self.provider.binds_to_key().then(|| self.key_seed(id));
+        seed.map(|seed| self.provider.prover(&seed))
+            .transpose()
             .map_err(|_| LoginFailure::Internal { reason: "internal.no_key" })
     }
 

@@ -7,7 +7,9 @@
 //! [`Metadata::accept`] a [`Metadata`].
 
 mod answer;
+mod challenge;
 mod claims;
+mod dpop;
 mod id_token;
 mod jarm;
 mod logout;
@@ -20,6 +22,7 @@ mod reason;
 mod request;
 mod response;
 mod return_to;
+mod step_up;
 mod token;
 mod transaction;
 mod userinfo;
@@ -29,6 +32,8 @@ mod well_known;
 mod tests;
 
 pub use answer::{Answer, AsAnswer, MAX_ANSWER_BYTES, Malformation, OAuthError};
+pub use challenge::{AmbiguousParameter, Challenge, challenges};
+pub use dpop::{DPOP_TYP, Nonce, NonceRejected, Nonces, Prover, Role, proof_claims};
 pub use id_token::{
     Continuity, Detached, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_front_id_token,
     verify_id_token, verify_refreshed_id_token,
@@ -51,6 +56,7 @@ pub use response::{
     AuthorizationResponse, ParametersRejected, ResponseParameters, ResponseRejected, VerifiedCode,
 };
 pub use return_to::safe_return_to;
+pub use step_up::{Authentication, StepUp, StepUpRejected};
 pub use token::{
     BoundTo, Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType, Unwanted,
     check_binding, granted_scope, token_response,

@@ -45,8 +45,8 @@ mod tests {
 
     use crate::protocol::{
         IdTokenRejected, IssuerRejected, JarmRejected, Malformation, MetadataRejected,
-        ParameterRejected, ParametersRejected, TokenRejected, TransactionRejected,
-        UserinfoRejected, answer::AsAnswer,
+        NonceRejected, ParameterRejected, ParametersRejected, StepUpRejected, TokenRejected,
+        TransactionRejected, UserinfoRejected, answer::AsAnswer,
     };
 
     #[test]
@@ -57,9 +57,11 @@ mod tests {
             IssuerRejected::REASONS,
             Malformation::REASONS,
             MetadataRejected::REASONS,
+            NonceRejected::REASONS,
             ParameterRejected::REASONS,
             JarmRejected::REASONS,
             ParametersRejected::REASONS,
+            StepUpRejected::REASONS,
             TokenRejected::REASONS,
             TransactionRejected::REASONS,
             UserinfoRejected::REASONS,

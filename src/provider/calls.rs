@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
@@ -20,20 +20,22 @@ use crate::{
     profile::SenderConstraint,
     protocol::{
         Answer, AuthorizationRequest, BoundTo, CLIENT_ASSERTION_TYP, CLIENT_ASSERTION_TYPE_URN,
-        CodeVerifier, Continuity, Endpoint, MAX_ANSWER_BYTES, MtlsUse, REQUEST_OBJECT_TYP, Token,
-        TokenResponse, TokenResponseRejected, TokenType, UserinfoError, UserinfoRejected,
-        VerifiedCode, VerifiedIdToken, authorization_url, check_binding, client_assertion_claims,
-        par_response, plain_authorization_url, signed_authorization_url, token_response, userinfo,
+        Challenge, CodeVerifier, Continuity, Endpoint, MAX_ANSWER_BYTES, MtlsUse, Nonce, Prover,
+        REQUEST_OBJECT_TYP, Role, Token, TokenResponse, TokenResponseRejected, TokenType,
+        UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken, authorization_url,
+        challenges, check_binding, client_assertion_claims, par_response, plain_authorization_url,
+        signed_authorization_url, token_response, userinfo,
     },
 };
 
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// Pauses between attempts to revoke a token while the AS is down.
 const REVOCATION_PAUSES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
 
-/// The key that tokens are bound to, which signs proofs of its possession (RFC 9449); none where they
-/// are not bound to one.
-pub type Proof<'a> = Option<&'a dyn Signer>;
+/// Proves possession of the key that tokens are bound to (RFC 9449); none where they are bound to none.
+pub type Proof<'a> = Option<&'a Prover>;
 
 /// An authorization request, ready for the browser to take along.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -210,7 +212,7 @@ impl Provider {
 
     fn check_binding(&self, tokens: &TokenResponse, proof: Proof<'_>) -> Result<(), RedeemFailure> {
         let registration = &self.registration;
-        let jkt = proof.map(|key| key.public_jwk().thumbprint());
+        let jkt = proof.map(Prover::jkt);
         let bound_to = match registration.sender_constraint {
             // A client that binds by certificate has one: the settings see to it. Compared with
             // nothing, a binding would be a mismatch.
@@ -268,16 +270,45 @@ impl Provider {
     ) -> Result<Map<String, Value>, UserinfoFailure> {
         // Claims about nobody we know could be anybody's (OIDC-5.3.2).
         let subject = subject.ok_or(UserinfoFailure::Refused { reason: "userinfo.no_subject" })?;
-        let _ = proof;
         let url = self.endpoint(Endpoint::Userinfo).await?;
-        let mut headers = json();
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access_token.expose()))
-            .map_err(|_| AsFailure::not_made(Endpoint::Userinfo, "the token fits no header"))?;
-        bearer.set_sensitive(true);
-        headers.insert(AUTHORIZATION, bearer);
-        let send = self.http.send(Method::GET, &url, headers, None, MAX_ANSWER_BYTES);
-        let answer = self.timed(Endpoint::Userinfo, send).await?;
+        let mut answer = self.ask_userinfo(&url, access_token, proof).await?;
+        if let Some(prover) = proof {
+            let challenges = challenges_of(&answer.headers);
+            // As at the AS's endpoints: one nonce, one more try (DPOP-9).
+            let asked = Nonce::demanded_by_resource(answer.status, &challenges, offered(&answer));
+            if let Ok(Some(nonce)) = asked {
+                prover.learned(Role::Resource, url.as_str(), nonce);
+                answer = self.ask_userinfo(&url, access_token, proof).await?;
+            }
+        }
         userinfo(&judged(&answer), subject).map_err(UserinfoFailure::from)
+    }
+
+    async fn ask_userinfo(
+        &self,
+        url: &Url,
+        access_token: &Token,
+        proof: Proof<'_>,
+    ) -> Result<net::Answer, AsFailure> {
+        const USERINFO: Endpoint = Endpoint::Userinfo;
+        let mut headers = json();
+        let scheme = if proof.is_some() { TokenType::DPoP } else { TokenType::Bearer };
+        let credential = Zeroizing::new(format!("{} {}", scheme.name(), access_token.expose()));
+        let mut credential = HeaderValue::from_str(&credential)
+            .map_err(|_| AsFailure::not_made(USERINFO, "the token fits no header"))?;
+        credential.set_sensitive(true);
+        headers.insert(AUTHORIZATION, credential);
+        if let Some(prover) = proof {
+            let token = Some(access_token);
+            let proof = self.proof(USERINFO, prover, Role::Resource, &Method::GET, url, token)?;
+            headers.insert(DPOP, proof);
+        }
+        let send = self.http.send(Method::GET, url, headers, None, MAX_ANSWER_BYTES);
+        let answer = self.timed(USERINFO, send).await?;
+        if let Some(prover) = proof {
+            prover.learn(Role::Resource, url.as_str(), offered(&answer));
+        }
+        Ok(answer)
     }
 
     /// Gives tokens up at the AS, if it lets us: the refresh token first, for it outlives the other
@@ -344,11 +375,64 @@ impl Provider {
         proof: Proof<'_>,
     ) -> Result<net::Answer, AsFailure> {
         let url = self.endpoint(endpoint).await?;
-        let (headers, body) = self.authenticated(endpoint, form)?;
-        let _ = proof;
-        let body = Some(body);
-        self.timed(endpoint, self.http.send(Method::POST, &url, headers, body, MAX_ANSWER_BYTES))
-            .await
+        let Some(prover) = proof else { return self.attempt(endpoint, &url, form, None).await };
+        let answer = self.attempt(endpoint, &url, form, proof).await?;
+        let asked = Nonce::demanded_in(&judged(&answer), offered(&answer));
+        match asked {
+            // Once more, with the nonce and everything else fresh; not a third time, whatever the
+            // server says (FAPI2-SP-5.3.3.1-8, DPOP-8).
+            Ok(Some(nonce)) => {
+                prover.learned(Role::AuthorizationServer, url.as_str(), nonce);
+                self.attempt(endpoint, &url, form, proof).await
+            }
+            Ok(None) => Ok(answer),
+            Err(rejected) => {
+                let provider = &self.registration.provider_label;
+                tracing::warn!(%provider, reason = rejected.reason(), "the AS's demand for a nonce is refused");
+                Ok(answer)
+            }
+        }
+    }
+
+    /// One request: its own assertion (PKJ-9-jti), its own proof (DPOP-7.3).
+    async fn attempt(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        form: &[(&str, &str)],
+        proof: Proof<'_>,
+    ) -> Result<net::Answer, AsFailure> {
+        let (mut headers, body) = self.authenticated(endpoint, form)?;
+        if let Some(prover) = proof {
+            let role = Role::AuthorizationServer;
+            let proof = self.proof(endpoint, prover, role, &Method::POST, url, None)?;
+            headers.insert(DPOP, proof);
+        }
+        let send = self.http.send(Method::POST, url, headers, Some(body), MAX_ANSWER_BYTES);
+        let answer = self.timed(endpoint, send).await?;
+        if let Some(prover) = proof {
+            prover.learn(Role::AuthorizationServer, url.as_str(), offered(&answer));
+        }
+        Ok(answer)
+    }
+
+    fn proof(
+        &self,
+        endpoint: Endpoint,
+        prover: &Prover,
+        role: Role,
+        method: &Method,
+        url: &Url,
+        token: Option<&Token>,
+    ) -> Result<HeaderValue, AsFailure> {
+        let (jti, now) = (self.token(endpoint)?, self.ambient.now());
+        let token = token.map(Token::expose);
+        let proof = prover.proof(role, method.as_str(), url.as_str(), token, now, &jti);
+        let unsigned = || AsFailure::not_made(endpoint, "the proof could not be signed");
+        let proof = proof.map_err(|_| unsigned())?;
+        let mut value = HeaderValue::from_str(&proof).map_err(|_| unsigned())?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 
     /// The header section and form of one authenticated POST.
@@ -476,6 +560,17 @@ impl RedeemFailure {
             Self::Tokens { reason } => reason,
         }
     }
+}
+
+/// The values of an answer's `DPoP-Nonce`.
+fn offered(answer: &net::Answer) -> impl Iterator<Item = &[u8]> {
+    answer.headers.get_all(DPOP_NONCE).iter().map(HeaderValue::as_bytes)
+}
+
+/// The challenges of an answer, all header lines together.
+fn challenges_of(headers: &HeaderMap) -> Vec<Challenge> {
+    let lines = headers.get_all(WWW_AUTHENTICATE).iter();
+    lines.filter_map(|line| line.to_str().ok()).flat_map(challenges).collect()
 }
 
 /// Credentials for the Authorization header, each half form-encoded first (RFC 6749 §2.3.1).

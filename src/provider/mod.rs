@@ -27,7 +27,10 @@ use crate::{
     jose::{JwsAlg, KeySeed, KeySet, PublicJwk, SignFailed, Signer, SoftwareSigner},
     net::OAuthHttp,
     profile::{ClientAuthMethod, Profile, ResponseForm, SenderConstraint},
-    protocol::{Binding, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, Needs, well_known_url},
+    protocol::{
+        Binding, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, Needs, Nonces, Prover,
+        well_known_url,
+    },
     telemetry::Telemetry,
 };
 
@@ -144,6 +147,8 @@ pub struct Provider {
     registration: Registration,
     http: OAuthHttp,
     credentials: Credentials,
+    /// What servers gave this client to put into its proofs, the AS and its APIs alike.
+    nonces: Arc<Nonces>,
     ambient: Ambient,
     telemetry: Telemetry,
     metadata: Remembered<Metadata, AsFailure>,
@@ -175,6 +180,7 @@ impl Provider {
             registration,
             http,
             credentials,
+            nonces: Arc::default(),
             ambient,
             telemetry,
             revocations: TaskTracker::new(),
@@ -204,17 +210,14 @@ impl Provider {
         matches!(self.registration.sender_constraint, SenderConstraint::Dpop)
     }
 
-    /// The key that the tokens of a session with this seed are bound to: the client's, if it has one,
-    /// or else the one the seed makes. None where tokens are not bound to a key.
-    pub fn proof_key(&self, seed: &KeySeed) -> Result<Option<Arc<dyn Signer>>, SignFailed> {
-        match (self.registration.sender_constraint, &self.credentials.dpop_key) {
-            (SenderConstraint::Dpop, Some(key)) => Ok(Some(Arc::clone(key))),
-            (SenderConstraint::Dpop, None) => {
-                let key = SoftwareSigner::from_seed(seed).map_err(|_| SignFailed::Backend)?;
-                Ok(Some(Arc::new(key)))
-            }
-            (SenderConstraint::Mtls | SenderConstraint::None, _) => Ok(None),
-        }
+    /// Proves possession of the key that the tokens of a session with this seed are bound to: the
+    /// client's, if it has one, or else the one the seed makes.
+    pub fn prover(&self, seed: &KeySeed) -> Result<Prover, SignFailed> {
+        let key: Arc<dyn Signer> = match &self.credentials.dpop_key {
+            Some(key) => Arc::clone(key),
+            None => Arc::new(SoftwareSigner::from_seed(seed).map_err(|_| SignFailed::Backend)?),
+        };
+        Ok(Prover::new(key, Arc::clone(&self.nonces)))
     }
 
     /// The AS's metadata: fetched from the well-known document only (FAPI2-SP-5.3.3.1-9), judged

@@ -1,20 +1,21 @@
 //! Owns the two streaming bodies: towards the upstream with a running limit, towards the browser with
-//! an idle time-out. Neither is ever buffered. Must not know: HTTP semantics beyond frames.
+//! an idle time-out. Neither waits for the other end; only the beginning of a request body is kept, up
+//! to a limit, to be sent again (DPOP-9-PRJ). Must not know: HTTP semantics beyond frames.
 
 use std::{
     fmt,
     future::Future as _,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -36,6 +37,9 @@ pub enum Cut {
     /// The session behind the stream ended (PXY-6).
     #[error("the session ended")]
     SessionEnded,
+    /// The request is sent anew, and its body belongs to the newer attempt.
+    #[error("the request is sent anew")]
+    Superseded,
 }
 
 impl Cut {
@@ -45,6 +49,7 @@ impl Cut {
             Self::Idle => 2,
             Self::Broken => 3,
             Self::SessionEnded => 4,
+            Self::Superseded => 5,
         }
     }
 
@@ -54,6 +59,7 @@ impl Cut {
             2 => Some(Self::Idle),
             3 => Some(Self::Broken),
             4 => Some(Self::SessionEnded),
+            5 => Some(Self::Superseded),
             _ => None,
         }
     }
@@ -139,41 +145,217 @@ impl Idle {
     }
 }
 
-/// A request body on its way to the upstream.
+/// What a route lets a request body be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BodyLimits {
+    /// Bytes in all.
+    pub total: u64,
+    /// Longest silence of the client.
+    pub idle: Duration,
+    /// Bytes kept to be sent again; 0 keeps none.
+    pub replay: usize,
+}
+
+/// A client's body, to be sent in one attempt or, as long as its beginning is kept, in several.
+/// Dropping it gives up what is kept and leaves the last attempt at it.
+#[derive(Debug)]
+pub struct ClientBody {
+    idle: Duration,
+    /// `None` if there is nothing to send.
+    source: Option<Arc<Mutex<Source>>>,
+}
+
+/// The client's side of a body, shared by the attempts to send it, of which only the last may read.
+#[derive(Debug)]
+struct Source {
+    body: Body,
+    /// Bytes the client may still send.
+    left: u64,
+    idle: Idle,
+    /// The client's last byte has come.
+    ended: bool,
+    /// Final for this body, whoever sends it.
+    cut: Option<Cut>,
+    attempts: u32,
+    /// What was handed over, copied: that bounds memory whatever buffers the chunks are cut from.
+    /// `None` once it is more than `replay`.
+    kept: Option<BytesMut>,
+    replay: usize,
+    /// Whoever waits for the client; must hear of it when its attempt is over.
+    waiting: Option<Waker>,
+}
+
+impl ClientBody {
+    /// Wraps `body`.
+    pub fn new(body: Body, limits: BodyLimits) -> Self {
+        let BodyLimits { total, idle, replay } = limits;
+        if body.is_end_stream() {
+            return Self { idle, source: None };
+        }
+        let hopeless = body.size_hint().lower() > replay as u64;
+        let source = Source {
+            body,
+            left: total,
+            idle: Idle::new(idle),
+            ended: false,
+            cut: None,
+            attempts: 0,
+            kept: (replay > 0 && !hopeless).then(BytesMut::new),
+            replay,
+            waiting: None,
+        };
+        Self { idle, source: Some(Arc::new(Mutex::new(source))) }
+    }
+
+    /// Whether there is nothing to send.
+    pub const fn is_empty(&self) -> bool {
+        self.source.is_none()
+    }
+
+    /// The body for one attempt to send it, from its beginning; an earlier attempt is cut off. `None`
+    /// if the beginning is gone: then nothing more can be sent of it (PXY-7).
+    pub fn attempt(&self) -> Option<RequestBody> {
+        let Some(source) = &self.source else { return Some(RequestBody::Empty) };
+        let mut locked = lock(source);
+        let replayed = match (locked.attempts, &locked.kept) {
+            (0, _) => Bytes::new(),
+            (_, Some(kept)) => Bytes::copy_from_slice(kept),
+            (_, None) => return None,
+        };
+        locked.attempts += 1;
+        // Nobody listened to the client meanwhile.
+        locked.idle.moved();
+        let number = locked.attempts;
+        let earlier = locked.waiting.take();
+        drop(locked);
+        if let Some(earlier) = earlier {
+            earlier.wake();
+        }
+        let upload = Upload::begin(self.idle);
+        let source = Arc::clone(source);
+        Some(RequestBody::Streamed(Streamed { source, number, replayed, upload }))
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        if let Some(source) = &self.source {
+            lock(source).kept = None;
+        }
+    }
+}
+
+fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Source {
+    /// The client's next data.
+    fn poll_data(
+        &mut self,
+        upload: &Upload,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Cut>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            let frame = match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    upload.wait_for_client();
+                    match &mut self.waiting {
+                        Some(waker) => waker.clone_from(context.waker()),
+                        none => *none = Some(context.waker().clone()),
+                    }
+                    ready!(self.idle.poll_expired(context));
+                    return Poll::Ready(Some(Err(Cut::Idle)));
+                }
+            };
+            self.idle.moved();
+            upload.turn(false);
+            let data = match frame {
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+                Some(Err(_)) => return Poll::Ready(Some(Err(Cut::Broken))),
+                Some(Ok(frame)) => frame.into_data(),
+            };
+            // Trailers could carry what the header rules keep out, so they end here.
+            let Ok(data) = data else { continue };
+            match self.left.checked_sub(data.len() as u64) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(Cut::TooLarge))),
+            }
+            self.keep(&data);
+            return Poll::Ready(Some(Ok(data)));
+        }
+    }
+
+    fn keep(&mut self, data: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            if kept.len() + data.len() > self.replay {
+                self.kept = None;
+            } else {
+                kept.extend_from_slice(data);
+            }
+        }
+    }
+}
+
+/// A request body on its way to the upstream, in one attempt.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// No body; such a request can be sent twice.
+    /// No body.
     Empty,
     /// The client's body.
     Streamed(Streamed),
 }
 
-/// The client's body under a limit.
+/// The client's body under a limit, in one attempt.
 #[derive(Debug)]
 pub struct Streamed {
-    body: Body,
-    left: u64,
-    idle: Idle,
+    source: Arc<Mutex<Source>>,
+    number: u32,
+    /// What earlier attempts have handed over and this one has yet to.
+    replayed: Bytes,
     upload: Arc<Upload>,
 }
 
 impl RequestBody {
-    /// Wraps `body`; the handle is absent if there is nothing to send.
-    pub fn new(body: Body, limit: u64, idle: Duration) -> (Self, Option<Arc<Upload>>) {
-        if body.is_end_stream() {
-            return (Self::Empty, None);
+    /// How far it has come; absent if there is nothing to send.
+    pub fn upload(&self) -> Option<Arc<Upload>> {
+        match self {
+            Self::Empty => None,
+            Self::Streamed(streamed) => Some(Arc::clone(&streamed.upload)),
         }
-        let upload = Upload::begin(idle);
-        let streamed =
-            Streamed { body, left: limit, idle: Idle::new(idle), upload: Arc::clone(&upload) };
-        (Self::Streamed(streamed), Some(upload))
     }
 }
 
 impl Streamed {
-    fn cut(&self, why: Cut) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.upload.cut.store(why.code(), Ordering::Release);
-        Poll::Ready(Some(Err(why)))
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if let Some(cut) = self.upload.cut() {
+            return Poll::Ready(Some(Err(cut)));
+        }
+        let mut source = lock(&self.source);
+        let cut = if self.number == source.attempts { source.cut } else { Some(Cut::Superseded) };
+        let data = match cut {
+            Some(cut) => Some(Err(cut)),
+            None if !self.replayed.is_empty() => {
+                self.upload.turn(false);
+                Some(Ok(std::mem::take(&mut self.replayed)))
+            }
+            None => {
+                let data = ready!(source.poll_data(&self.upload, context));
+                source.cut = data.as_ref().and_then(|data| data.as_ref().err().copied());
+                data
+            }
+        };
+        if let Some(Err(cut)) = &data {
+            self.upload.cut.store(cut.code(), Ordering::Release);
+        }
+        Poll::Ready(data)
     }
 }
 
@@ -185,52 +367,33 @@ impl HttpBody for RequestBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let Self::Streamed(streamed) = self.get_mut() else {
-            return Poll::Ready(None);
-        };
-        if let Some(cut) = streamed.upload.cut() {
-            return Poll::Ready(Some(Err(cut)));
-        }
-        loop {
-            let frame = match Pin::new(&mut streamed.body).poll_frame(context) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    streamed.upload.wait_for_client();
-                    ready!(streamed.idle.poll_expired(context));
-                    return streamed.cut(Cut::Idle);
-                }
-            };
-            streamed.idle.moved();
-            streamed.upload.turn(false);
-            let data = match frame {
-                None => return Poll::Ready(None),
-                Some(Err(_)) => return streamed.cut(Cut::Broken),
-                Some(Ok(frame)) => frame.into_data(),
-            };
-            // Trailers could carry what the header rules keep out, so they end here.
-            let Ok(data) = data else { continue };
-            match streamed.left.checked_sub(data.len() as u64) {
-                Some(left) => streamed.left = left,
-                None => return streamed.cut(Cut::TooLarge),
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streamed(streamed) => {
+                let data = ready!(streamed.poll_data(context));
+                Poll::Ready(data.map(|data| data.map(Frame::data)))
             }
-            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Streamed(streamed) => {
-                streamed.upload.cut().is_none() && streamed.body.is_end_stream()
-            }
-        }
+        let Self::Streamed(streamed) = self else { return true };
+        let source = lock(&streamed.source);
+        let ours = streamed.number == source.attempts && source.cut.is_none();
+        ours && streamed.replayed.is_empty() && (source.ended || source.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Streamed(streamed) => streamed.body.size_hint(),
+        let Self::Streamed(streamed) = self else { return SizeHint::with_exact(0) };
+        let source = lock(&streamed.source);
+        let rest = if source.ended { SizeHint::with_exact(0) } else { source.body.size_hint() };
+        let replayed = streamed.replayed.len() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(replayed));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(replayed));
         }
+        hint
     }
 }
 

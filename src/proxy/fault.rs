@@ -3,8 +3,8 @@
 
 use http::HeaderValue;
 
-use super::{headers::HeaderRejection, path::PathRejection};
-use crate::web::ErrorCode;
+use super::{credential::CredentialFault, headers::HeaderRejection, path::PathRejection};
+use crate::{protocol::StepUp, web::ErrorCode};
 
 /// Why a request was not forwarded, or its response not passed on.
 #[derive(Debug)]
@@ -61,6 +61,17 @@ pub enum Fault {
     /// The upstream called the access token invalid; there is a new one now, but the body is gone and
     /// cannot be sent again. The caller may repeat the request: the upstream did not act on it.
     TokenRenewed,
+    /// The upstream does not accept the proof of possession, or demands one nonce after the other.
+    ProofRejected,
+    /// The upstream demanded a nonce, which is known now, but the body is gone and cannot be sent
+    /// again. The caller may repeat the request: the upstream did not act on it (DPOP-9-PRJ).
+    NonceLearned,
+    /// The user must authenticate otherwise, and the page is told how (STEP-4).
+    StepUp(StepUp),
+    /// The user must authenticate otherwise, and being told so again would not help (STEP-5).
+    InsufficientAuthentication,
+    /// The proof of possession could not be signed; a fault of ours.
+    Unsigned,
     /// The operating system gave no randomness.
     NoEntropy,
     /// The upstream's address could not be put together; a fault of ours.
@@ -86,6 +97,11 @@ impl Fault {
             Self::Protocol => "upstream.protocol",
             Self::TokenRejected => "upstream.token_rejected",
             Self::TokenRenewed => "upstream.token_renewed",
+            Self::ProofRejected => "upstream.proof_rejected",
+            Self::NonceLearned => "upstream.nonce_learned",
+            Self::StepUp(_) => "step_up.required",
+            Self::InsufficientAuthentication => "step_up.insufficient",
+            Self::Unsigned => "server.unsigned",
             Self::NoEntropy => "server.entropy",
             Self::Target => "server.target",
         }
@@ -105,9 +121,19 @@ impl Fault {
             Self::Unreachable | Self::Broken | Self::Protocol => ErrorCode::UpstreamUnavailable,
             Self::Timeout => ErrorCode::UpstreamTimeout,
             Self::Redirect => ErrorCode::UpstreamRedirect,
-            Self::TokenRejected => ErrorCode::UpstreamRejectedToken,
-            Self::TokenRenewed => ErrorCode::UpstreamTokenRenewed,
-            Self::NoEntropy | Self::Target => ErrorCode::ServerError,
+            Self::TokenRejected | Self::ProofRejected => ErrorCode::UpstreamRejectedToken,
+            Self::TokenRenewed | Self::NonceLearned => ErrorCode::UpstreamTokenRenewed,
+            Self::StepUp(_) => ErrorCode::StepUpRequired,
+            Self::InsufficientAuthentication => ErrorCode::InsufficientAuthentication,
+            Self::Unsigned | Self::NoEntropy | Self::Target => ErrorCode::ServerError,
+        }
+    }
+
+    /// What the page must do before it may repeat the request.
+    pub const fn step_up(&self) -> Option<&StepUp> {
+        match self {
+            Self::StepUp(demand) => Some(demand),
+            _ => None,
         }
     }
 
@@ -117,5 +143,21 @@ impl Fault {
             Self::MethodNotAllowed { allow } => Some(allow),
             _ => None,
         }
+    }
+}
+
+impl From<CredentialFault> for Fault {
+    fn from(fault: CredentialFault) -> Self {
+        match fault {
+            CredentialFault::Token => Self::TokenRejected,
+            CredentialFault::NoEntropy => Self::NoEntropy,
+            CredentialFault::Unsigned => Self::Unsigned,
+        }
+    }
+}
+
+impl<R> From<CredentialFault> for Failure<R> {
+    fn from(fault: CredentialFault) -> Self {
+        Self::Fault(fault.into())
     }
 }

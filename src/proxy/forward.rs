@@ -57,7 +57,7 @@ async fn answer<T: Transport>(
                     let fault = match upload.and_then(|upload| upload.cut()) {
                         Some(Cut::TooLarge) => Fault::BodyTooLarge,
                         Some(Cut::Idle) => Fault::BodyStalled,
-                        Some(Cut::Broken | Cut::SessionEnded) => Fault::BodyBroken,
+                        Some(Cut::Broken | Cut::SessionEnded | Cut::Superseded) => Fault::BodyBroken,
                         None if unsent.unconnected => Fault::Unreachable,
                         None => Fault::Broken,
                     };

@@ -9,11 +9,12 @@ use http::{
 };
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-use super::trace::Trace;
+use super::{credential::Credential, trace::Trace};
 use crate::clock::UnixTime;
 
 /// Correlates one call across client, BFF and resource server (FAPI1-BASE-6.2.2-5).
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 const AUTH_DATE: HeaderName = HeaderName::from_static("x-fapi-auth-date");
 const CUSTOMER_IP: HeaderName = HeaderName::from_static("x-fapi-customer-ip-address");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -232,7 +233,7 @@ pub struct Said<'a> {
 }
 
 /// The headers for the upstream: what passes of `received`, and ours. The credential is added last,
-/// by [`bearer`]. `empty_body` tells that no body follows, which hyper then frames by nothing at all.
+/// by [`authorize`]. `empty_body` tells that no body follows, which hyper then frames by nothing at all.
 pub fn outbound(
     received: HeaderMap,
     method: &Method,
@@ -278,20 +279,14 @@ pub fn outbound(
     sent
 }
 
-/// `Authorization: Bearer …`, kept out of HPACK tables and debug output; `None` if the token holds
-/// characters no header may hold.
-pub fn bearer(token: &str) -> Option<HeaderValue> {
-    let mut bytes = bytes::BytesMut::with_capacity("Bearer ".len() + token.len());
-    bytes.extend_from_slice(b"Bearer ");
-    bytes.extend_from_slice(token.as_bytes());
-    let mut value = HeaderValue::from_maybe_shared(bytes.freeze()).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
 /// Puts the session's credential into `headers`, replacing any other.
-pub fn authorize(headers: &mut HeaderMap, credential: HeaderValue) {
+pub fn authorize(headers: &mut HeaderMap, credential: Credential) {
+    let Credential { authorization: credential, dpop: proof } = credential;
     headers.insert(AUTHORIZATION, credential);
+    match proof {
+        Some(proof) => headers.insert(DPOP, proof),
+        None => headers.remove(DPOP),
+    };
 }
 
 /// RFC 9110 §5.6.7.
@@ -568,16 +563,15 @@ mod tests {
     }
 
     #[test]
-    fn the_credential_is_sensitive_single_and_without_injection() {
-        let credential = bearer("token").unwrap();
-        assert!(credential.is_sensitive());
-        assert!(!format!("{credential:?}").contains("token"));
-        assert_eq!(credential, "Bearer token");
-        for bad in ["a\r\nX: y", "a\nb", "a\0b", "a\u{7f}"] {
-            assert_eq!(bearer(bad), None, "{bad:?}");
-        }
-        let mut headers = map(&[("authorization", "a"), ("authorization", "b")]);
-        authorize(&mut headers, credential);
-        assert_eq!(headers.get_all("authorization").iter().count(), 1);
+    fn the_credential_replaces_every_other_and_leaves_no_proof_of_another() {
+        let mut headers =
+            map(&[("authorization", "a"), ("authorization", "b"), ("dpop", "a"), ("dpop", "b")]);
+        let bearer = Credential::bearer("token").unwrap();
+        let proven = Credential { dpop: Some(HeaderValue::from_static("proof")), ..bearer.clone() };
+        authorize(&mut headers, proven);
+        assert_eq!(headers.len(), 2);
+        assert_eq!([&headers["authorization"], &headers["dpop"]], ["Bearer token", "proof"]);
+        authorize(&mut headers, bearer);
+        assert_eq!(headers.len(), 1);
     }
 }

@@ -1,9 +1,10 @@
 //! Owns API forwarding: a request under a configured route goes to that route's upstream with the
 //! session's access token, and its response comes back filtered (RFC 10017 §6.1).
-//! Must not know: cookies, OAuth, JOSE, TLS; what it needs of them comes through [`ports`].
+//! Must not know: cookies, sessions, keys, TLS; what it needs of them comes through [`ports`].
 
 pub mod body;
 pub mod challenge;
+pub mod credential;
 pub mod fault;
 pub mod forward;
 pub mod headers;
@@ -11,6 +12,7 @@ pub mod path;
 pub mod ports;
 pub mod response;
 pub mod routes;
+pub mod step_up;
 pub mod trace;
 
 #[cfg(test)]
@@ -25,17 +27,25 @@ use http::{
 
 pub use self::{
     body::RequestBody,
+    credential::{Credential, CredentialFault},
     fault::{Failure, Fault},
-    ports::{Admitted, Gate, Lifetime, Need, Observer, Renewal, Transport, Unsent},
+    ports::{Admitted, Gate, Lifetime, Need, Observer, Renewal, Standing, Transport, Unsent},
     routes::{Access, Route, RouteFault, RouteSpec, RouteTable},
+    step_up::StepUpRule,
 };
 use self::{
-    body::{ResponseBody, Upload},
+    body::{BodyLimits, ClientBody, ResponseBody},
+    challenge::Objection,
     headers::Said,
     path::CleanPath,
+    step_up::StepUps,
     trace::Trace,
 };
-use crate::{clock::Ambient, web::Surface};
+use crate::{
+    clock::Ambient,
+    protocol::{StepUp, StepUpRejected},
+    web::Surface,
+};
 
 /// What every call of an app shares.
 #[derive(Clone, Debug)]
@@ -54,6 +64,7 @@ pub struct Proxy<G, T> {
     gate: G,
     routes: RouteTable<T>,
     edge: Edge,
+    step_ups: StepUps,
     ambient: Ambient,
     observer: Arc<dyn Observer>,
 }
@@ -63,8 +74,7 @@ struct Outgoing {
     method: Method,
     target: Uri,
     headers: HeaderMap,
-    body: RequestBody,
-    upload: Option<Arc<Upload>>,
+    body: ClientBody,
     interaction: HeaderValue,
 }
 
@@ -77,7 +87,7 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         ambient: Ambient,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { gate, routes, edge, ambient, observer }
+        Self { gate, routes, edge, step_ups: StepUps::default(), ambient, observer }
     }
 
     /// How much of the target's path a route of ours covers, in bytes; 0 if none does.
@@ -114,8 +124,14 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
             return Err(Fault::BodyNotAllowed.into());
         }
         let session = self.enter(route, &parts.headers).await?;
+        if let (Some(demand), Some(session)) = (&route.spec().step_up.demand, &session) {
+            let met = demand.met_by(&session.standing().authentication, self.ambient.now());
+            if !met {
+                return Err(self.demand(route, session, demand.clone()).into());
+            }
+        }
 
-        let auth_time = session.as_ref().and_then(Admitted::auth_time);
+        let auth_time = session.as_ref().and_then(|s| s.standing().authentication.auth_time);
         let outgoing = self.outgoing(
             route,
             path,
@@ -132,9 +148,9 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
             }
             session => {
                 let lifetime = session.map(|session| session.lifetime()).unwrap_or_default();
-                let (target, interaction) = (outgoing.target.clone(), outgoing.interaction.clone());
-                let response = self.send(route, outgoing).await?;
-                Ok(self.deliver(route, &target, &interaction, lifetime, response)?)
+                let body = outgoing.body.attempt().ok_or(Fault::BodyBroken)?;
+                let response = self.send(route, &outgoing, None, body).await?;
+                Ok(self.deliver(route, &outgoing, lifetime, response)?)
             }
         }
     }
@@ -169,7 +185,13 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         let spec = route.spec();
         let trace = Trace::begin(&received, &self.ambient).map_err(|_| Fault::NoEntropy)?;
         let target = route.target(path, uri.query()).map_err(|_| Fault::Target)?;
-        let (body, upload) = RequestBody::new(body, spec.request_body_limit, spec.idle_timeout);
+        let with_token = spec.access == Access::UserToken;
+        let limits = BodyLimits {
+            total: spec.request_body_limit,
+            idle: spec.idle_timeout,
+            replay: if with_token { spec.replay_body_limit } else { 0 },
+        };
+        let body = ClientBody::new(body, limits);
         let said = Said {
             client,
             host: &self.edge.host,
@@ -178,57 +200,106 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
             trace: &trace,
             auth_time,
         };
-        let headers = headers::outbound(received, &method, upload.is_none(), &said);
-        Ok(Outgoing { method, target, headers, body, upload, interaction: trace.interaction })
+        let headers = headers::outbound(received, &method, body.is_empty(), &said);
+        Ok(Outgoing { method, target, headers, body, interaction: trace.interaction })
     }
 
-    /// Sends with the session's token; if the upstream calls the token invalid, gets another one
-    /// once, and sends a request without a body once more.
+    /// Sends with the session's credential. If the upstream objects to it in a way that a fresh one
+    /// may cure, sends once more, as far as the body is still there: once with the nonce it wants
+    /// (DPOP-9), once with another token (BRR-3.1), so three times at the most.
     async fn with_token(
         &self,
         route: &Route<T>,
-        mut outgoing: Outgoing,
-        session: G::Session,
+        outgoing: Outgoing,
+        mut session: G::Session,
     ) -> Result<Response<Body>, Failure<G::Refusal>> {
-        let credential = headers::bearer(session.access_token()).ok_or(Fault::TokenRejected)?;
-        headers::authorize(&mut outgoing.headers, credential);
-        let (target, interaction) = (outgoing.target.clone(), outgoing.interaction.clone());
-        let again = outgoing.again();
-        let response = self.send(route, outgoing).await?;
-        if !rejects_token(&response) {
-            return Ok(self.deliver(route, &target, &interaction, session.lifetime(), response)?);
+        let (mut nonce_taken, mut renewed) = (false, false);
+        let mut body = outgoing.body.attempt().ok_or(Fault::BodyBroken)?;
+        loop {
+            let credential = session.credential(&outgoing.method, &outgoing.target)?;
+            let dpop = credential.dpop.is_some();
+            let response = self.send(route, &outgoing, Some(credential), body).await?;
+            session.learn(&outgoing.target, response.headers());
+            let objection = challenge::objection(response.status(), response.headers(), dpop);
+            if let Some(reason) = objection.reason() {
+                tracing::info!(route = route.spec().path, reason, "the upstream objects");
+            }
+            let without_body = match objection {
+                Objection::Nonce(Ok(())) if !nonce_taken => {
+                    nonce_taken = true;
+                    Fault::NonceLearned
+                }
+                Objection::Nonce(_) | Objection::Proof => return Err(Fault::ProofRejected.into()),
+                Objection::Token if !renewed => {
+                    renewed = true;
+                    drop(response);
+                    session = match self.gate.renew(session).await {
+                        Renewal::Renewed(session) => session,
+                        Renewal::Unchanged => return Err(Fault::TokenRejected.into()),
+                        Renewal::Refused(refusal) => return Err(Failure::Refused(refusal)),
+                    };
+                    Fault::TokenRenewed
+                }
+                Objection::Token => return Err(Fault::TokenRejected.into()),
+                Objection::Authentication(demand) => {
+                    if let Some(demand) = self.relayed(route, demand) {
+                        return Err(self.demand(route, &session, demand).into());
+                    }
+                    return Ok(self.deliver(route, &outgoing, session.lifetime(), response)?);
+                }
+                Objection::None => {
+                    return Ok(self.deliver(route, &outgoing, session.lifetime(), response)?);
+                }
+            };
+            body = outgoing.body.attempt().ok_or(without_body)?;
         }
-        tracing::info!(route = route.spec().path, "the upstream calls the access token invalid");
-        drop(response);
-        let session = match self.gate.renew(session).await {
-            Renewal::Renewed(session) => session,
-            Renewal::Unchanged => return Err(Fault::TokenRejected.into()),
-            Renewal::Refused(refusal) => return Err(Failure::Refused(refusal)),
-        };
-        let Some(mut again) = again else {
-            return Err(Fault::TokenRenewed.into());
-        };
-        let credential = headers::bearer(session.access_token()).ok_or(Fault::TokenRejected)?;
-        headers::authorize(&mut again.headers, credential);
-        let response = self.send(route, again).await?;
-        if rejects_token(&response) {
-            return Err(Fault::TokenRejected.into());
-        }
-        Ok(self.deliver(route, &target, &interaction, session.lifetime(), response)?)
     }
 
-    async fn send(&self, route: &Route<T>, outgoing: Outgoing) -> Result<Response<T::Body>, Fault> {
-        let mut request = Request::new(outgoing.body);
-        *request.method_mut() = outgoing.method;
-        *request.uri_mut() = outgoing.target;
-        *request.headers_mut() = outgoing.headers;
+    /// An upstream's demand as far as the route lets it make one (STEP-9).
+    fn relayed(&self, route: &Route<T>, demand: Result<StepUp, StepUpRejected>) -> Option<StepUp> {
+        let spec = route.spec();
+        if !spec.step_up.relay {
+            return None;
+        }
+        let limited = demand.map(|demand| demand.within(&spec.step_up.acr_values));
+        match limited {
+            Ok(Some(demand)) => return Some(demand),
+            Ok(None) => self.observer.step_up(&spec.path, "not_allowed"),
+            Err(_) => self.observer.step_up(&spec.path, "malformed"),
+        }
+        None
+    }
+
+    /// What a page is told when the user must authenticate otherwise.
+    fn demand(&self, route: &Route<T>, session: &G::Session, demand: StepUp) -> Fault {
+        let path = &route.spec().path;
+        let ruling = self.step_ups.rule(path, &session.standing(), &demand, self.ambient.now());
+        self.observer.step_up(path, ruling.name());
+        if ruling.tells() { Fault::StepUp(demand) } else { Fault::InsufficientAuthentication }
+    }
+
+    async fn send(
+        &self,
+        route: &Route<T>,
+        outgoing: &Outgoing,
+        credential: Option<Credential>,
+        body: RequestBody,
+    ) -> Result<Response<T::Body>, Fault> {
+        let upload = body.upload();
+        let mut request = Request::new(body);
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = outgoing.target.clone();
+        *request.headers_mut() = outgoing.headers.clone();
+        if let Some(credential) = credential {
+            headers::authorize(request.headers_mut(), credential);
+        }
         // The connection decides: a transport that agrees on HTTP/2 lifts this by itself.
         *request.version_mut() = Version::HTTP_11;
         let spec = route.spec();
         forward::exchange(
             &route.attached,
             request,
-            outgoing.upload.as_ref(),
+            upload.as_ref(),
             spec.first_byte_timeout,
             &spec.path,
             &*self.observer,
@@ -239,12 +310,11 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
     fn deliver(
         &self,
         route: &Route<T>,
-        target: &Uri,
-        interaction: &HeaderValue,
+        outgoing: &Outgoing,
         lifetime: Lifetime,
         response: Response<T::Body>,
     ) -> Result<Response<Body>, Fault> {
-        let spec = route.spec();
+        let (spec, target, interaction) = (route.spec(), &outgoing.target, &outgoing.interaction);
         let (received, body) = response.into_parts();
         let (headers, dropped) =
             response::inbound(received.headers, received.status, route, target, interaction)
@@ -268,24 +338,6 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         }
         Ok(response)
     }
-}
-
-impl Outgoing {
-    /// A copy to send again; `None` if a body belongs to the request, which can be read once only.
-    fn again(&self) -> Option<Self> {
-        matches!(self.body, RequestBody::Empty).then(|| Self {
-            method: self.method.clone(),
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-            body: RequestBody::Empty,
-            upload: None,
-            interaction: self.interaction.clone(),
-        })
-    }
-}
-
-fn rejects_token<B>(response: &Response<B>) -> bool {
-    response.status() == StatusCode::UNAUTHORIZED && challenge::is_invalid_token(response.headers())
 }
 
 /// `OPTIONS` ends here; without CORS there is nothing more to say (CORS-3).

@@ -4,12 +4,15 @@
 use std::{error::Error, fmt, future::Future};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::body::RequestBody;
-use crate::clock::UnixTime;
+use super::{
+    body::RequestBody,
+    credential::{Credential, CredentialFault},
+};
+use crate::{clock::UnixTime, protocol::Authentication};
 
 /// An error of any kind.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -61,14 +64,31 @@ pub enum Renewal<S, R> {
 
 /// What forwarding sees of a session.
 pub trait Admitted: Send {
-    /// The access token for this route's upstream.
-    fn access_token(&self) -> &str;
-    /// When the user last authenticated, if known (FAPI1-BASE-6.2.2-3).
-    fn auth_time(&self) -> Option<UnixTime>;
+    /// What one request of `method` to `target` carries of the access token; a fresh one for each
+    /// attempt (DPOP-7.3).
+    fn credential(&self, method: &Method, target: &Uri) -> Result<Credential, CredentialFault>;
+    /// Takes note of what an answer of `target`'s server says for the next request, whatever its
+    /// status (DPOP-8).
+    fn learn(&self, target: &Uri, headers: &HeaderMap);
+    /// Whose session it is and how they authenticated.
+    fn standing(&self) -> Standing<'_>;
     /// How long a response may stream. By default nobody ends it but its peers.
     fn lifetime(&self) -> Lifetime {
         Lifetime::default()
     }
+}
+
+/// Whose session it is and how they authenticated.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Names the session; another one after every login.
+    pub session: &'a str,
+    /// Names the user, the same in all of their sessions; absent if unknown.
+    pub person: Option<&'a str>,
+    /// When the session began: with the login.
+    pub began: UnixTime,
+    /// How the user authenticated at that login.
+    pub authentication: Authentication<'a>,
 }
 
 /// The end of a session as seen by its open streams (PXY-6).
@@ -126,4 +146,7 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn set_cookie_dropped(&self, route: &str);
     /// An upstream answered with another interaction id than ours (FAPI1-BASE-6.2.2-5).
     fn interaction_mismatch(&self, route: &str);
+    /// The user was to authenticate otherwise: the page was told (`asked`, `repeated`) or not
+    /// (`limited`, `exhausted`), or an upstream's demand was not followed (`malformed`, `not_allowed`).
+    fn step_up(&self, route: &str, outcome: &'static str);
 }

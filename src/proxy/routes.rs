@@ -7,7 +7,10 @@ use bytes::{BufMut as _, BytesMut};
 use http::{HeaderValue, Method, Uri, uri};
 use url::Url;
 
-use super::path::{self, CleanPath};
+use super::{
+    path::{self, CleanPath},
+    step_up::StepUpRule,
+};
 
 /// Whose authority a request carries to the upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +40,11 @@ pub struct RouteSpec {
     pub idle_timeout: Duration,
     /// Largest request body, in bytes.
     pub request_body_limit: u64,
+    /// Bytes of a request body kept for sending the request again with another credential; 0 keeps
+    /// none (DPOP-9-PRJ).
+    pub replay_body_limit: usize,
+    /// What is demanded of the user's authentication.
+    pub step_up: StepUpRule,
 }
 
 /// A route that cannot be put into the table.
@@ -62,6 +70,9 @@ pub enum RouteFault {
     /// A public route with a method that changes state.
     #[error("a public route allows GET and HEAD only")]
     PublicMethod,
+    /// A public route with a demand on a session.
+    #[error("a public route has no user who could authenticate")]
+    PublicStepUp,
 }
 
 /// One route, ready to be matched; `attached` is what the owner keeps with it, e.g. its connection pool.
@@ -167,6 +178,9 @@ impl<T> Route<T> {
         if spec.access == Access::Public && !spec.methods.iter().all(reads) {
             return Err(RouteFault::PublicMethod);
         }
+        if spec.access == Access::Public && spec.step_up.demand.is_some() {
+            return Err(RouteFault::PublicStepUp);
+        }
         let (scheme, authority) = destination(&spec.upstream).ok_or(RouteFault::Upstream)?;
         let base = spec.upstream.path().trim_end_matches('/').to_owned();
         if !base.is_empty() && path::accept(&base).is_err() {
@@ -250,6 +264,7 @@ impl<T> RouteTable<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::StepUp;
 
     pub(super) fn spec(path: &str, upstream: &str) -> RouteSpec {
         RouteSpec {
@@ -260,6 +275,8 @@ mod tests {
             first_byte_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             request_body_limit: 1,
+            replay_body_limit: 0,
+            step_up: StepUpRule::default(),
         }
     }
 
@@ -398,6 +415,12 @@ mod tests {
             assert_eq!(refused(change), (1, RouteFault::MethodNeverForwarded));
         }
         assert_eq!(refused(|s| s.access = Access::Public), (1, RouteFault::PublicMethod));
+        let demanding_of_nobody = |s: &mut RouteSpec| {
+            s.access = Access::Public;
+            s.methods = vec![Method::GET];
+            s.step_up.demand = Some(StepUp::default());
+        };
+        assert_eq!(refused(demanding_of_nobody), (1, RouteFault::PublicStepUp));
     }
 
     /// PXY-5.

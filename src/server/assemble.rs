@@ -24,9 +24,9 @@ use crate::{
     login::{Login, LoginPolicy},
     net::{OAuthHttp, Resolver, proxy_http},
     profile::Profile,
-    protocol::Discovery,
+    protocol::{Discovery, StepUp},
     provider::{Ages, Authentication, Credentials, Provider, Registration},
-    proxy::{Access, Edge, Proxy, RouteSpec, RouteTable},
+    proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
     seal::ServerKey,
     session::{Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
@@ -258,6 +258,7 @@ impl House {
             guard,
             admission,
             app.client.clone(),
+            Arc::clone(&client.provider),
             self.ambient.clone(),
             self.telemetry.clone(),
         );
@@ -314,6 +315,8 @@ impl House {
                 first_byte_timeout: route.first_byte_timeout,
                 idle_timeout: route.idle_timeout,
                 request_body_limit: route.request_body_limit,
+                replay_body_limit: route.replay_body_limit,
+                step_up: step_up(route, &app.login.acr_values),
             };
             routes.push((spec, http));
         }
@@ -409,6 +412,16 @@ trait MapDrop: Future + Sized {
 }
 
 impl<F: Future> MapDrop for F {}
+
+fn step_up(route: &config::Route, allowed: &[String]) -> StepUpRule {
+    let demand =
+        StepUp { acr_values: route.acr_values.clone(), max_age: route.max_age, scope: None };
+    StepUpRule {
+        demand: (demand != StepUp::default()).then_some(demand),
+        relay: route.step_up,
+        acr_values: allowed.to_vec(),
+    }
+}
 
 fn authentication(
     configured: &ClientAuthentication,

@@ -106,7 +106,11 @@ fn refused(failure: proxy::Failure<crate::web::Refusal>, id: &RequestId) -> Resp
         proxy::Failure::Refused(refusal) => refusal.into_response(id),
         proxy::Failure::Fault(fault) => {
             tracing::info!(request_id = %id, reason = fault.reason(), "not forwarded");
-            let mut response = ErrorAnswer::new(fault.error_code()).into_response(id);
+            let mut answer = ErrorAnswer::new(fault.error_code());
+            if let Some(demand) = fault.step_up() {
+                answer = answer.with_step_up(demand.clone());
+            }
+            let mut response = answer.into_response(id);
             if let Some(allow) = fault.allow() {
                 response.headers_mut().insert(http::header::ALLOW, allow.clone());
             }

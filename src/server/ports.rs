@@ -3,15 +3,19 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
 use super::front::REQUEST_ID;
 use crate::{
     admission::Admission,
-    clock::{Ambient, UnixTime},
+    clock::Ambient,
+    protocol::{Authentication, Prover},
     provider::{AsFailureKind, Provider, RedeemFailure, TokenFailure},
-    proxy::{Admitted, Gate, Lifetime, Need, Observer, Renewal},
+    proxy::{
+        Admitted, Credential, CredentialFault, Gate, Lifetime, Need, Observer, Renewal, Standing,
+        credential,
+    },
     session::{
         Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, Refresher, Session, TokenTrouble,
@@ -44,12 +48,11 @@ impl Refresher for ProviderRefresher {
         grant: RefreshGrant<'a>,
     ) -> BoxFuture<'a, Result<RefreshedTokens, RefreshFailure>> {
         Box::pin(async move {
-            let key = grant.key_seed.map(|seed| self.provider.proof_key(seed)).transpose();
-            let key =
-                key.map_err(|_| RefreshFailure::AsTrouble { reason: "as.not_made" })?.flatten();
+            let prover = grant.key_seed.map(|seed| self.provider.prover(seed)).transpose();
+            let prover = prover.map_err(|_| RefreshFailure::AsTrouble { reason: "as.not_made" })?;
             let tokens = self
                 .provider
-                .refresh(grant.refresh_token, grant.scope, grant.continuity, key.as_deref())
+                .refresh(grant.refresh_token, grant.scope, grant.continuity, prover.as_ref())
                 .await
                 .map_err(|failure| classify(&failure))?;
             let now = self.ambient.now();
@@ -96,6 +99,7 @@ pub(super) struct AppGate {
     guard: Guard,
     admission: Arc<Admission>,
     client: String,
+    provider: Arc<Provider>,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -105,17 +109,23 @@ impl AppGate {
         guard: Guard,
         admission: Arc<Admission>,
         client: String,
+        provider: Arc<Provider>,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Self {
-        Self { guard, admission, client, ambient, telemetry }
+        Self { guard, admission, client, provider, ambient, telemetry }
     }
 
     fn guest(&self, handle: Handle, session: Session) -> Guest {
         let left = session.absolute_expires().since(self.ambient.now());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
         let deadline = Instant::now().checked_add(left);
-        Guest { handle, session, deadline }
+        let possession = match session.key_seed().map(|seed| self.provider.prover(seed)) {
+            None => Possession::OfTheToken,
+            Some(Ok(prover)) => Possession::OfAKey(prover),
+            Some(Err(_)) => Possession::Unprovable,
+        };
+        Guest { handle, session, deadline, possession, ambient: self.ambient.clone() }
     }
 }
 
@@ -125,20 +135,54 @@ impl fmt::Debug for AppGate {
     }
 }
 
+/// What the session's access token is worth by itself.
+enum Possession {
+    /// Whoever has it, and the certificate it may be bound to, can use it.
+    OfTheToken,
+    /// It takes proofs by the key it is bound to.
+    OfAKey(Prover),
+    /// It is bound to a key that cannot be made: it is sent to nobody (DPOP-7.2).
+    Unprovable,
+}
+
 /// A session let in.
 pub(super) struct Guest {
     handle: Handle,
     session: Session,
     deadline: Option<Instant>,
+    possession: Possession,
+    ambient: Ambient,
 }
 
 impl Admitted for Guest {
-    fn access_token(&self) -> &str {
-        self.session.access_token().expose()
+    fn credential(&self, method: &Method, target: &Uri) -> Result<Credential, CredentialFault> {
+        let token = self.session.access_token().expose();
+        match &self.possession {
+            Possession::OfTheToken => Credential::bearer(token),
+            Possession::OfAKey(prover) => {
+                Credential::dpop(token, prover, &self.ambient, method, target)
+            }
+            Possession::Unprovable => Err(CredentialFault::Unsigned),
+        }
     }
 
-    fn auth_time(&self) -> Option<UnixTime> {
-        self.session.identity().auth_time
+    fn learn(&self, target: &Uri, headers: &HeaderMap) {
+        if let Possession::OfAKey(prover) = &self.possession {
+            credential::learn(prover, target, headers);
+        }
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        let identity = self.session.identity();
+        Standing {
+            session: self.session.pseudonym().as_str(),
+            person: self.session.subject_pseudonym().map(Pseudonym::as_str),
+            began: self.session.created(),
+            authentication: Authentication {
+                acr: identity.acr.as_deref(),
+                auth_time: identity.auth_time,
+            },
+        }
     }
 
     /// No stream outlives the session's absolute end (PXY-6).
@@ -229,6 +273,11 @@ impl Observer for AppObserver {
 
     fn interaction_mismatch(&self, route: &str) {
         tracing::warn!(app = %self.app, route, "an upstream answered with another x-fapi-interaction-id");
+    }
+
+    fn step_up(&self, route: &str, outcome: &'static str) {
+        tracing::info!(app = %self.app, route, outcome, "the user is to authenticate otherwise");
+        self.telemetry.metrics.step_up(&self.app, route, outcome);
     }
 }
 

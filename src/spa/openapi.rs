@@ -8,13 +8,13 @@ use http::{HeaderValue, header::CONTENT_TYPE};
 use utoipa::{OpenApi, openapi::Server};
 
 use super::{Spa, answers};
-use crate::web::{Body, ErrorAnswer, ErrorBody, ErrorCode, RequestId, Surface, harden};
+use crate::web::{Body, ErrorAnswer, ErrorBody, ErrorCode, RequestId, StepUpHint, Surface, harden};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "fapi-bff, SPA contract",
-        description = "What a single-page app calls. Every call by script is same-origin and carries the header `x-bff-csrf: 1`, on GET too."
+        description = "What a single-page app calls. Every call by script is same-origin and carries the header `x-bff-csrf: 1`, on GET too. An API call that is refused with 401 `step_up_required` carries `step_up`: hand its members to `login/start` as parameters (`acr_values` joined by spaces), log in, and repeat the call."
     ),
     paths(
         super::login::login_start,
@@ -35,7 +35,8 @@ use crate::web::{Body, ErrorAnswer, ErrorBody, ErrorCode, RequestId, Surface, ha
         answers::Refreshed,
         answers::LoggedOut,
         ErrorBody,
-        ErrorCode
+        ErrorCode,
+        StepUpHint
     ))
 )]
 struct Contract;

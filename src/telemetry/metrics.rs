@@ -45,6 +45,7 @@ pub struct Metrics {
     upstream_answers: IntCounterVec,
     upstream_seconds: HistogramVec,
     upstream_streams: IntGaugeVec,
+    step_ups: IntCounterVec,
     not_after: IntGaugeVec,
     http_answers: IntCounterVec,
     http_seconds: HistogramVec,
@@ -163,6 +164,12 @@ impl Metrics {
                 "upstream_streams_open",
                 "Forwarded event streams and WebSockets now open.",
                 &["app"],
+            ),
+            step_ups: counters(
+                r,
+                "step_ups_total",
+                "Demands that a user authenticate otherwise.",
+                &["app", "route", "outcome"],
             ),
             not_after: gauges(
                 r,
@@ -315,6 +322,12 @@ impl Metrics {
     /// A forwarded event stream or WebSocket closed.
     pub fn upstream_stream_closed(&self, app: &str) {
         self.add(&self.upstream_streams, &[Named(app)], -1);
+    }
+
+    /// A route or its upstream demanded that a user authenticate otherwise; the page was told
+    /// (`asked`, `repeated`) or not (`limited`, `exhausted`, `malformed`, `not_allowed`).
+    pub fn step_up(&self, app: &str, route: &str, outcome: &'static str) {
+        self.count(&self.step_ups, &[Named(app), Named(route), Fixed(outcome)]);
     }
 
     /// When the certificate or key `name`, used for `purpose` (`client_tls`, `server_tls`, …), ends.
@@ -505,6 +518,7 @@ mod tests {
         m.upstream_stream_opened("bank");
         m.upstream_stream_opened("bank");
         m.upstream_stream_closed("bank");
+        m.step_up("bank", "accounts", "asked");
         m.set_not_after("client_tls", "main", 1_800_000_000);
         m.http_answer("bank", "session", "2xx", 0.001);
         m.connections("public", 1);
@@ -542,7 +556,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 27);
+        assert_eq!(families, 28);
         assert!(samples(&text).len() > families);
     }
 

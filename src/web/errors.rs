@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Body, RequestId};
+use crate::protocol::StepUp;
 
 /// What went wrong, in terms a single-page app can act on. The text never changes its meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, ToSchema)]
@@ -24,6 +25,9 @@ pub enum ErrorCode {
     AuthorizationServerUnavailable,
     /// The call did not prove that it comes from the app's own pages.
     CsrfRejected,
+    /// The user has logged in as `step_up_required` said and the call is still refused, or the API
+    /// makes one demand after the other. Another login would not help now; ten minutes later it may.
+    InsufficientAuthentication,
     /// The request is malformed; `detailed_error` names what.
     InvalidRequest,
     /// The login's answer did not hold; no session was made. Start again.
@@ -44,6 +48,9 @@ pub enum ErrorCode {
     SessionExpired,
     /// There is no session: never logged in, logged out, or ended elsewhere.
     SessionMissing,
+    /// The call wants the user to authenticate otherwise or anew: log in with what `step_up` holds as
+    /// parameters of `login/start`, then repeat the call. The session stays as it is until then.
+    StepUpRequired,
     /// Sessions cannot be read just now; the session itself is untouched. Retry.
     StoreUnavailable,
     /// The access token cannot be renewed just now; the session itself is untouched. Retry.
@@ -58,7 +65,8 @@ pub enum ErrorCode {
     UpstreamRejectedToken,
     /// The API behind the BFF did not answer in time.
     UpstreamTimeout,
-    /// The API refused an access token that had just ended; there is a new one now. Repeat the call.
+    /// The API refused an access token that had ended, or a proof without its nonce, and did not act;
+    /// a fresh one is there now. Repeat the call.
     UpstreamTokenRenewed,
     /// The API behind the BFF cannot be reached, or answered something that cannot be passed on.
     UpstreamUnavailable,
@@ -74,10 +82,11 @@ impl ErrorCode {
             | Self::TransactionMissing
             | Self::UpgradeNotSupported => StatusCode::BAD_REQUEST,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::ReauthenticationRequired | Self::SessionExpired | Self::SessionMissing => {
-                StatusCode::UNAUTHORIZED
-            }
-            Self::CsrfRejected => StatusCode::FORBIDDEN,
+            Self::ReauthenticationRequired
+            | Self::SessionExpired
+            | Self::SessionMissing
+            | Self::StepUpRequired => StatusCode::UNAUTHORIZED,
+            Self::CsrfRejected | Self::InsufficientAuthentication => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -101,6 +110,7 @@ impl ErrorCode {
             Self::AuthorizationServerError => "authorization_server_error",
             Self::AuthorizationServerUnavailable => "authorization_server_unavailable",
             Self::CsrfRejected => "csrf_rejected",
+            Self::InsufficientAuthentication => "insufficient_authentication",
             Self::InvalidRequest => "invalid_request",
             Self::LoginRejected => "login_rejected",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -111,6 +121,7 @@ impl ErrorCode {
             Self::ServerError => "server_error",
             Self::SessionExpired => "session_expired",
             Self::SessionMissing => "session_missing",
+            Self::StepUpRequired => "step_up_required",
             Self::StoreUnavailable => "store_unavailable",
             Self::TokenUnavailable => "token_unavailable",
             Self::TransactionMissing => "transaction_missing",
@@ -130,6 +141,23 @@ pub struct ErrorAnswer {
     code: ErrorCode,
     detail: Option<&'static str>,
     retry_after: Option<u32>,
+    step_up: Option<StepUp>,
+}
+
+/// The login that a call wants (RFC 9470): each member is the parameter of `login/start` of the same
+/// name, an absent one is not wanted.
+#[derive(Serialize, ToSchema)]
+pub struct StepUpHint<'a> {
+    /// Authentication context classes, most wanted first; to be joined by spaces.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(required = false)]
+    acr_values: &'a [String],
+    /// Seconds since the user authenticated, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age: Option<u32>,
+    /// Scope the API wants, separated by spaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
 }
 
 /// The JSON body of every refusal.
@@ -143,6 +171,9 @@ pub struct ErrorBody<'a> {
     detailed_error: Option<&'a str>,
     /// Quote this to the operator.
     request_id: &'a str,
+    /// With `step_up_required`: the login that the call wants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_up: Option<StepUpHint<'a>>,
 }
 
 impl ErrorAnswer {
@@ -153,7 +184,7 @@ impl ErrorAnswer {
             _ if code.status().as_u16() == 503 => Some(2),
             _ => None,
         };
-        Self { code, detail: None, retry_after }
+        Self { code, detail: None, retry_after, step_up: None }
     }
 
     /// Adds a detail from a closed list; nothing from the network may stand here.
@@ -170,6 +201,13 @@ impl ErrorAnswer {
         self
     }
 
+    /// Says which login the call wants (STEP-4).
+    #[must_use]
+    pub fn with_step_up(mut self, demand: StepUp) -> Self {
+        self.step_up = Some(demand);
+        self
+    }
+
     /// The code it carries.
     pub const fn code(&self) -> ErrorCode {
         self.code
@@ -182,6 +220,11 @@ impl ErrorAnswer {
             error_code: self.code.as_str(),
             detailed_error: self.detail,
             request_id: request_id.as_str(),
+            step_up: self.step_up.as_ref().map(|demand| StepUpHint {
+                acr_values: &demand.acr_values,
+                max_age: demand.max_age,
+                scope: demand.scope.as_deref(),
+            }),
         })
         .unwrap_or_default();
         let mut response = Response::new(Body::from(body));
@@ -236,6 +279,8 @@ mod tests {
         for code in [
             ErrorCode::AuthorizationServerUnavailable,
             ErrorCode::CsrfRejected,
+            ErrorCode::InsufficientAuthentication,
+            ErrorCode::StepUpRequired,
             ErrorCode::UpstreamRejectedToken,
         ] {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());

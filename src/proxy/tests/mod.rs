@@ -1,6 +1,9 @@
 //! Owns the tests of forwarding as a whole, and the doubles they share.
 
+mod dpop;
 mod exchange;
+mod replay;
+mod step_up;
 mod streaming;
 
 use std::{
@@ -28,7 +31,10 @@ use tokio::{net::TcpListener, sync::mpsc};
 use url::Url;
 
 use super::*;
-use crate::clock::UnixTime;
+use crate::{
+    clock::UnixTime,
+    protocol::{Authentication, Prover},
+};
 
 pub(super) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 pub(super) type Http = Client<HttpConnector, RequestBody>;
@@ -48,24 +54,59 @@ pub(super) struct TestGate {
     pub(super) guard_rejects: bool,
     pub(super) renewals: Mutex<VecDeque<Renewal<&'static str, &'static str>>>,
     pub(super) lifetime: Lifetime,
+    /// Makes the session's token one that is bound to a key.
+    pub(super) prover: Option<Prover>,
+    /// The session and how its user authenticated; a login may change it.
+    pub(super) login: Mutex<Login>,
     pub(super) admitted: AtomicUsize,
     pub(super) guarded: AtomicUsize,
     pub(super) renewed: AtomicUsize,
     pub(super) needs: Mutex<Vec<Need>>,
 }
 
+/// What a login makes.
+#[derive(Clone, Copy)]
+pub(super) struct Login {
+    pub(super) session: &'static str,
+    pub(super) began: UnixTime,
+    pub(super) acr: Option<&'static str>,
+    pub(super) auth_time: UnixTime,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        let then = UnixTime::new(784_111_777);
+        Self { session: "session-1", began: then, acr: None, auth_time: then }
+    }
+}
+
 pub(super) struct TestSession {
     token: &'static str,
     lifetime: Lifetime,
+    prover: Option<Prover>,
+    login: Login,
 }
 
 impl Admitted for TestSession {
-    fn access_token(&self) -> &str {
-        self.token
+    fn credential(&self, method: &Method, target: &Uri) -> Result<Credential, CredentialFault> {
+        match &self.prover {
+            Some(prover) => {
+                Credential::dpop(self.token, prover, &Ambient::system(), method, target)
+            }
+            None => Credential::bearer(self.token),
+        }
     }
 
-    fn auth_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::new(784_111_777))
+    fn learn(&self, target: &Uri, headers: &HeaderMap) {
+        if let Some(prover) = &self.prover {
+            credential::learn(prover, target, headers);
+        }
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        let Login { session, began, acr, auth_time } = self.login;
+        let authentication = Authentication { acr, auth_time: Some(auth_time) };
+        Standing { session, person: Some("alice"), began, authentication }
     }
 
     fn lifetime(&self) -> Lifetime {
@@ -87,7 +128,12 @@ impl Gate for Arc<TestGate> {
         self.needs.lock().unwrap().push(need);
         match self.closed {
             Some(refusal) => Err(refusal),
-            None => Ok(TestSession { token: "token-1", lifetime: self.lifetime.clone() }),
+            None => Ok(TestSession {
+                token: "token-1",
+                lifetime: self.lifetime.clone(),
+                prover: self.prover.clone(),
+                login: *self.login.lock().unwrap(),
+            }),
         }
     }
 
@@ -130,6 +176,9 @@ impl Observer for Seen {
     fn interaction_mismatch(&self, route: &str) {
         self.notes.lock().unwrap().push(format!("{route} mismatch"));
     }
+    fn step_up(&self, route: &str, outcome: &'static str) {
+        self.notes.lock().unwrap().push(format!("{route} step-up {outcome}"));
+    }
 }
 
 /// A proxy with one route per access, all to the same upstream, and its doubles.
@@ -140,6 +189,7 @@ pub(super) struct Rig<T> {
 }
 
 pub(super) const LIMIT: u64 = 1000;
+pub(super) const REPLAY: usize = 100;
 pub(super) const FIRST_BYTE: Duration = Duration::from_secs(10);
 pub(super) const IDLE: Duration = Duration::from_secs(20);
 /// One moment before [`FIRST_BYTE`] and [`IDLE`].
@@ -147,6 +197,17 @@ pub(super) const ALMOST_FIRST_BYTE: Duration = Duration::from_millis(9_999);
 pub(super) const ALMOST_IDLE: Duration = Duration::from_millis(19_998);
 
 pub(super) fn rig<T: Transport + Clone>(upstream: &str, transport: T, gate: TestGate) -> Rig<T> {
+    rig_with(upstream, transport, gate, Ambient::system(), |_| {})
+}
+
+/// A rig whose routes behind a session are changed.
+pub(super) fn rig_with<T: Transport + Clone>(
+    upstream: &str,
+    transport: T,
+    gate: TestGate,
+    ambient: Ambient,
+    change: impl Fn(&mut RouteSpec),
+) -> Rig<T> {
     let gate = Arc::new(gate);
     let seen = Arc::new(Seen::default());
     let spec = |path: &str, access, methods: &[Method]| RouteSpec {
@@ -157,13 +218,17 @@ pub(super) fn rig<T: Transport + Clone>(upstream: &str, transport: T, gate: Test
         first_byte_timeout: FIRST_BYTE,
         idle_timeout: IDLE,
         request_body_limit: LIMIT,
+        replay_body_limit: REPLAY,
+        step_up: StepUpRule::default(),
     };
     let all = [Method::GET, Method::HEAD, Method::POST, Method::DELETE];
-    let specs = [
+    let mut specs = [
         spec("/api", Access::UserToken, &all),
         spec("/plain", Access::SessionOnly, &all),
         spec("/public", Access::Public, &all[..2]),
     ];
+    change(&mut specs[0]);
+    change(&mut specs[1]);
     let routes = RouteTable::new(specs.map(move |spec| (spec, transport.clone()))).unwrap();
     let edge = Edge {
         host: HeaderValue::from_static("app.example"),
@@ -171,7 +236,7 @@ pub(super) fn rig<T: Transport + Clone>(upstream: &str, transport: T, gate: Test
         headers: vec![HeaderName::from_static("x-bff-csrf")],
     };
     let observer: Arc<dyn Observer> = Arc::<Seen>::clone(&seen);
-    let proxy = Proxy::new(Arc::clone(&gate), routes, edge, Ambient::system(), observer);
+    let proxy = Proxy::new(Arc::clone(&gate), routes, edge, ambient, observer);
     Rig { proxy, gate, seen }
 }
 

@@ -1,0 +1,103 @@
+//! Owns the headers that carry a session's access token to an upstream: `Authorization`, and the proof
+//! of possession beside it. Must not know: sessions, where tokens and keys come from.
+
+use std::fmt;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+
+use super::challenge;
+use crate::{
+    clock::Ambient,
+    protocol::{Prover, Role},
+};
+
+/// What one request carries; made for this request and no other (DPOP-7.3).
+#[derive(Clone)]
+pub struct Credential {
+    /// `Authorization`
+    pub authorization: HeaderValue,
+    /// `DPoP`, if the token is bound to a key.
+    pub dpop: Option<HeaderValue>,
+}
+
+/// Why there is no credential.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CredentialFault {
+    /// The token holds characters that no header may hold.
+    #[error("the access token fits no header")]
+    Token,
+    /// The operating system gave no randomness.
+    #[error("no randomness for a proof")]
+    NoEntropy,
+    /// The proof could not be signed.
+    #[error("the proof of possession could not be signed")]
+    Unsigned,
+}
+
+impl Credential {
+    /// A token that is sent as it is; if it is bound, then to the connection's client certificate.
+    pub fn bearer(token: &str) -> Result<Self, CredentialFault> {
+        let authorization = sensitive(&["Bearer ", token]).ok_or(CredentialFault::Token)?;
+        Ok(Self { authorization, dpop: None })
+    }
+
+    /// A token bound to `prover`'s key, with the proof for a request of `method` to `target`
+    /// (DPOP-7.1).
+    pub fn dpop(
+        token: &str,
+        prover: &Prover,
+        ambient: &Ambient,
+        method: &Method,
+        target: &Uri,
+    ) -> Result<Self, CredentialFault> {
+        let authorization = sensitive(&["DPoP ", token]).ok_or(CredentialFault::Token)?;
+        let jti = ambient.token().map_err(|_| CredentialFault::NoEntropy)?;
+        let (url, now) = (target.to_string(), ambient.now());
+        let proof = prover
+            .proof(Role::Resource, method.as_str(), &url, Some(token), now, &jti)
+            .map_err(|_| CredentialFault::Unsigned)?;
+        let dpop = sensitive(&[&proof]).ok_or(CredentialFault::Unsigned)?;
+        Ok(Self { authorization, dpop: Some(dpop) })
+    }
+}
+
+/// Takes note of the nonce in an answer of `target`'s server, whatever it answered (DPOP-8).
+pub fn learn(prover: &Prover, target: &Uri, headers: &HeaderMap) {
+    if headers.contains_key(challenge::DPOP_NONCE) {
+        prover.learn(Role::Resource, &target.to_string(), challenge::offered(headers));
+    }
+}
+
+/// A value kept out of HPACK tables and debug output.
+fn sensitive(parts: &[&str]) -> Option<HeaderValue> {
+    let mut bytes = BytesMut::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    let mut value = HeaderValue::from_maybe_shared(bytes.freeze()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential").field("dpop", &self.dpop.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_fits_no_header_is_none_and_none_is_printed() {
+        for bad in ["a\nb", "a\0b", "a\u{7f}"] {
+            assert_eq!(Credential::bearer(bad).unwrap_err(), CredentialFault::Token);
+        }
+        let credential = Credential::bearer("secret").unwrap();
+        assert_eq!(credential.authorization, "Bearer secret");
+        assert!(credential.authorization.is_sensitive());
+        assert!(!format!("{credential:?}").contains("secret"));
+    }
+}
