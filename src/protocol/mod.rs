@@ -14,6 +14,7 @@ mod id_token;
 mod jarm;
 mod logout;
 mod metadata;
+mod nested;
 mod par;
 mod parameters;
 mod pkce;
@@ -43,6 +44,7 @@ pub use logout::end_session_url;
 pub use metadata::{
     Binding, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse, Needs,
 };
+pub use nested::{Encryption, NestedRejected, Opened, open_nested};
 pub use par::{PushedRequest, par_response};
 pub use parameters::{ALLOWED_PARAMETERS, ParameterRejected, RequestParameters, scope_within};
 pub use pkce::{CODE_CHALLENGE_METHOD, CodeVerifier};
