@@ -20,7 +20,7 @@ use crate::{
     protocol::Mode,
     provider::Provider,
     seal::{HashKey, SealingKey, ServerKey},
-    session::{Policy, Sessions},
+    session::{Activity, FindError, Handle, Policy, Session, Sessions},
     telemetry::Telemetry,
 };
 
@@ -82,6 +82,22 @@ impl fmt::Debug for Login {
 }
 
 impl Login {
+    /// The living session of a handle, if this client obtained its tokens from this issuer.
+    async fn live(&self, handle: &Handle) -> Result<Option<Session>, LoginFailure> {
+        let registration = self.provider.registration();
+        let found =
+            self.sessions.find(&self.app, handle, &self.session_policy, Activity::Polls).await;
+        match found {
+            Ok(session) => {
+                let ours = session.client() == registration.label
+                    && session.identity().issuer == registration.issuer;
+                Ok(ours.then_some(session))
+            }
+            Err(FindError::NoSession(_)) => Ok(None),
+            Err(FindError::StoreUnavailable) => Err(LoginFailure::StoreUnavailable),
+        }
+    }
+
     /// The logins of the app called `app`, sealed under keys derived from `key`.
     #[expect(clippy::too_many_arguments, reason = "the one place where a login's parts meet")]
     pub fn new(

@@ -9,7 +9,7 @@ use crate::{
         AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters, Transaction,
         safe_return_to,
     },
-    session::Handle,
+    session::{Handle, Session},
     telemetry::{Action, AuditEvent, Outcome},
 };
 
@@ -89,6 +89,8 @@ impl Login {
         if self.policy.require_acr && !acrs.split_terminator(' ').all(configured) {
             return Err(LoginFailure::Parameter { reason: "parameter.acr_not_configured" });
         }
+        let raised = self.raised(&start, &wishes).await?;
+        let require_acr = self.policy.require_acr || (raised.is_some() && !acrs.is_empty());
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
         let state = self.ambient.token().map_err(no_randomness)?;
         let nonce = registration.openid().then(|| self.ambient.token()).transpose();
@@ -145,11 +147,11 @@ impl Login {
                 .and_then(safe_return_to),
             scope,
             acr_values,
-            require_acr: self.policy.require_acr,
+            require_acr,
             max_age,
             created: now,
             expires: now.plus(self.policy.transaction_lifetime),
-            session_binding: None,
+            session_binding: raised.map(|session| session.pseudonym().as_str().to_owned()),
             replaces: start.current.as_ref().map(Handle::to_cookie_value),
         };
         let sealed = self.seal_transaction(&transaction)?;
@@ -160,6 +162,21 @@ impl Login {
             max_age: u64::try_from(self.policy.transaction_lifetime).unwrap_or_default(),
             evict: self.surplus(&start.existing),
         })
+    }
+
+    /// The session that this login is to raise: a page that asks for a certain authentication while
+    /// somebody is logged in asks it of that very person (DRAFT-9700U-2, STEP-4). Without such a wish
+    /// anybody may log in next.
+    async fn raised(
+        &self,
+        start: &Start<'_>,
+        wishes: &RequestParameters,
+    ) -> Result<Option<Session>, LoginFailure> {
+        let demanding = wishes.acr_values.is_some() || wishes.max_age.is_some();
+        match start.current.as_ref().filter(|_| demanding) {
+            Some(handle) => self.live(handle).await,
+            None => Ok(None),
+        }
     }
 
     /// The ids of transactions to delete so that, with the new one, the bound holds: those that no

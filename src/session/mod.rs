@@ -174,6 +174,11 @@ impl Sessions {
         Ok(session)
     }
 
+    /// Names the session of `handle`, whether or not there is one, as [`Session::pseudonym`] does.
+    pub fn pseudonym(&self, handle: &Handle) -> Pseudonym {
+        self.pseudonyms.session(self.keys.record(handle).as_bytes())
+    }
+
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
     ///
     /// A caller who gives up waiting may have ended it nevertheless: run this where nothing cancels it.
