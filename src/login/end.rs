@@ -124,7 +124,7 @@ impl Login {
         self.consume(&transaction).await?;
         *used = Some(transaction.id.clone());
         replaced.extend(transaction.replaces.as_deref().and_then(Handle::parse));
-        let home = self.home(&answer, &transaction);
+        let home = Self::home(&answer, &transaction);
         let binding = home.as_ref().map(|handle| self.sessions.pseudonym(handle));
         let arrival = Arrival {
             now: self.ambient.now(),
@@ -149,11 +149,15 @@ impl Login {
             AuthorizationResponse::Code(code) => code,
             AuthorizationResponse::Error { error } => return Err(LoginFailure::Denied { error }),
         };
+        let details = self.details_of(&transaction);
         let demands = Demands {
             nonce: transaction.nonce.as_deref(),
             scope: &transaction.scope,
             max_age: transaction.max_age,
             required_acr: if transaction.require_acr { &transaction.acr_values } else { &[] },
+            details: details.as_ref(),
+            enrichable: &self.policy.enrichable,
+            resources: &self.policy.resources,
         };
         let (verifier, redirect_uri) = (&transaction.code_verifier, &transaction.redirect_uri);
         let prover = self.prover(&transaction.id)?;
@@ -175,7 +179,7 @@ impl Login {
     /// The session the browser is in. One that was sent here by another site does not say
     /// (CK-SS-1): then it is the one this very browser was in at the start, as only the sealed
     /// transaction in its cookie knows (CK-SS-3).
-    fn home(&self, answer: &Answer<'_>, transaction: &Transaction) -> Option<Handle> {
+    fn home(answer: &Answer<'_>, transaction: &Transaction) -> Option<Handle> {
         let at_start = transaction.replaces.as_deref().filter(|_| answer.mode == Mode::Navigation);
         answer.current.clone().or_else(|| at_start.and_then(Handle::parse))
     }
@@ -222,6 +226,8 @@ impl Login {
                 id_token: tokens.id_token.clone().filter(|_| id_token.is_some()),
                 scope: tokens.scope.clone(),
                 key_seed: self.provider.binds_to_key().then(|| self.key_seed(&transaction.id)),
+                authorization_details: tokens.authorization_details.clone(),
+                narrowed: Vec::new(),
             },
         };
         let Ok((handle, session)) = self.sessions.create(&self.session_policy, new).await else {
