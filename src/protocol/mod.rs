@@ -64,5 +64,7 @@ pub use token::{
     check_binding, granted_scope, token_response,
 };
 pub use transaction::{Arrival, Mode, Transaction, TransactionRejected};
-pub use userinfo::{UserinfoError, UserinfoRejected, userinfo};
+pub use userinfo::{
+    UserinfoError, UserinfoExpected, UserinfoRejected, signed_userinfo, userinfo, userinfo_token,
+};
 pub use well_known::{Discovery, IssuerRejected, check_issuer, well_known_url};

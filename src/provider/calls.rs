@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
@@ -24,7 +24,7 @@ use crate::{
         REQUEST_OBJECT_TYP, Role, Token, TokenResponse, TokenResponseRejected, TokenType,
         UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken, authorization_url,
         challenges, check_binding, client_assertion_claims, par_response, plain_authorization_url,
-        signed_authorization_url, token_response, userinfo,
+        signed_authorization_url, token_response, userinfo, userinfo_token,
     },
 };
 
@@ -98,7 +98,7 @@ impl Provider {
         const PAR: Endpoint = Endpoint::PushedAuthorizationRequest;
         let metadata = self.metadata().await?;
         let endpoint = metadata.authorization_endpoint();
-        let object = self.request_object(request)?;
+        let object = self.request_object(request).await?;
         if metadata.endpoint(PAR, self.mtls_use()).is_none() {
             let authorization_url = match object {
                 Some(object) => signed_authorization_url(endpoint, request, &object),
@@ -124,8 +124,11 @@ impl Provider {
         Ok(Begun { authorization_url, expires_in: Some(pushed.expires_in) })
     }
 
-    /// The request as a signed object, if the client signs its requests.
-    fn request_object(&self, request: &AuthorizationRequest) -> Result<Option<String>, AsFailure> {
+    /// The request as a signed object, if the client signs its requests; encrypted if it does that.
+    async fn request_object(
+        &self,
+        request: &AuthorizationRequest,
+    ) -> Result<Option<String>, AsFailure> {
         const PAR: Endpoint = Endpoint::PushedAuthorizationRequest;
         let Some(key) = &self.credentials.request_object_key else { return Ok(None) };
         let registration = &self.registration;
@@ -136,7 +139,14 @@ impl Provider {
             registration.request_object_lifetime,
             &jti,
         );
-        Self::sign(PAR, &**key, Some(REQUEST_OBJECT_TYP), &claims).map(Some)
+        let object = Self::sign(PAR, &**key, Some(REQUEST_OBJECT_TYP), &claims)?;
+        match self.request_object_target().await? {
+            None => Ok(Some(object)),
+            // Signed first, then encrypted (JAR-4a).
+            Some(target) => jose::encrypt(&object, Some(REQUEST_OBJECT_TYP), &target)
+                .map(Some)
+                .map_err(|_| AsFailure::not_made(PAR, "encrypting failed")),
+        }
     }
 
     /// Redeems a code that a verified response brought, and judges everything that comes back.
@@ -281,7 +291,11 @@ impl Provider {
                 answer = self.ask_userinfo(&url, access_token, proof).await?;
             }
         }
-        userinfo(&judged(&answer), subject).map_err(UserinfoFailure::from)
+        let answer = judged(&answer);
+        match self.registration.userinfo_alg {
+            None => userinfo(&answer, subject).map_err(UserinfoFailure::from),
+            Some(alg) => self.signed_userinfo(userinfo_token(&answer)?, subject, alg).await,
+        }
     }
 
     async fn ask_userinfo(
@@ -292,6 +306,9 @@ impl Provider {
     ) -> Result<net::Answer, AsFailure> {
         const USERINFO: Endpoint = Endpoint::Userinfo;
         let mut headers = json();
+        if self.registration.userinfo_alg.is_some() {
+            headers.insert(ACCEPT, HeaderValue::from_static("application/jwt"));
+        }
         let scheme = if proof.is_some() { TokenType::DPoP } else { TokenType::Bearer };
         let credential = Zeroizing::new(format!("{} {}", scheme.name(), access_token.expose()));
         let mut credential = HeaderValue::from_str(&credential)
@@ -527,7 +544,7 @@ impl Provider {
 pub enum UserinfoFailure {
     /// The call failed.
     #[error(transparent)]
-    Call(#[from] AsFailure),
+    Call(AsFailure),
     /// The AS did not take the access token.
     #[error("the AS did not take the access token")]
     TokenRejected,
@@ -539,14 +556,28 @@ pub enum UserinfoFailure {
     },
 }
 
+impl From<AsFailure> for UserinfoFailure {
+    fn from(failure: AsFailure) -> Self {
+        Self::Call(failure)
+    }
+}
+
+impl From<UserinfoRejected> for UserinfoFailure {
+    fn from(rejected: UserinfoRejected) -> Self {
+        match rejected {
+            UserinfoRejected::TokenRefused => Self::TokenRejected,
+            rejected => Self::Refused { reason: rejected.reason() },
+        }
+    }
+}
+
 impl From<UserinfoError> for UserinfoFailure {
     fn from(error: UserinfoError) -> Self {
         match error {
             UserinfoError::Answer(answer) => {
                 Self::Call(AsFailure::from_answer(Endpoint::Userinfo, answer))
             }
-            UserinfoError::Userinfo(UserinfoRejected::TokenRefused) => Self::TokenRejected,
-            UserinfoError::Userinfo(rejected) => Self::Refused { reason: rejected.reason() },
+            UserinfoError::Userinfo(rejected) => rejected.into(),
         }
     }
 }

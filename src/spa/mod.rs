@@ -254,7 +254,7 @@ impl Spa {
             "callback" => return login::callback(self, headers, query, id).await,
             "logout_continue" => return logout::logout_continue(self, headers).await,
             "logout_callback" => return logout::logout_callback(self, headers, query, id),
-            _ => return session::jwks(self),
+            _ => return session::jwks(self, id),
         };
         answer.unwrap_or_else(|refusal| refusal.into_response(id))
     }
