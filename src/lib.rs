@@ -11,7 +11,7 @@
 //! | 3 | [`login`], [`session`] | the two life cycles |
 //! | 2 | [`provider`] | one authorization server as seen by one client |
 //! | 1 | [`protocol`] | the standards' rules, pure |
-//! | 0 | [`jose`], [`tls`], [`net`], [`seal`], [`config`], [`telemetry`], [`clock`] | the ground |
+//! | 0 | [`jose`], [`tls`], [`net`], [`seal`], [`profile`], [`config`], [`telemetry`], [`clock`] | the ground |
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -22,6 +22,7 @@ pub mod config;
 pub mod jose;
 pub mod login;
 pub mod net;
+pub mod profile;
 pub mod protocol;
 pub mod provider;
 pub mod proxy;

@@ -426,7 +426,7 @@ pub fn random_token() -> String {
     B64.encode(bytes)
 }
 
-fn parse_object(part: &str) -> Result<Object, JwsFault> {
+pub(crate) fn parse_object(part: &str) -> Result<Object, JwsFault> {
     let bytes = B64.decode(part).map_err(|_| JwsFault::Malformed)?;
     let strict: Strict = serde_json::from_slice(&bytes).map_err(|error| {
         if error.to_string().starts_with(DUPLICATE) {

@@ -8,6 +8,7 @@ pub mod as_double;
 pub mod cli;
 pub mod demo;
 pub mod faults;
+pub mod jwe;
 pub mod jws;
 pub mod ledger;
 pub mod oidf;

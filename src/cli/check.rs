@@ -13,7 +13,8 @@ use x509_parser::parse_x509_certificate;
 use crate::{
     clock::UnixTime,
     config::{Client, Fault, Faults, KeyFile, Settings, Source, TlsFiles},
-    jose::{JwsAlg, Signer as _, SoftwareSigner},
+    jose::{Signer as _, SoftwareSigner},
+    profile::Profile,
 };
 
 /// What an authorization server's administrator has to know.
@@ -53,14 +54,22 @@ pub struct ClientSummary {
     pub token_endpoint_auth_method: &'static str,
     /// Its signing keys.
     pub keys: Vec<KeySummary>,
-    /// Its TLS client certificate.
-    pub certificate: CertificateSummary,
+    /// Its TLS client certificate, if it has one.
+    pub certificate: Option<CertificateSummary>,
+    /// The security profile.
+    pub profile: &'static str,
+    /// The `response_type` it sends.
+    pub response_type: &'static str,
+    /// The `response_mode` it sends, or leaves to be the default.
+    pub response_mode: &'static str,
+    /// What its access tokens are to be bound to.
+    pub sender_constraint: &'static str,
 }
 
 /// A signing key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct KeySummary {
-    /// `client_assertion` or `request_object`.
+    /// `client_assertion`, `request_object` or `dpop`.
     pub purpose: &'static str,
     /// Its name in the published key set.
     pub kid: String,
@@ -90,7 +99,10 @@ pub fn inspect(settings: &Settings, now: UnixTime) -> Result<Summary, Faults> {
     for (name, client) in &settings.clients {
         let path = format!("clients.{name}");
         let keys = signers(&path, client).map_err(|found| faults.extend(found));
-        let tls = certificate(&format!("{path}.tls_identity"), &client.tls_identity, now)
+        let identity = client.tls_identity.as_ref();
+        let tls = identity
+            .map(|files| certificate(&format!("{path}.tls_identity"), files, now))
+            .transpose()
             .map_err(|fault| faults.push(fault));
         let issuer =
             settings.providers.get(&client.provider).map(|provider| provider.issuer.clone());
@@ -99,7 +111,11 @@ pub fn inspect(settings: &Settings, now: UnixTime) -> Result<Summary, Faults> {
                 client: name.clone(),
                 issuer: issuer.unwrap_or_default(),
                 client_id: client.client_id.clone(),
-                token_endpoint_auth_method: "private_key_jwt",
+                token_endpoint_auth_method: client.authentication.method().name(),
+                profile: client.profile.as_str(),
+                response_type: client.response.response_type.name(),
+                response_mode: client.response.response_mode.name(),
+                sender_constraint: client.sender_constraint.name(),
                 keys: keys
                     .iter()
                     .map(|(purpose, signer)| KeySummary {
@@ -131,13 +147,14 @@ pub(super) fn signers(
     client: &Client,
 ) -> Result<Vec<(&'static str, SoftwareSigner)>, Vec<Fault>> {
     let files = [
-        ("client_assertion", "client_assertion_key", Some(&client.client_assertion_key)),
+        ("client_assertion", "client_assertion_key", client.authentication.assertion_key()),
         ("request_object", "request_object_key", client.request_object_key.as_ref()),
+        ("dpop", "dpop_key", client.dpop_key.as_ref()),
     ];
     let (mut signers, mut faults) = (Vec::new(), Vec::new());
     for (purpose, key, file) in files {
         let Some(file) = file else { continue };
-        match signer(&format!("{path}.{key}"), file) {
+        match signer(&format!("{path}.{key}"), file, client.profile.profile()) {
             Ok(signer) => signers.push((purpose, signer)),
             Err(fault) => faults.push(fault),
         }
@@ -145,20 +162,18 @@ pub(super) fn signers(
     if faults.is_empty() { Ok(signers) } else { Err(faults) }
 }
 
-fn signer(path: &str, file: &KeyFile) -> Result<SoftwareSigner, Fault> {
-    let alg = file.alg.as_deref().and_then(JwsAlg::from_name);
-    let signer = SoftwareSigner::from_file_bytes(file.bytes.expose(), alg).map_err(|error| {
+fn signer(path: &str, file: &KeyFile, profile: &Profile) -> Result<SoftwareSigner, Fault> {
+    let read = SoftwareSigner::from_file_bytes(file.bytes.expose(), file.alg);
+    let signer = read.map_err(|error| {
         let remedy = "name a file with one PKCS#8 PEM key or private JWK: P-256, Ed25519, or RSA of 2048 bits or more";
         fault(path, &file.path, format!("the key cannot be used: {error}"), remedy)
     })?;
-    if signer.alg() == JwsAlg::Rs256 {
-        let message = "RS256 is not allowed (FAPI2-SP-5.4.1-1.2)".to_owned();
-        return Err(fault(
-            path,
-            &file.path,
-            message,
-            "remove `alg` from the JWK, or set it to PS256",
-        ));
+    if !profile.jws_algs.contains(&signer.alg()) {
+        let (alg, clause) = (signer.alg().name(), profile.clause("jws_algs"));
+        let message = format!("{alg} is not allowed under {} ({clause})", profile.name);
+        let names: Vec<_> = profile.jws_algs.iter().map(|alg| alg.name()).collect();
+        let remedy = format!("use a key for {}", names.join(" or "));
+        return Err(fault(path, &file.path, message, &remedy));
     }
     Ok(signer)
 }
@@ -216,13 +231,20 @@ impl fmt::Display for Summary {
         writeln!(f, "The configuration is sound. Register at the authorization server:")?;
         for client in &self.clients {
             writeln!(f, "\nclient {} ({} at {})", client.client, client.client_id, client.issuer)?;
+            writeln!(f, "  profile  {}", client.profile)?;
             writeln!(f, "  token_endpoint_auth_method  {}", client.token_endpoint_auth_method)?;
-            writeln!(f, "  tls_client_certificate_bound_access_tokens  true")?;
+            match client.sender_constraint {
+                "mtls" => writeln!(f, "  tls_client_certificate_bound_access_tokens  true")?,
+                "dpop" => writeln!(f, "  dpop_bound_access_tokens  true")?,
+                _ => writeln!(f, "  access tokens are bound to nothing")?,
+            }
+            writeln!(f, "  response_type  {} by {}", client.response_type, client.response_mode)?;
             for KeySummary { purpose, kid, alg } in &client.keys {
                 writeln!(f, "  {purpose} key  {alg}  kid {kid}")?;
             }
-            let CertificateSummary { subject, not_after } = &client.certificate;
-            writeln!(f, "  certificate  {subject}  valid until {not_after}")?;
+            if let Some(CertificateSummary { subject, not_after }) = &client.certificate {
+                writeln!(f, "  certificate  {subject}  valid until {not_after}")?;
+            }
         }
         for app in &self.apps {
             writeln!(f, "\napp {} (client {})", app.app, app.client)?;

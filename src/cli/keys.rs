@@ -20,15 +20,18 @@ use super::{ConfigArgument, Failure, check};
 use crate::{
     clock::Ambient,
     config::{Faults, Settings},
-    jose::{self, JwsAlg, Signer as _, jwks_document},
+    jose::{self, JweAlg, JwsAlg, Signer as _, jwks_document},
 };
 
 /// Make and show keys.
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// Make a private signing key, and print its public JWK.
+    /// Make a private key for signing or for decryption, and print its public JWK.
     Generate {
-        /// The algorithm it will sign with.
+        /// What the key is for.
+        #[arg(long = "use", value_enum, value_name = "USE", default_value_t = Use::Sig)]
+        purpose: Use,
+        /// The algorithm it will serve.
         #[arg(long, value_enum)]
         alg: Alg,
         /// Where to put it.
@@ -78,33 +81,71 @@ pub struct Target {
     force: bool,
 }
 
+/// What a key is for, as its `use` says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Use {
+    /// Signing; the file is PKCS#8 PEM.
+    #[value(name = "sig")]
+    Sig,
+    /// Decrypting what is encrypted to us; the file is a private JWK that says so.
+    #[value(name = "enc")]
+    Enc,
+}
+
 /// The algorithms keys are made for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Alg {
-    /// P-256.
+    /// Signing: P-256.
     #[value(name = "ES256")]
     Es256,
-    /// RSA, 3072 bits.
+    /// Signing: RSA, 3072 bits.
     #[value(name = "PS256")]
     Ps256,
-    /// Ed25519.
+    /// Signing: Ed25519.
     #[value(name = "EdDSA")]
     EdDsa,
+    /// Decryption: RSA, 3072 bits; where the server does not speak RSA-OAEP-256.
+    #[value(name = "RSA-OAEP")]
+    RsaOaep,
+    /// Decryption: RSA, 3072 bits.
+    #[value(name = "RSA-OAEP-256")]
+    RsaOaep256,
+    /// Decryption: P-256.
+    #[value(name = "ECDH-ES")]
+    EcdhEs,
+    /// Decryption: P-256.
+    #[value(name = "ECDH-ES+A128KW")]
+    EcdhEsA128Kw,
+    /// Decryption: P-256.
+    #[value(name = "ECDH-ES+A256KW")]
+    EcdhEsA256Kw,
+}
+
+/// An algorithm by its use.
+enum KeyAlg {
+    Sig(JwsAlg),
+    Enc(JweAlg),
+}
+
+impl From<Alg> for KeyAlg {
+    fn from(alg: Alg) -> Self {
+        match alg {
+            Alg::Es256 => Self::Sig(JwsAlg::Es256),
+            Alg::Ps256 => Self::Sig(JwsAlg::Ps256),
+            Alg::EdDsa => Self::Sig(JwsAlg::EdDsa),
+            Alg::RsaOaep => Self::Enc(JweAlg::RsaOaep),
+            Alg::RsaOaep256 => Self::Enc(JweAlg::RsaOaep256),
+            Alg::EcdhEs => Self::Enc(JweAlg::EcdhEs),
+            Alg::EcdhEsA128Kw => Self::Enc(JweAlg::EcdhEsA128Kw),
+            Alg::EcdhEsA256Kw => Self::Enc(JweAlg::EcdhEsA256Kw),
+        }
+    }
 }
 
 /// Makes what `command` asks for.
 pub(super) fn make(command: &Keys, ambient: &Ambient, out: &mut impl Write) -> Result<(), Failure> {
     match command {
-        Keys::Generate { alg, target } => {
-            let alg = match alg {
-                Alg::Es256 => JwsAlg::Es256,
-                Alg::Ps256 => JwsAlg::Ps256,
-                Alg::EdDsa => JwsAlg::EdDsa,
-            };
-            let key = jose::generate(alg).map_err(|error| Failure::Other(error.to_string()))?;
-            write_file(&target.out, key.pkcs8_pem.as_bytes(), 0o600, target.force)?;
-            writeln!(out, "{:#}", key.public_jwk.to_json())?;
-        }
+        Keys::Generate { purpose, alg, target } => generate(*purpose, *alg, target, out)?,
         Keys::Server { target } => {
             let key = ambient
                 .random::<32>()
@@ -119,6 +160,31 @@ pub(super) fn make(command: &Keys, ambient: &Ambient, out: &mut impl Write) -> R
         }
         Keys::Public { .. } => {}
     }
+    Ok(())
+}
+
+fn generate(purpose: Use, alg: Alg, target: &Target, out: &mut impl Write) -> Result<(), Failure> {
+    let failed = |error: jose::SignFailed| Failure::Other(error.to_string());
+    let (private, public) = match (purpose, KeyAlg::from(alg)) {
+        (Use::Sig, KeyAlg::Sig(alg)) => {
+            let key = jose::generate(alg).map_err(failed)?;
+            (key.pkcs8_pem, key.public_jwk.to_json())
+        }
+        (Use::Enc, KeyAlg::Enc(alg)) => {
+            let key = jose::generate_decryption_key(alg).map_err(failed)?;
+            (key.private_jwk, key.public_jwk.to_json())
+        }
+        (Use::Sig, KeyAlg::Enc(alg)) => {
+            let told = format!("{} is for decryption: add --use enc", alg.name());
+            return Err(Failure::Other(told));
+        }
+        (Use::Enc, KeyAlg::Sig(alg)) => {
+            let told = format!("{} is for signing: leave --use enc out", alg.name());
+            return Err(Failure::Other(told));
+        }
+    };
+    write_file(&target.out, private.as_bytes(), 0o600, target.force)?;
+    writeln!(out, "{public:#}")?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use super::{Cli, Failure, run};
 use crate::{
     clock::{Ambient, ManualClock, SystemEntropy, UnixTime},
     config::tests::{EXAMPLE, Folder, example_with},
-    jose::{PublicJwk, SoftwareSigner},
+    jose::{DecryptionKey, EncryptionJwk, JweAlg, KeyRejected, PublicJwk, SoftwareSigner},
 };
 
 /// 2026-11-23, when the certificates of [`signed_folder`] begin.
@@ -184,6 +184,51 @@ fn generated_keys_are_private_files_whose_public_half_is_printed() {
 }
 
 #[test]
+fn generated_decryption_keys_say_what_they_are_for() {
+    let folder = Folder::new();
+    for alg in JweAlg::ALL {
+        let file = folder.path(&format!("{}.jwk", alg.name()));
+        let path = file.to_str().unwrap();
+        let (result, out) =
+            cli(&["keys", "generate", "--use", "enc", "--alg", alg.name(), "--out", path]);
+        result.unwrap();
+        let printed: Value = serde_json::from_str(&out).unwrap();
+        let public = EncryptionJwk::from_json(&printed).unwrap();
+        assert_eq!((&printed["use"], &printed["alg"]), (&"enc".into(), &alg.name().into()));
+        assert_eq!(printed["kid"], public.thumbprint());
+        let private = fs::read(&file).unwrap();
+        let key = DecryptionKey::from_file_bytes(&private, None).unwrap();
+        assert_eq!(key.public_jwk(), &public);
+        assert_mode(&file, 0o600);
+        // One key, one use.
+        let refused = SoftwareSigner::from_file_bytes(&private, None).unwrap_err();
+        assert_eq!(refused, KeyRejected::NotForSignatures);
+    }
+}
+
+#[test]
+fn an_algorithm_of_the_other_use_makes_no_key() {
+    let folder = Folder::new();
+    let file = folder.path("a.key");
+    let name = file.to_str().unwrap();
+    for (purpose, alg, told) in [
+        (&["--use", "enc"][..], "ES256", "ES256 is for signing"),
+        (&["--use", "sig"], "ECDH-ES", "ECDH-ES is for decryption"),
+        (&[], "RSA-OAEP-256", "RSA-OAEP-256 is for decryption"),
+    ] {
+        let command = ["keys", "generate", "--alg", alg, "--out", name];
+        let failure = cli(&[&command, purpose].concat()).0.unwrap_err();
+        assert_eq!(failure.exit_code(), 1);
+        assert!(failure.to_string().contains(told), "{failure}");
+        assert!(!file.exists());
+    }
+    for unknown in ["RSA1_5", "dir", "PBES2-HS256+A128KW", "A256KW", "ecdh-es"] {
+        let command = ["keys", "generate", "--use", "enc", "--alg", unknown, "--out", name];
+        assert!(Cli::try_parse_from(std::iter::once(&"fapi-bff").chain(&command)).is_err());
+    }
+}
+
+#[test]
 fn nothing_is_overwritten_unasked() {
     let folder = Folder::new();
     let file = folder.secret("a.key", b"precious");
@@ -191,6 +236,7 @@ fn nothing_is_overwritten_unasked() {
     for command in [
         &["keys", "server", "--out", name][..],
         &["keys", "generate", "--alg", "ES256", "--out", name],
+        &["keys", "generate", "--use", "enc", "--alg", "ECDH-ES", "--out", name],
     ] {
         let failure = cli(command).0.unwrap_err();
         assert_eq!(failure.exit_code(), 1);

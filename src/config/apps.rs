@@ -58,8 +58,13 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let redirect_place = login_section.place_of("redirect_path");
     let login = login(login_section);
     let session = session(s.section("session"));
-    let (places, routes): (Vec<_>, Vec<_>) =
-        s.optional("routes", |s| routes(s, &login)).unwrap_or_default().into_iter().unzip();
+    let known = client.as_ref().and_then(|name| facts.clients.get(name));
+    let has_certificate = known.is_none_or(|client| client.has_certificate);
+    let (places, routes): (Vec<_>, Vec<_>) = s
+        .optional("routes", |setting| routes(setting, has_certificate, &login))
+        .unwrap_or_default()
+        .into_iter()
+        .unzip();
     facts.apps.insert(
         name.to_owned(),
         AppFacts {
@@ -202,13 +207,17 @@ fn session(mut section: Section<'_>) -> SessionSettings {
 /// A route's path and place, for comparison with others, whether or not the rest of it is sound.
 type Placed = (Option<(String, super::reader::Place)>, Option<Route>);
 
-fn routes(setting: &Setting<'_>, login: &LoginSettings) -> Option<Vec<Placed>> {
+fn routes(
+    setting: &Setting<'_>,
+    has_certificate: bool,
+    login: &LoginSettings,
+) -> Option<Vec<Placed>> {
     let items = setting.items()?;
-    let one = |section| route(section, login);
+    let one = |section| route(section, has_certificate, login);
     Some(items.iter().map(|item| item.table().map_or((None, None), one)).collect())
 }
 
-fn route(mut section: Section<'_>, login: &LoginSettings) -> Placed {
+fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings) -> Placed {
     let s = &mut section;
     let path = s.required(
         "path",
@@ -228,7 +237,13 @@ fn route(mut section: Section<'_>, login: &LoginSettings) -> Placed {
     let (trust_roots, system_roots) = parties::trust(s);
     let encrypted = upstream.as_ref().is_none_or(|upstream| upstream.scheme() == "https");
     let with_token = access == Access::Session { token: TokenPolicy::User };
-    let present_client_certificate = s.flag("present_client_certificate", with_token && encrypted);
+    let presents = with_token && encrypted && has_certificate;
+    let present_client_certificate = s.flag("present_client_certificate", presents);
+    if present_client_certificate && !has_certificate {
+        let message = "the app's client has no certificate to present";
+        let remedy = "remove it, or set tls_identity on the client";
+        s.place_of("present_client_certificate").report(s.report, message, remedy);
+    }
     if present_client_certificate && !encrypted {
         let message = "a certificate cannot be presented over plain HTTP";
         s.place_of("present_client_certificate").report(

@@ -22,6 +22,8 @@ pub(super) struct ProviderFacts {
 #[derive(Debug)]
 pub(super) struct ClientFacts {
     pub(super) provider: Option<String>,
+    /// Whether it has a certificate to show.
+    pub(super) has_certificate: bool,
 }
 
 #[derive(Debug)]

@@ -19,6 +19,7 @@ use super::{
     settings::{KeyFile, PemFile, Secret, ServerKey, TlsFiles},
     values::choice,
 };
+use crate::jose::JwsAlg;
 
 /// Far above any chain of certificates.
 const LARGEST: u64 = 1 << 20;
@@ -77,10 +78,23 @@ pub(super) fn key_file(setting: &Setting<'_>) -> Option<KeyFile> {
     }
     let mut section: Section<'_> = setting.table()?;
     let file = section.required("file", "name the private key's file", secret);
-    let algs = ["ES256", "PS256", "EdDSA"].map(|alg| (alg, alg));
-    let alg = section.optional("alg", |setting| choice(setting, &algs)).map(str::to_owned);
+    let algs = JwsAlg::ALL.map(|alg| (alg.name(), alg));
+    let alg = section.optional("alg", |setting| choice(setting, &algs));
     section.finish();
     file.map(|(path, bytes)| KeyFile { path, alg, bytes })
+}
+
+/// A file that holds a client secret and nothing else but a final line break.
+pub(super) fn client_secret(setting: &Setting<'_>) -> Option<Secret> {
+    let (path, bytes) = secret(setting)?;
+    let text = bytes.expose().trim_ascii_end();
+    if !text.is_empty() && text.iter().all(|b| matches!(b, b' '..=b'~')) {
+        return Some(Secret::new(text.to_vec()));
+    }
+    setting.wrong(
+        format!("{} is empty or holds more than one line of printable ASCII", path.display()),
+        "put the secret, and nothing else, into the file",
+    )
 }
 
 /// The server key: 32 bytes as base64url or hexadecimal digits.

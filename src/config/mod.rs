@@ -19,9 +19,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
-    Access, Admin, App, AuditSink, Client, Discovery, KeyFile, Log, LoginSettings, PemFile,
-    ProfileName, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
-    TlsFiles, TokenPolicy,
+    Access, Admin, App, AuditSink, Client, ClientAuthentication, Discovery, KeyFile, Log,
+    LoginSettings, PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings,
+    Store, TlsFiles, TokenPolicy,
 };
 
 use cross::Facts;

@@ -5,24 +5,25 @@ use super::{
     cross::{self, ClientFacts, Facts, ProviderFacts},
     files,
     reader::{Section, Setting},
-    settings::{Client, Discovery, PemFile, ProfileName, Provider},
+    settings::{Client, ClientAuthentication, Discovery, KeyFile, PemFile, Provider},
     values::{
         choice, claim_seconds, duration, filled_list, host_allowed, hours, list, minutes, networks,
         plain_url, seconds, token,
     },
 };
-use crate::net::Network;
+use crate::{
+    jose::JwsAlg,
+    net::Network,
+    profile::{
+        ClientAuthMethod, Profile, ProfileName, ResponseForm, ResponseMode, ResponseType,
+        SenderConstraint,
+    },
+};
 
-const PROFILES: [ProfileName; 4] = [
-    ProfileName::Fapi2MessageSigning,
-    ProfileName::Fapi2Security,
-    ProfileName::Fapi1Advanced,
-    ProfileName::Oidc,
-];
-
-/// Signature algorithms a FAPI 2.0 deployment may pin (FAPI2-SP-5.4.1-1.2).
-const ALGS: [(&str, &str); 4] =
-    [("PS256", "PS256"), ("ES256", "ES256"), ("EdDSA", "EdDSA"), ("Ed25519", "Ed25519")];
+const MAKE_KEY: &str =
+    "name the private key's file; make one with `fapi-bff keys generate --alg ES256 --out FILE`";
+/// Against shared secrets.
+const FAPI2_SECRETS: &str = "FAPI2-SP-5.3.3.1-2";
 
 pub(super) fn provider(
     name: &str,
@@ -87,7 +88,8 @@ pub(super) fn trust(s: &mut Section<'_>) -> (Vec<PemFile>, bool) {
 pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Option<Client> {
     let s = &mut section;
     let provider = cross::reference(s, "provider", facts.providers.keys());
-    let profile = s.or("profile", ProfileName::Fapi2MessageSigning, profile);
+    let profiles = ProfileName::ALL.map(|profile| (profile.as_str(), profile));
+    let profile = s.or("profile", ProfileName::default(), |s| choice(s, &profiles)).profile();
     let client_id = s.required(
         "client_id",
         "write the client_id the authorization server registered",
@@ -98,44 +100,75 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         "list the scopes to ask for, such as [\"openid\", \"accounts\"]",
         |s| filled_list(s, token),
     );
-    if profile == ProfileName::Oidc
-        && scopes.as_ref().is_some_and(|scopes| !scopes.iter().any(|scope| scope == "openid"))
-    {
+    let openid = scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|scope| scope == "openid"));
+    if profile.name == ProfileName::Oidc && !openid {
         let message = "lacks `openid`, without which there is no ID token (OIDC-3.1.2.1)";
         s.place_of("scopes").report(s.report, message, "add \"openid\"");
     }
-    let make = "name the private key's file; make one with `fapi-bff keys generate --alg ES256 --out FILE`";
-    let client_assertion_key = s.required("client_assertion_key", make, files::key_file);
-    let request_object_key = if profile == ProfileName::Fapi2MessageSigning {
-        // Signed request objects are what the profile is about (FAPI2-MS-5.3.2-1).
-        s.required("request_object_key", make, files::key_file)
-    } else {
-        s.optional("request_object_key", files::key_file)
+    let response = response(s, profile);
+    if response.response_type == ResponseType::CodeIdToken && !openid {
+        let message =
+            "lacks `openid`, without which no ID token signs the code (FAPI1-ADV-5.2.3.1-1/2)";
+        s.place_of("scopes").report(s.report, message, "add \"openid\"");
+    }
+    let method = within(
+        s,
+        "token_endpoint_auth_method",
+        profile,
+        ("client_auth", profile.client_auth),
+        &ClientAuthMethod::ALL.map(|method| (method.name(), method)),
+    )
+    .unwrap_or(ClientAuthMethod::PrivateKeyJwt);
+    let authentication = authentication(s, method, profile);
+    let sender_constraint = within(
+        s,
+        "sender_constraint",
+        profile,
+        ("sender_constraints", profile.sender_constraints),
+        &SenderConstraint::ALL.map(|constraint| (constraint.name(), constraint)),
+    )
+    .unwrap_or(SenderConstraint::Mtls);
+    let dpop_key = match sender_constraint {
+        SenderConstraint::Dpop => s.optional("dpop_key", |s| signing_key(s, profile)),
+        _ => unused(s, "dpop_key", "no token is bound to it", "set sender_constraint = \"dpop\""),
     };
+    let request_object_key = request_object_key(s, profile);
     let tls_remedy = "set { certificate = \"…\", private_key = \"…\" }; for a self-signed pair use `fapi-bff keys tls`";
-    let tls_identity = s.required("tls_identity", tls_remedy, files::tls_files);
-    let pin = |setting: &Setting<'_>| choice(setting, &ALGS).map(str::to_owned);
+    let tls_identity = if method.is_mtls() || sender_constraint == SenderConstraint::Mtls {
+        s.required("tls_identity", tls_remedy, files::tls_files)
+    } else {
+        s.optional("tls_identity", files::tls_files)
+    };
     let use_mtls_endpoint_aliases = s.flag("use_mtls_endpoint_aliases", false);
-    let id_token_signed_response_alg = s.optional("id_token_signed_response_alg", pin);
-    let authorization_signed_response_alg = s.optional("authorization_signed_response_alg", pin);
+    let mut pin = |key| s.optional(key, |setting| alg(setting, profile));
+    let id_token_signed_response_alg = pin("id_token_signed_response_alg");
+    let authorization_signed_response_alg = pin("authorization_signed_response_alg");
+    let userinfo_signed_response_alg = pin("userinfo_signed_response_alg");
     let client_assertion_typ = s.flag("client_assertion_typ", true);
     let future_tolerance = s.or("future_tolerance", 30, |s| claim_seconds(s, 10..=60));
     let exp_leeway = s.or("exp_leeway", 10, |s| claim_seconds(s, 0..=60));
     let request_object_lifetime =
         s.or("request_object_lifetime", 60, |s| claim_seconds(s, 10..=300));
+    let has_certificate = s.has("tls_identity");
     section.finish();
-    facts.clients.insert(name.to_owned(), ClientFacts { provider: provider.clone() });
+    facts
+        .clients
+        .insert(name.to_owned(), ClientFacts { provider: provider.clone(), has_certificate });
     Some(Client {
         provider: provider?,
-        profile,
+        profile: profile.name,
         client_id: client_id?,
         scopes: scopes?,
-        client_assertion_key: client_assertion_key?,
+        authentication: authentication?,
+        sender_constraint,
+        dpop_key,
+        response,
         request_object_key,
-        tls_identity: tls_identity?,
+        tls_identity,
         use_mtls_endpoint_aliases,
         id_token_signed_response_alg,
         authorization_signed_response_alg,
+        userinfo_signed_response_alg,
         client_assertion_typ,
         future_tolerance,
         exp_leeway,
@@ -143,15 +176,134 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
     })
 }
 
-fn profile(setting: &Setting<'_>) -> Option<ProfileName> {
-    let profile = choice(setting, &PROFILES.map(|profile| (profile.as_str(), profile)))?;
-    if profile != ProfileName::Fapi2MessageSigning {
-        setting.wrong::<()>(
-            "this release completes only the fapi2-message-signing profile",
-            "remove the line, and register the client for FAPI 2.0 Message Signing",
+/// One of the choices that the profile leaves, the first of which goes without saying. What it does
+/// not leave is refused with the clause that stands against it. `None` only for an empty choice.
+fn within<T: Copy + PartialEq>(
+    s: &mut Section<'_>,
+    key: &'static str,
+    profile: &Profile,
+    (demand, allowed): (&str, &[T]),
+    all: &[(&str, T)],
+) -> Option<T> {
+    let chosen = s.optional(key, |setting| {
+        let chosen = choice(setting, all)?;
+        if allowed.contains(&chosen) {
+            return Some(chosen);
+        }
+        let named = all.iter().filter(|(_, value)| allowed.contains(value));
+        let words: Vec<_> = named.map(|(word, _)| format!("\"{word}\"")).collect();
+        setting.wrong(forbidden(profile, demand), format!("write {}", words.join(" or ")))
+    });
+    chosen.or(allowed.first().copied())
+}
+
+fn forbidden(profile: &Profile, demand: &str) -> String {
+    match profile.clause(demand) {
+        "" => format!("is not allowed under {}", profile.name),
+        clause => format!("is not allowed under {} ({clause})", profile.name),
+    }
+}
+
+fn response(s: &mut Section<'_>, profile: &Profile) -> ResponseForm {
+    let types = ResponseType::ALL.map(|kind| (kind.name(), kind));
+    let modes = ResponseMode::ALL.map(|mode| (mode.name(), mode));
+    let response_type = s.optional("response_type", |s| choice(s, &types));
+    let response_mode = s.optional("response_mode", |s| choice(s, &modes));
+    let fits = |form: &&ResponseForm| {
+        response_type.is_none_or(|wanted| wanted == form.response_type)
+            && response_mode.is_none_or(|wanted| wanted == form.response_mode)
+    };
+    let found = profile.responses.iter().find(fits).copied();
+    if found.is_none() {
+        let key = if response_mode.is_some() { "response_mode" } else { "response_type" };
+        let pairs: Vec<_> = profile
+            .responses
+            .iter()
+            .map(|form| {
+                format!("`{}` by `{}`", form.response_type.name(), form.response_mode.name())
+            })
+            .collect();
+        s.place_of(key).report(
+            s.report,
+            forbidden(profile, "responses"),
+            format!("{} leaves {}", profile.name, pairs.join(", ")),
         );
     }
-    Some(profile)
+    found.or(profile.responses.first().copied()).unwrap_or(ResponseForm {
+        response_type: ResponseType::Code,
+        response_mode: ResponseMode::Jwt,
+    })
+}
+
+/// What the method takes, and nothing another method would.
+fn authentication(
+    s: &mut Section<'_>,
+    method: ClientAuthMethod,
+    profile: &Profile,
+) -> Option<ClientAuthentication> {
+    let key = if method == ClientAuthMethod::PrivateKeyJwt {
+        s.required("client_assertion_key", MAKE_KEY, |s| signing_key(s, profile))
+    } else {
+        let why = format!("nothing is signed with it under {}", method.name());
+        unused(s, "client_assertion_key", &why, "remove it")
+    };
+    let secret = if method.is_secret() {
+        let remedy = "name a file that holds the secret the authorization server issued";
+        s.required("client_secret_file", remedy, files::client_secret)
+    } else {
+        let why = format!("no secret is used under {} ({})", method.name(), FAPI2_SECRETS);
+        unused(s, "client_secret_file", &why, "remove it")
+    };
+    Some(match method {
+        ClientAuthMethod::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt(key?),
+        ClientAuthMethod::TlsClientAuth => ClientAuthentication::TlsClientAuth,
+        ClientAuthMethod::SelfSignedTlsClientAuth => ClientAuthentication::SelfSignedTlsClientAuth,
+        ClientAuthMethod::ClientSecretBasic => ClientAuthentication::ClientSecretBasic(secret?),
+        ClientAuthMethod::ClientSecretPost => ClientAuthentication::ClientSecretPost(secret?),
+    })
+}
+
+/// The key of request objects where they are signed. That one is missing is noted.
+fn request_object_key(s: &mut Section<'_>, profile: &Profile) -> Option<KeyFile> {
+    let signed = s.flag("signed_request_object", profile.signed_request_object);
+    if profile.signed_request_object && !signed {
+        let message = forbidden(profile, "signed_request_object");
+        s.place_of("signed_request_object").report(s.report, message, "remove it");
+    }
+    if signed || profile.signed_request_object {
+        return s.required("request_object_key", MAKE_KEY, |s| signing_key(s, profile));
+    }
+    let remedy = "set signed_request_object = true, or remove the key";
+    unused(s, "request_object_key", "requests are not signed", remedy)
+}
+
+/// A setting that would change nothing: whoever wrote it expects otherwise.
+fn unused<T>(s: &mut Section<'_>, key: &'static str, why: &str, remedy: &str) -> Option<T> {
+    s.optional(key, |setting| setting.wrong(format!("is not used: {why}"), remedy))
+}
+
+fn signing_key(setting: &Setting<'_>, profile: &Profile) -> Option<KeyFile> {
+    let key = files::key_file(setting)?;
+    match key.alg.filter(|alg| !profile.jws_algs.contains(alg)) {
+        None => Some(key),
+        Some(alg) => {
+            let message = format!("{} {}", alg.name(), forbidden(profile, "jws_algs"));
+            setting.wrong(message, format!("use {}", alg_names(profile)))
+        }
+    }
+}
+
+fn alg(setting: &Setting<'_>, profile: &Profile) -> Option<JwsAlg> {
+    let alg = choice(setting, &JwsAlg::ALL.map(|alg| (alg.name(), alg)))?;
+    if profile.jws_algs.contains(&alg) {
+        return Some(alg);
+    }
+    setting.wrong(forbidden(profile, "jws_algs"), format!("write {}", alg_names(profile)))
+}
+
+fn alg_names(profile: &Profile) -> String {
+    let names: Vec<_> = profile.jws_algs.iter().map(|alg| format!("\"{}\"", alg.name())).collect();
+    names.join(" or ")
 }
 
 /// ID-token claims for the browser: `list` of names that show no token's inside.

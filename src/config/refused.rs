@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 /// do instead.
 const REFUSED: [(&[&str], &str, &str); 10] = [
     (
-        &["client_secret", "client_secret_file", "client_secret_path", "secret", "client_password"],
-        "client secrets are not supported: the client authenticates with keys (FAPI2-SP-5.3.3.1-2)",
-        "remove it; set client_assertion_key and tls_identity, and register both at the authorization server",
+        &["client_secret", "client_secret_path", "secret", "client_password"],
+        "a secret does not stand in the configuration, and no FAPI profile allows one (FAPI2-SP-5.3.3.1-2)",
+        "remove it; set client_assertion_key, or under profile \"oidc\" name a file in client_secret_file",
     ),
     (
-        &["token_endpoint_auth_method", "client_auth", "auth_method"],
-        "the client always authenticates with private_key_jwt over mutual TLS (FAPI2-SP-5.3.3.1-2)",
-        "remove it",
+        &["client_auth", "auth_method", "client_auth_method"],
+        "the method has the name it is registered under",
+        "set token_endpoint_auth_method",
     ),
     (
         &[
@@ -67,18 +67,7 @@ const REFUSED: [(&[&str], &str, &str); 10] = [
         "remove it; `check` prints the URIs to register, login.redirect_path moves the SPA's",
     ),
     (
-        &[
-            "pkce",
-            "par",
-            "use_par",
-            "require_par",
-            "jar",
-            "jarm",
-            "response_mode",
-            "response_type",
-            "nonce",
-            "state",
-        ],
+        &["pkce", "par", "use_par", "require_par", "jar", "jarm", "nonce", "state"],
         "the profile decides this (FAPI2-SP-5.3.3.2-1..3)",
         "remove it; `profile` on the client chooses among whole profiles",
     ),

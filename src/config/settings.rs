@@ -8,7 +8,12 @@ use ipnet::IpNet;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::{net::Network, telemetry::LogFormat};
+use crate::{
+    jose::JwsAlg,
+    net::Network,
+    profile::{ClientAuthMethod, ProfileName, ResponseForm, SenderConstraint},
+    telemetry::LogFormat,
+};
 
 /// Everything one process needs to know, consistent in itself.
 #[derive(Clone, Debug)]
@@ -145,20 +150,28 @@ pub struct Client {
     pub profile: ProfileName,
     /// `client_id` as registered.
     pub client_id: String,
-    /// Scope values to ask for.
+    /// Scope values to ask for; without `openid` nobody is known to be logged in.
     pub scopes: Vec<String>,
-    /// Signs client assertions (`private_key_jwt`, FAPI2-SP-5.3.3.1-2).
-    pub client_assertion_key: KeyFile,
-    /// Signs request objects; always present under [`ProfileName::Fapi2MessageSigning`].
+    /// How the client proves its identity, and with what.
+    pub authentication: ClientAuthentication,
+    /// What access tokens are bound to.
+    pub sender_constraint: SenderConstraint,
+    /// One `DPoP` key for all sessions; without it every session has its own.
+    pub dpop_key: Option<KeyFile>,
+    /// The shape of the authorization response to ask for.
+    pub response: ResponseForm,
+    /// Signs request objects; absent if requests are not signed.
     pub request_object_key: Option<KeyFile>,
     /// Certificate shown to the authorization server and to upstreams that get the user's token.
-    pub tls_identity: TlsFiles,
+    pub tls_identity: Option<TlsFiles>,
     /// Whether the PAR endpoint, too, is called at its mutual-TLS alias.
     pub use_mtls_endpoint_aliases: bool,
-    /// Pin for the ID token's `alg`; `None` allows whatever the profile allows.
-    pub id_token_signed_response_alg: Option<String>,
-    /// Pin for the JARM response's `alg`; `None` allows whatever the profile allows.
-    pub authorization_signed_response_alg: Option<String>,
+    /// Pin for the ID token's `alg`; `None` allows whatever the profile allows, RS256 excepted.
+    pub id_token_signed_response_alg: Option<JwsAlg>,
+    /// Pin for the JARM response's `alg`; `None` as above.
+    pub authorization_signed_response_alg: Option<JwsAlg>,
+    /// The `alg` userinfo answers are signed with; `None` for plain JSON.
+    pub userinfo_signed_response_alg: Option<JwsAlg>,
     /// Whether client assertions carry `typ`.
     pub client_assertion_typ: bool,
     /// Seconds `iat` and `nbf` may lie ahead (CLK-1: 10 to 60).
@@ -169,27 +182,38 @@ pub struct Client {
     pub request_object_lifetime: i64,
 }
 
-/// A security profile by name; `protocol` holds what each demands.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum ProfileName {
-    /// FAPI 1.0 Advanced.
-    Fapi1Advanced,
-    /// FAPI 2.0 Security Profile with Message Signing.
-    Fapi2MessageSigning,
-    /// FAPI 2.0 Security Profile.
-    Fapi2Security,
-    /// OpenID Connect.
-    Oidc,
+/// How a client proves its identity, with what it takes.
+#[derive(Clone, Debug)]
+pub enum ClientAuthentication {
+    /// `private_key_jwt`: the key that signs assertions (FAPI2-SP-5.3.3.1-2).
+    PrivateKeyJwt(KeyFile),
+    /// `tls_client_auth`: [`Client::tls_identity`].
+    TlsClientAuth,
+    /// `self_signed_tls_client_auth`: [`Client::tls_identity`].
+    SelfSignedTlsClientAuth,
+    /// `client_secret_basic`: the secret.
+    ClientSecretBasic(Secret),
+    /// `client_secret_post`: the secret.
+    ClientSecretPost(Secret),
 }
 
-impl ProfileName {
-    /// The name in the configuration file.
-    pub const fn as_str(self) -> &'static str {
+impl ClientAuthentication {
+    /// Which method it is.
+    pub const fn method(&self) -> ClientAuthMethod {
         match self {
-            Self::Fapi1Advanced => "fapi1-advanced",
-            Self::Fapi2MessageSigning => "fapi2-message-signing",
-            Self::Fapi2Security => "fapi2-security",
-            Self::Oidc => "oidc",
+            Self::PrivateKeyJwt(_) => ClientAuthMethod::PrivateKeyJwt,
+            Self::TlsClientAuth => ClientAuthMethod::TlsClientAuth,
+            Self::SelfSignedTlsClientAuth => ClientAuthMethod::SelfSignedTlsClientAuth,
+            Self::ClientSecretBasic(_) => ClientAuthMethod::ClientSecretBasic,
+            Self::ClientSecretPost(_) => ClientAuthMethod::ClientSecretPost,
+        }
+    }
+
+    /// The key that signs assertions, if that is how.
+    pub const fn assertion_key(&self) -> Option<&KeyFile> {
+        match self {
+            Self::PrivateKeyJwt(key) => Some(key),
+            _ => None,
         }
     }
 }
@@ -348,7 +372,7 @@ pub struct KeyFile {
     /// The file.
     pub path: PathBuf,
     /// The algorithm to sign with, if the key's type does not decide it.
-    pub alg: Option<String>,
+    pub alg: Option<JwsAlg>,
     /// Its contents.
     pub bytes: Secret,
 }

@@ -21,7 +21,8 @@ pub enum JwsAlg {
 }
 
 impl JwsAlg {
-    const ALL: [Self; 5] = [Self::Es256, Self::Ps256, Self::EdDsa, Self::Ed25519, Self::Rs256];
+    /// Every one there is.
+    pub const ALL: [Self; 5] = [Self::Es256, Self::Ps256, Self::EdDsa, Self::Ed25519, Self::Rs256];
 
     /// The `alg` header value.
     pub const fn name(self) -> &'static str {

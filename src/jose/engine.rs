@@ -1,5 +1,5 @@
-//! Owns the calls into josekit: builds its signers and verifiers once per key, and checks the
-//! shape of every signature before it. Must not know: tokens, headers, claims.
+//! Owns the calls into josekit for signatures: builds its signers and verifiers once per key, and
+//! checks the shape of every signature before it. Must not know: tokens, headers, claims.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use josekit::{
@@ -104,17 +104,7 @@ fn build_signer(
     private: &PrivateMembers,
     alg: JwsAlg,
 ) -> Result<Box<dyn JwsSigner>, JoseError> {
-    let mut members = key.to_map();
-    let mut insert = |name: &str, secret: &Secret| {
-        members.insert(name.into(), URL_SAFE_NO_PAD.encode(secret.as_slice()).into());
-    };
-    match private {
-        PrivateMembers::Single(d) => insert("d", d),
-        PrivateMembers::Rsa(secrets) => {
-            RSA_PRIVATE_NAMES.iter().zip(secrets).for_each(|(name, secret)| insert(name, secret));
-        }
-    }
-    let jwk = Jwk::from_map(members)?;
+    let jwk = Jwk::from_map(private_jwk(key, private))?;
     // josekit takes PKCS#8 RSA keys for PS256 only under the rare id-RSASSA-PSS; the JWK form
     // works for ordinary keys and fixes the salt at 32 bytes.
     let signer: Result<Box<dyn JwsSigner>, JoseError> = match alg {
@@ -127,6 +117,21 @@ fn build_signer(
     };
     wipe(&mut jwk.into());
     signer
+}
+
+/// Public and private members as a JWK; the caller wipes them.
+pub(super) fn private_jwk(key: &Material, private: &PrivateMembers) -> Map<String, Value> {
+    let mut members = key.to_map();
+    let mut insert = |name: &str, secret: &Secret| {
+        members.insert(name.into(), URL_SAFE_NO_PAD.encode(secret.as_slice()).into());
+    };
+    match private {
+        PrivateMembers::Single(d) => insert("d", d),
+        PrivateMembers::Rsa(secrets) => {
+            RSA_PRIVATE_NAMES.iter().zip(secrets).for_each(|(name, secret)| insert(name, secret));
+        }
+    }
+    members
 }
 
 /// josekit does not zeroise; this wipes the texts it was lent.

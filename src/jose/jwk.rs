@@ -20,7 +20,7 @@ const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"]
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
 
-/// Why a key cannot be used to sign or to verify.
+/// Why a key cannot be used for what it was given for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 pub enum KeyRejected {
     /// Not a JSON object, or text that is neither a JWK nor a PKCS#8 PEM.
@@ -38,6 +38,9 @@ pub enum KeyRejected {
     /// `use` or `key_ops` says the key serves something else.
     #[error("the key is not meant for signatures")]
     NotForSignatures,
+    /// `use`, `key_ops` or the key's type says that nothing is to be encrypted to it.
+    #[error("the key is not meant for encryption")]
+    NotForEncryption,
     /// `alg` names an algorithm we do not speak.
     #[error("the key's algorithm is not supported")]
     UnsupportedAlg,
@@ -65,6 +68,9 @@ pub enum KeyRejected {
     /// The private half does not belong to the public one.
     #[error("the private key does not match the public key")]
     PairMismatch,
+    /// Another key of the set has the same `kid`: a token could mean either.
+    #[error("two keys have the same kid")]
+    DuplicateKid,
     /// The cryptographic library refused the key.
     #[error("the key is unusable")]
     Unusable,
@@ -79,6 +85,7 @@ impl KeyRejected {
             Self::DuplicateMember => "duplicate_member",
             Self::UnsupportedType => "unsupported_type",
             Self::NotForSignatures => "not_for_signatures",
+            Self::NotForEncryption => "not_for_encryption",
             Self::UnsupportedAlg => "unsupported_alg",
             Self::AlgMismatch => "alg_mismatch",
             Self::RsaSize => "rsa_size",
@@ -88,6 +95,7 @@ impl KeyRejected {
             Self::PrivateMembers => "private_members",
             Self::CertificateMismatch => "certificate_mismatch",
             Self::PairMismatch => "pair_mismatch",
+            Self::DuplicateKid => "duplicate_kid",
             Self::Unusable => "unusable",
         }
     }
@@ -105,7 +113,7 @@ pub(super) enum Material {
 }
 
 impl Material {
-    fn from_members(jwk: &Map<String, Value>, kty: &str) -> Result<Self, KeyRejected> {
+    pub(super) fn from_members(jwk: &Map<String, Value>, kty: &str) -> Result<Self, KeyRejected> {
         match (kty, jwk.get("crv").map(Value::as_str)) {
             ("EC", Some(Some("P-256"))) => Self::p256(fixed(jwk, "x")?, fixed(jwk, "y")?),
             ("OKP", Some(Some("Ed25519"))) => Self::ed25519(fixed(jwk, "x")?),
@@ -172,7 +180,7 @@ impl Material {
         self.members().into_iter().map(|(name, text)| (name.into(), text.into())).collect()
     }
 
-    fn thumbprint(&self) -> String {
+    pub(super) fn thumbprint(&self) -> String {
         // Base64url and fixed names need no escaping, so the canonical form is plain concatenation.
         let members: Vec<String> =
             self.members().iter().map(|(name, text)| format!("\"{name}\":\"{text}\"")).collect();
@@ -213,7 +221,7 @@ impl PublicJwk {
     pub fn from_json(jwk: &Value) -> Result<Self, KeyRejected> {
         let jwk = jwk.as_object().ok_or(KeyRejected::UnknownFormat)?;
         let key = Self::from_members(jwk, "verify")?;
-        if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
+        if has_private_members(jwk) {
             return Err(KeyRejected::PrivateMembers);
         }
         Ok(key)
@@ -228,11 +236,10 @@ impl PublicJwk {
         if text(jwk, "use")?.is_some_and(|purpose| purpose != "sig") {
             return Err(KeyRejected::NotForSignatures);
         }
-        check_operations(jwk.get("key_ops"), operation)?;
-        let kid = text(jwk, "kid")?;
-        if kid.is_some_and(|kid| kid.chars().count() > MAX_KID_CHARS) {
-            return Err(KeyRejected::Malformed);
+        if !permits(jwk.get("key_ops"), &[operation])? {
+            return Err(KeyRejected::NotForSignatures);
         }
+        let kid = kid(jwk)?;
         let material = Material::from_members(jwk, kty)?;
         let alg = text(jwk, "alg")?
             .map(|name| JwsAlg::from_name(name).ok_or(KeyRejected::UnsupportedAlg))
@@ -345,16 +352,33 @@ pub(super) fn fixed(jwk: &Map<String, Value>, name: &str) -> Result<[u8; 32], Ke
     bytes(jwk, name)?.try_into().map_err(|_| KeyRejected::Malformed)
 }
 
-fn check_operations(key_ops: Option<&Value>, operation: &str) -> Result<(), KeyRejected> {
-    let Some(key_ops) = key_ops else { return Ok(()) };
-    let operations: Vec<&str> = key_ops
+/// `kid`, if it is there.
+pub(super) fn kid(jwk: &Map<String, Value>) -> Result<Option<&str>, KeyRejected> {
+    let kid = text(jwk, "kid")?;
+    if kid.is_some_and(|kid| kid.chars().count() > MAX_KID_CHARS) {
+        return Err(KeyRejected::Malformed);
+    }
+    Ok(kid)
+}
+
+pub(super) fn has_private_members(jwk: &Map<String, Value>) -> bool {
+    PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name))
+}
+
+/// Whether `key_ops`, if it is there, names one of `operations`.
+pub(super) fn permits(key_ops: Option<&Value>, operations: &[&str]) -> Result<bool, KeyRejected> {
+    let Some(key_ops) = key_ops else { return Ok(true) };
+    let named: Vec<&str> = key_ops
         .as_array()
         .and_then(|items| items.iter().map(Value::as_str).collect())
         .ok_or(KeyRejected::Malformed)?;
-    if operations.contains(&operation) { Ok(()) } else { Err(KeyRejected::NotForSignatures) }
+    Ok(operations.iter().any(|operation| named.contains(operation)))
 }
 
-fn check_certificate(x5c: Option<&Value>, material: &Material) -> Result<(), KeyRejected> {
+pub(super) fn check_certificate(
+    x5c: Option<&Value>,
+    material: &Material,
+) -> Result<(), KeyRejected> {
     let Some(x5c) = x5c else { return Ok(()) };
     let der = x5c
         .as_array()

@@ -254,7 +254,7 @@ pub fn verify(
     UnverifiedJws::parse(token)?.verify(keys, policy)
 }
 
-fn same_media_type(a: &str, b: &str) -> bool {
+pub(super) fn same_media_type(a: &str, b: &str) -> bool {
     short_media_type(a).eq_ignore_ascii_case(short_media_type(b))
 }
 

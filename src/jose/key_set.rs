@@ -9,7 +9,7 @@ use serde::de::{
 use serde_json::Value;
 
 use super::{
-    JwsAlg, KeyRejected, PublicJwk,
+    EncryptFailed, EncryptionJwk, JweAlg, JwsAlg, KeyRejected, PublicJwk,
     engine::Verifier,
     strict::{JsonFault, Strict},
 };
@@ -54,6 +54,8 @@ impl KeySetRejected {
 pub struct KeySet {
     keys: Vec<UsableKey>,
     skipped: Vec<KeyRejected>,
+    /// Keys for encryption, which as such are among the skipped.
+    encryption: Vec<EncryptionJwk>,
 }
 
 #[derive(Clone)]
@@ -90,6 +92,9 @@ impl KeySet {
         }
         let mut set = Self::default();
         for element in elements {
+            if let Ok(jwk) = &element {
+                set.encryption.extend(encryption_key(jwk));
+            }
             match element.and_then(|jwk| UsableKey::new(&jwk)) {
                 Ok(key) => set.keys.push(key),
                 Err(rejected) => set.skipped.push(rejected),
@@ -118,6 +123,22 @@ impl KeySet {
         self.keys.iter().any(|key| key.jwk.kid() == Some(kid))
     }
 
+    /// The one key to encrypt to with `alg`, under this `kid` if one is given. Only a key whose `use`
+    /// says `enc` counts: where a peer has keys of both uses, each must say which (OpenID Connect
+    /// Discovery §3, `jwks_uri`), and nothing is encrypted to a key that might be for signing.
+    pub fn encryption_key(
+        &self,
+        alg: JweAlg,
+        kid: Option<&str>,
+    ) -> Result<&EncryptionJwk, EncryptFailed> {
+        let mut fitting = self
+            .encryption
+            .iter()
+            .filter(|key| key.fits(alg) && (kid.is_none() || key.kid() == kid));
+        let key = fitting.next().ok_or(EncryptFailed::KeyUnknown)?;
+        if fitting.next().is_some() { Err(EncryptFailed::KeyAmbiguous) } else { Ok(key) }
+    }
+
     /// The one verifier for a token with this `alg` and `kid`. Keys of the wrong type, curve or
     /// `alg` do not count; if more than one remains nothing is tried (FAPI2-SP-5.4.3, JWK-SEL).
     pub(super) fn select(&self, alg: JwsAlg, kid: Option<&str>) -> Result<&Verifier, NoKey> {
@@ -138,6 +159,7 @@ impl fmt::Debug for KeySet {
             .debug_struct("KeySet")
             .field("keys", &keys)
             .field("skipped", &self.skipped)
+            .field("encryption", &self.encryption)
             .finish()
     }
 }
@@ -153,6 +175,12 @@ impl UsableKey {
         }
         Ok(Self { jwk, verifiers })
     }
+}
+
+/// The key, if it says that it is for encryption and can be used for it.
+fn encryption_key(jwk: &Value) -> Option<EncryptionJwk> {
+    let declared = jwk.get("use").and_then(Value::as_str) == Some("enc");
+    declared.then(|| EncryptionJwk::from_json(jwk).ok()).flatten()
 }
 
 /// One element of `keys`, or why it could not even be read.

@@ -1,4 +1,5 @@
-//! Owns JSON Web Signatures and keys: strict parsing, algorithm and key choice, signing, verifying.
+//! Owns JSON Web Signatures, Encryption and Keys: strict parsing, algorithm and key choice, signing,
+//! verifying, encrypting, decrypting.
 //! Must not know: what a claim means, where keys come from, time. Nothing above this module names
 //! josekit or p256.
 //!
@@ -8,9 +9,16 @@
 
 mod alg;
 mod claims;
+mod content;
+mod decryption_key;
+mod encrypter;
+mod encryption_jwk;
 mod engine;
+mod jwe;
+mod jwe_alg;
 mod jwk;
 mod jws;
+mod key_management;
 mod key_set;
 mod private_key;
 mod signer;
@@ -21,8 +29,15 @@ mod tests;
 
 pub use alg::JwsAlg;
 pub use claims::{ClaimFault, Claims, ClaimsRejected};
+pub use decryption_key::{
+    DecryptionKey, DecryptionKeys, GeneratedDecryptionKey, generate_decryption_key,
+};
+pub use encrypter::{EncryptFailed, EncryptionTarget, encrypt};
+pub use encryption_jwk::{EncryptionJwk, jwks_document_of_both};
+pub use jwe::{JwePolicy, JweRejected, decrypt};
+pub use jwe_alg::{JweAlg, JweEnc};
 pub use jwk::{KeyRejected, PublicJwk, jwks_document};
 pub use jws::{JwsPolicy, JwsRejected, TypRule, UnverifiedJws, VerifiedJws, verify};
 pub use key_set::{KeySet, KeySetRejected};
-pub use private_key::{GeneratedKey, generate};
+pub use private_key::{GeneratedKey, KeySeed, generate};
 pub use signer::{SignFailed, Signer, SoftwareSigner, sign, sign_embedding_key};

@@ -7,6 +7,7 @@ use aws_lc_rs::{
     rsa,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use p256::{
     elliptic_curve::sec1::ToSec1Point as _,
     pkcs8::{
@@ -18,6 +19,7 @@ use p256::{
         },
     },
 };
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -38,8 +40,29 @@ pub(super) struct PrivateKey {
     pub(super) private: PrivateMembers,
 }
 
-/// Reads a PKCS#8 key: EC P-256, Ed25519, or RSA under the ordinary `rsaEncryption` identifier.
+/// Reads a PKCS#8 key for signing.
 pub(super) fn from_pem(pem: &[u8]) -> Result<PrivateKey, KeyRejected> {
+    let (material, private) = pair_from_pem(pem)?;
+    Ok(PrivateKey { public: PublicJwk::new(material, None, None)?, private })
+}
+
+/// Reads a private JWK for signing; an RSA one must carry its CRT members.
+pub(super) fn from_jwk(json: &[u8]) -> Result<PrivateKey, KeyRejected> {
+    let members = PrivateJwk::parse(json)?;
+    let public = PublicJwk::from_members(members.as_map(), "sign")?;
+    let private = members.private(public.material())?;
+    Ok(PrivateKey { public, private })
+}
+
+/// Whether a key file holds a JWK rather than PEM.
+pub(super) fn is_jwk(file: &[u8]) -> bool {
+    file.trim_ascii_start().starts_with(b"{")
+}
+
+pub(super) type Pair = (Material, PrivateMembers);
+
+/// Reads a PKCS#8 key: EC P-256, Ed25519, or RSA under the ordinary `rsaEncryption` identifier.
+pub(super) fn pair_from_pem(pem: &[u8]) -> Result<Pair, KeyRejected> {
     let text = std::str::from_utf8(pem).map_err(|_| KeyRejected::UnknownFormat)?;
     let (label, document) =
         SecretDocument::from_pem(text).map_err(|_| KeyRejected::UnknownFormat)?;
@@ -48,53 +71,63 @@ pub(super) fn from_pem(pem: &[u8]) -> Result<PrivateKey, KeyRejected> {
     }
     let info =
         PrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|_| KeyRejected::UnknownFormat)?;
-    let (material, private) = match info.algorithm.oid {
-        ID_EC_PUBLIC_KEY => p256_pair(document.as_bytes(), &info)?,
-        ID_ED25519 => ed25519_pair(info.private_key.as_bytes())?,
-        ID_RSA_ENCRYPTION => rsa_pair(info.private_key.as_bytes())?,
-        _ => return Err(KeyRejected::UnsupportedType),
-    };
-    Ok(PrivateKey { public: PublicJwk::new(material, None, None)?, private })
+    match info.algorithm.oid {
+        ID_EC_PUBLIC_KEY => p256_pair(document.as_bytes(), &info),
+        ID_ED25519 => ed25519_pair(info.private_key.as_bytes()),
+        ID_RSA_ENCRYPTION => rsa_pair(info.private_key.as_bytes()),
+        _ => Err(KeyRejected::UnsupportedType),
+    }
 }
 
-/// Reads a private JWK; an RSA one must carry its CRT members.
-pub(super) fn from_jwk(json: &[u8]) -> Result<PrivateKey, KeyRejected> {
-    let mut members = strict::object(json).map_err(|fault| match fault {
-        JsonFault::DuplicateMember => KeyRejected::DuplicateMember,
-        _ => KeyRejected::UnknownFormat,
-    })?;
-    let key = from_members(&members);
-    wipe(&mut members);
-    key
-}
+/// The members of a private JWK; wiped when dropped.
+pub(super) struct PrivateJwk(Map<String, Value>);
 
-fn from_members(members: &Map<String, Value>) -> Result<PrivateKey, KeyRejected> {
-    let public = PublicJwk::from_members(members, "sign")?;
-    let secret = |name| jwk::bytes(members, name).map(Zeroizing::new);
-    let private = match public.material() {
-        Material::P256 { .. } | Material::Ed25519 { .. } => {
-            let d = secret("d")?;
-            if d.len() != 32 {
-                return Err(KeyRejected::Malformed);
+impl PrivateJwk {
+    pub(super) fn parse(json: &[u8]) -> Result<Self, KeyRejected> {
+        strict::object(json).map(Self).map_err(|fault| match fault {
+            JsonFault::DuplicateMember => KeyRejected::DuplicateMember,
+            _ => KeyRejected::UnknownFormat,
+        })
+    }
+
+    pub(super) fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// The private numbers that belong to `public`.
+    pub(super) fn private(&self, public: &Material) -> Result<PrivateMembers, KeyRejected> {
+        let secret = |name| jwk::bytes(&self.0, name).map(Zeroizing::new);
+        match public {
+            Material::P256 { .. } | Material::Ed25519 { .. } => {
+                let d = secret("d")?;
+                if d.len() != 32 {
+                    return Err(KeyRejected::Malformed);
+                }
+                Ok(PrivateMembers::Single(d))
             }
-            PrivateMembers::Single(d)
+            Material::Rsa { .. } => {
+                let [d, p, q, dp, dq, qi] = RSA_PRIVATE_NAMES.map(secret);
+                Ok(PrivateMembers::Rsa([d?, p?, q?, dp?, dq?, qi?]))
+            }
         }
-        Material::Rsa { .. } => {
-            let [d, p, q, dp, dq, qi] = RSA_PRIVATE_NAMES.map(secret);
-            PrivateMembers::Rsa([d?, p?, q?, dp?, dq?, qi?])
-        }
-    };
-    Ok(PrivateKey { public, private })
+    }
 }
 
-type Pair = (Material, PrivateMembers);
+impl Drop for PrivateJwk {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
 
 fn p256_pair(der: &[u8], info: &PrivateKeyInfoRef<'_>) -> Result<Pair, KeyRejected> {
     let curve = info.algorithm.parameters_oid().map_err(|_| KeyRejected::UnsupportedType)?;
     if curve != p256::NistP256::OID {
         return Err(KeyRejected::UnsupportedType);
     }
-    let secret = p256::SecretKey::from_pkcs8_der(der).map_err(|_| KeyRejected::Malformed)?;
+    p256_of(&p256::SecretKey::from_pkcs8_der(der).map_err(|_| KeyRejected::Malformed)?)
+}
+
+fn p256_of(secret: &p256::SecretKey) -> Result<Pair, KeyRejected> {
     let point = secret.public_key().to_sec1_point(false);
     let coordinate = |bytes: Option<&p256::FieldBytes>| {
         bytes.map(|bytes| <[u8; 32]>::from(*bytes)).ok_or(KeyRejected::Malformed)
@@ -146,6 +179,48 @@ fn rsa_numbers(der: &[u8]) -> Result<[UintRef<'_>; 9], p256::pkcs8::der::Error> 
     Ok(numbers)
 }
 
+/// Bytes that an ES256 key is made from, the same key each time: for keys that live as long as
+/// something else whose secrets are sealed. Wiped when dropped, never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeySeed(Zeroizing<[u8; 32]>);
+
+impl KeySeed {
+    /// A seed of 32 unpredictable bytes.
+    pub const fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl std::fmt::Debug for KeySeed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("KeySeed(..)")
+    }
+}
+
+/// For sealing only; whoever serialises a seed elsewhere gives the key away.
+impl Serialize for KeySeed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_slice())))
+    }
+}
+
+impl<'de> Deserialize<'de> for KeySeed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        let bytes = strict::base64url(&text).map(Zeroizing::new);
+        let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok());
+        bytes.map(|bytes| Self(Zeroizing::new(bytes))).ok_or_else(|| D::Error::custom("not a seed"))
+    }
+}
+
+/// The P-256 key of a seed. Of 2^256 seeds some 2^224 are no private key; nobody will meet one.
+pub(super) fn from_seed(seed: &KeySeed) -> Result<PrivateKey, KeyRejected> {
+    let secret =
+        p256::SecretKey::from_slice(seed.0.as_slice()).map_err(|_| KeyRejected::Malformed)?;
+    let (material, private) = p256_of(&secret)?;
+    Ok(PrivateKey { public: PublicJwk::new(material, None, None)?, private })
+}
+
 /// A key just made: the private half as it goes to a file, the public half as it is published.
 pub struct GeneratedKey {
     /// PKCS#8 PEM; wiped when dropped.
@@ -163,26 +238,44 @@ impl std::fmt::Debug for GeneratedKey {
     }
 }
 
+/// What new keys are of.
+#[derive(Clone, Copy)]
+pub(super) enum KeyType {
+    Ed25519,
+    P256,
+    /// 3072 bits.
+    Rsa,
+}
+
 /// Makes a key for `alg` from the operating system's randomness: P-256, RSA of 3072 bits, or
 /// Ed25519 (FAPI2-SP-5.4.1-1.2, FAPI2-SP-5.4.1-2/3).
 pub fn generate(alg: JwsAlg) -> Result<GeneratedKey, SignFailed> {
+    let pem = new_pem(match alg {
+        JwsAlg::Es256 => KeyType::P256,
+        JwsAlg::EdDsa | JwsAlg::Ed25519 => KeyType::Ed25519,
+        JwsAlg::Ps256 | JwsAlg::Rs256 => KeyType::Rsa,
+    })?;
+    let signer =
+        SoftwareSigner::from_pem(pem.as_bytes(), Some(alg)).map_err(|_| SignFailed::Backend)?;
+    Ok(GeneratedKey { pkcs8_pem: pem, public_jwk: signer.public_jwk().clone() })
+}
+
+/// A new key as PKCS#8 PEM.
+pub(super) fn new_pem(kind: KeyType) -> Result<Zeroizing<String>, SignFailed> {
     let random = SystemRandom::new();
-    let document = match alg {
-        JwsAlg::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+    let document = match kind {
+        KeyType::P256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
             .map(|der| SecretDocument::try_from(der.as_ref())),
-        JwsAlg::EdDsa | JwsAlg::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&random)
+        KeyType::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&random)
             .map(|der| SecretDocument::try_from(der.as_ref())),
-        JwsAlg::Ps256 | JwsAlg::Rs256 => {
+        KeyType::Rsa => {
             let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa3072);
             let der = pair.and_then(|pair| AsDer::<Pkcs8V1Der<'_>>::as_der(&pair));
             der.map(|der| SecretDocument::try_from(der.as_ref()))
         }
     };
-    let pem = document
+    document
         .map_err(|_| SignFailed::Backend)?
         .and_then(|document| document.to_pem("PRIVATE KEY", LineEnding::LF))
-        .map_err(|_| SignFailed::Encoding)?;
-    let signer =
-        SoftwareSigner::from_pem(pem.as_bytes(), Some(alg)).map_err(|_| SignFailed::Backend)?;
-    Ok(GeneratedKey { pkcs8_pem: pem, public_jwk: signer.public_jwk().clone() })
+        .map_err(|_| SignFailed::Encoding)
 }

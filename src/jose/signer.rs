@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{
     JwsAlg, KeyRejected, PublicJwk,
     engine::PrivateSigner,
-    private_key::{self, PrivateKey},
+    private_key::{self, KeySeed, PrivateKey},
 };
 
 /// No signature could be made.
@@ -70,11 +70,16 @@ impl SoftwareSigner {
 
     /// A key from a file that holds either form. An `alg` that contradicts the JWK's is refused.
     pub fn from_file_bytes(file: &[u8], alg: Option<JwsAlg>) -> Result<Self, KeyRejected> {
-        if file.trim_ascii_start().starts_with(b"{") {
+        if private_key::is_jwk(file) {
             Self::new(private_key::from_jwk(file)?, alg)
         } else {
             Self::from_pem(file, alg)
         }
+    }
+
+    /// The ES256 key of a seed; its `kid` is the thumbprint.
+    pub fn from_seed(seed: &KeySeed) -> Result<Self, KeyRejected> {
+        Self::new(private_key::from_seed(seed)?, Some(JwsAlg::Es256))
     }
 
     fn new(key: PrivateKey, wanted: Option<JwsAlg>) -> Result<Self, KeyRejected> {

@@ -5,8 +5,7 @@
 use super::{Channel, Login, LoginFailure, SealedTransaction};
 use crate::{
     protocol::{
-        Arrival, AuthorizationResponse, Mode, ResponseParameters, ResponseRejected, Transaction,
-        unverified_state,
+        Arrival, AuthorizationResponse, Mode, ResponseParameters, Transaction, VerifiedIdToken,
     },
     provider::{Demands, Redeemed},
     session::{EndReason, Handle, Identity, NewSession, Session, Tokens},
@@ -97,7 +96,7 @@ impl Login {
             reason,
             app: &self.app,
             client: &self.provider.registration().label,
-            subject: session.map(Session::subject_pseudonym),
+            subject: session.and_then(Session::subject_pseudonym),
             session: session.map(Session::pseudonym),
             acr: session.and_then(|session| session.identity().acr.as_deref()),
             request_id,
@@ -131,22 +130,24 @@ impl Login {
             .check(&arrival)
             .map_err(|rejected| LoginFailure::Transaction { reason: rejected.reason() })?;
 
-        let response =
-            self.provider.authorization_response(&parameters, &transaction.state).await?;
+        let response = self
+            .provider
+            .authorization_response(&parameters, &transaction.state, transaction.nonce.as_deref())
+            .await?;
         let code = match response {
             AuthorizationResponse::Code(code) => code,
             AuthorizationResponse::Error { error } => return Err(LoginFailure::Denied { error }),
         };
         let demands = Demands {
-            nonce: &transaction.nonce,
+            nonce: transaction.nonce.as_deref(),
             scope: &transaction.scope,
             max_age: transaction.max_age,
             required_acr: if transaction.require_acr { &transaction.acr_values } else { &[] },
         };
-        let redeemed = self
-            .provider
-            .redeem(code, &transaction.code_verifier, &transaction.redirect_uri, demands)
-            .await?;
+        let (verifier, redirect_uri) = (&transaction.code_verifier, &transaction.redirect_uri);
+        let prover = self.prover(&transaction.id)?;
+        let redeemed =
+            self.provider.redeem(code, verifier, redirect_uri, demands, prover.as_ref()).await?;
         self.make_session(transaction, redeemed).await
     }
 
@@ -160,9 +161,8 @@ impl Login {
             return Err(missing);
         }
         // The state is read unverified, only to find the cookie; it is compared with the sealed one
-        // after the signature has been verified.
-        let response = parameters.response().ok_or(ResponseRejected::Missing);
-        let state = response.and_then(unverified_state).map_err(|rejected| {
+        // once the response is verified.
+        let state = self.provider.response_state(parameters).map_err(|rejected| {
             LoginFailure::Rejected { reason: rejected.reason(), channel: Channel::Front }
         })?;
         let id = super::transactions::transaction_id(&state);
@@ -178,34 +178,21 @@ impl Login {
         redeemed: Redeemed,
     ) -> Result<Ended, LoginFailure> {
         let Redeemed { tokens, id_token } = redeemed;
-        let Some(raw_id_token) = tokens.id_token.clone() else {
-            return Err(LoginFailure::Internal { reason: "internal.no_id_token" });
-        };
-        let all = id_token.claims().as_map();
-        let shown = self.policy.claims.iter();
-        let claims =
-            shown.filter_map(|name| all.get_key_value(name)).map(|(n, v)| (n.clone(), v.clone()));
         let now = self.ambient.now();
         let new = NewSession {
             app: self.app.clone(),
             client: self.provider.registration().label.clone(),
-            identity: Identity {
-                issuer: transaction.issuer,
-                subject: id_token.subject().to_owned(),
-                sid: id_token.sid().map(str::to_owned),
-                acr: id_token.acr().map(str::to_owned),
-                auth_time: id_token.auth_time(),
-                claims: claims.collect(),
-                continuity: id_token.continuity().clone(),
-            },
+            identity: self.identity(transaction.issuer, id_token.as_ref()),
             tokens: Tokens {
                 access_expires: tokens
                     .expires_in
                     .map(|seconds| now.plus(i64::try_from(seconds).unwrap_or(i64::MAX))),
                 access_token: tokens.access_token.clone(),
                 refresh_token: tokens.refresh_token.clone(),
-                id_token: raw_id_token,
+                // One that was not asked for is not kept: nobody looked at it.
+                id_token: tokens.id_token.clone().filter(|_| id_token.is_some()),
                 scope: tokens.scope.clone(),
+                key_seed: self.provider.binds_to_key().then(|| self.key_seed(&transaction.id)),
             },
         };
         let Ok((handle, session)) = self.sessions.create(&self.session_policy, new).await else {
@@ -213,7 +200,26 @@ impl Login {
             self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));
             return Err(LoginFailure::StoreUnavailable);
         };
-        let Transaction { return_to, id: transaction_id, .. } = transaction;
+        let (return_to, transaction_id) = (transaction.return_to, transaction.id);
         Ok(Ended { handle, session, return_to, transaction_id })
+    }
+
+    /// Who logged in, with the claims that the app's pages may see.
+    fn identity(&self, issuer: String, id_token: Option<&VerifiedIdToken>) -> Identity {
+        let shown = |id_token: &VerifiedIdToken| {
+            let all = id_token.claims().as_map();
+            let names = self.policy.claims.iter();
+            let claims = names.filter_map(|name| all.get_key_value(name));
+            claims.map(|(name, value)| (name.clone(), value.clone())).collect()
+        };
+        Identity {
+            issuer,
+            subject: id_token.map(|id_token| id_token.subject().to_owned()),
+            sid: id_token.and_then(VerifiedIdToken::sid).map(str::to_owned),
+            acr: id_token.and_then(VerifiedIdToken::acr).map(str::to_owned),
+            auth_time: id_token.and_then(VerifiedIdToken::auth_time),
+            claims: id_token.map(shown).unwrap_or_default(),
+            continuity: id_token.map(|id_token| id_token.continuity().clone()),
+        }
     }
 }

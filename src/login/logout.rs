@@ -63,7 +63,7 @@ impl Login {
             reason: if session.is_some() { "none" } else { "session.unknown" },
             app: &self.app,
             client: &self.provider.registration().label,
-            subject: session.map(Session::subject_pseudonym),
+            subject: session.and_then(Session::subject_pseudonym),
             session: session.map(Session::pseudonym),
             acr: None,
             request_id,
@@ -77,7 +77,7 @@ impl Login {
             return Ok(Left { ticket: None, max_age });
         };
         let id_token =
-            Some(session.id_token().clone()).filter(|token| token.expose().len() <= HINT_LIMIT);
+            session.id_token().filter(|token| token.expose().len() <= HINT_LIMIT).cloned();
         let state = self
             .ambient
             .token()

@@ -19,7 +19,7 @@ use crate::{
     clock::Ambient,
     protocol::Mode,
     provider::Provider,
-    seal::{SealingKey, ServerKey},
+    seal::{HashKey, SealingKey, ServerKey},
     session::{Policy, Sessions},
     telemetry::Telemetry,
 };
@@ -70,6 +70,7 @@ pub struct Login {
     sessions: Arc<Sessions>,
     transaction_seal: SealingKey,
     logout_seal: SealingKey,
+    key_seeds: HashKey,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -96,6 +97,7 @@ impl Login {
         Self {
             transaction_seal: key.derive("login-transaction v1"),
             logout_seal: key.derive("logout v1"),
+            key_seeds: key.hash_key("login-key v1"),
             app,
             policy,
             session_policy,

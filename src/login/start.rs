@@ -6,7 +6,8 @@ use url::Url;
 use super::{Login, LoginFailure, SealedTransaction, transactions::transaction_id};
 use crate::{
     protocol::{
-        AuthorizationRequest, CodeVerifier, Mode, RequestParameters, Transaction, safe_return_to,
+        AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters, Transaction,
+        safe_return_to,
     },
     session::Handle,
     telemetry::{Action, AuditEvent, Outcome},
@@ -49,7 +50,7 @@ pub struct Started {
 }
 
 impl Login {
-    /// Starts a login: one PAR, one transaction. Nothing is kept if it fails.
+    /// Starts a login: one request, one transaction. Nothing is kept if it fails.
     pub async fn start(&self, start: Start<'_>) -> Result<Started, LoginFailure> {
         let request_id = start.request_id;
         let result = self.start_inner(start).await;
@@ -89,10 +90,11 @@ impl Login {
             return Err(LoginFailure::Parameter { reason: "parameter.acr_not_configured" });
         }
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
-        let (state, nonce) = (
-            self.ambient.token().map_err(no_randomness)?,
-            self.ambient.token().map_err(no_randomness)?,
-        );
+        let state = self.ambient.token().map_err(no_randomness)?;
+        let nonce = registration.openid().then(|| self.ambient.token()).transpose();
+        let nonce = nonce.map_err(no_randomness)?;
+        let id = transaction_id(&state);
+        let prover = self.prover(&id)?;
         let code_verifier =
             CodeVerifier::from_random(self.ambient.random::<32>().map_err(no_randomness)?);
         let redirect_uri = self.policy.redirect_uri(start.mode);
@@ -110,6 +112,7 @@ impl Login {
             redirect_uri: redirect_uri.to_owned(),
             scope: scope.clone(),
             state: state.clone(),
+            response: registration.response,
             nonce: nonce.clone(),
             code_challenge: code_verifier.challenge(),
             acr_values: (!acr_values.is_empty()).then(|| acr_values.join(" ")),
@@ -118,11 +121,14 @@ impl Login {
             display: wishes.display,
             login_hint: wishes.login_hint,
             ui_locales: wishes.ui_locales,
+            dpop_jkt: prover.as_ref().map(Prover::jkt),
+            claims: None,
+            authorization_details: None,
+            resource: Vec::new(),
         };
-        let pushed = self.provider.push(&request).await?;
+        let begun = self.provider.begin(&request, prover.as_ref()).await?;
 
         let now = self.ambient.now();
-        let id = transaction_id(&state);
         let transaction = Transaction {
             id: id.clone(),
             issuer: registration.issuer.clone(),
@@ -148,7 +154,7 @@ impl Login {
         };
         let sealed = self.seal_transaction(&transaction)?;
         Ok(Started {
-            authorization_url: pushed.authorization_url,
+            authorization_url: begun.authorization_url,
             transaction_id: id,
             sealed,
             max_age: u64::try_from(self.policy.transaction_lifetime).unwrap_or_default(),

@@ -4,8 +4,13 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use zeroize::Zeroizing;
+
 use super::{Login, LoginFailure};
-use crate::protocol::Transaction;
+use crate::{
+    jose::KeySeed,
+    protocol::{Prover, Transaction},
+};
 
 /// One transaction as it came in a cookie: its id from the cookie's name, and the sealed text.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +29,20 @@ pub(super) fn transaction_id(state: &str) -> String {
 }
 
 impl Login {
+    /// What the key of this login's tokens is made from: found again at its end, and in no cookie
+    /// (DPOP-11).
+    pub(super) fn key_seed(&self, id: &str) -> KeySeed {
+        KeySeed::new(Zeroizing::new(self.key_seeds.hash(&[self.app.as_bytes(), id.as_bytes()])))
+    }
+
+    /// Proves possession of the key that this login's tokens are bound to, where they are to be.
+    pub(super) fn prover(&self, id: &str) -> Result<Option<Prover>, LoginFailure> {
+        let seed = self.provider.binds_to_key().then(|| self.key_seed(id));
+        seed.map(|seed| self.provider.prover(&seed))
+            .transpose()
+            .map_err(|_| LoginFailure::Internal { reason: "internal.no_key" })
+    }
+
     fn transaction_context(&self, id: &str) -> Vec<u8> {
         // Bound to app and cookie name: sealed text moved elsewhere does not open.
         format!("transaction\0{}\0{id}", self.app).into_bytes()

@@ -85,7 +85,6 @@ rejection! {
         MemberMissing(&'static str) => "as_answer.member_missing", "member {0} is missing";
         MemberType(&'static str) => "as_answer.member_type", "member {0} has the wrong type";
         MemberValue(&'static str) => "as_answer.member_value", "member {0} has a value that is not allowed";
-        TokenType => "as_answer.token_type", "the token type is not the one asked for (OA-5.1, DPOP-5)";
     }
 }
 

@@ -12,7 +12,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{answer::AsAnswer, challenge::Challenge, reason::rejection};
+use super::{
+    answer::{Answer, AsAnswer},
+    challenge::Challenge,
+    reason::rejection,
+};
 use crate::{
     clock::UnixTime,
     jose::{SignFailed, Signer, sign_embedding_key},
@@ -96,6 +100,17 @@ impl Nonce {
     ) -> Result<Option<Self>, NonceRejected> {
         let bad_request = matches!(answer, AsAnswer::Rejected { status: 400, .. });
         Self::demanded(bad_request && answer.is("use_dpop_nonce"), offered)
+    }
+
+    /// The same, from the answer as it came.
+    pub fn demanded_in<'h>(
+        answer: &Answer<'_>,
+        offered: impl IntoIterator<Item = &'h [u8]>,
+    ) -> Result<Option<Self>, NonceRejected> {
+        match answer.object(200) {
+            Ok(_) => Ok(None),
+            Err(refusal) => Self::demanded_by_as(&refusal, offered),
+        }
     }
 
     /// The nonce that a resource server demands: its answer is 401 with a `DPoP` challenge that says
@@ -198,6 +213,11 @@ impl Prover {
         Self { signer, nonces }
     }
 
+    /// Thumbprint of the key, as in `dpop_jkt` and `cnf.jkt` (RFC 9449 §6.1, §10).
+    pub fn jkt(&self) -> String {
+        self.signer.public_jwk().thumbprint()
+    }
+
     /// The `DPoP` header for one request, with the server's last nonce if one is known. As in
     /// [`proof_claims`], `jti` must be new.
     pub fn proof(
@@ -213,6 +233,11 @@ impl Prover {
         let nonce = nonce.as_ref().map(Nonce::as_str);
         let claims = proof_claims(method, url, now, jti, access_token, nonce);
         sign_embedding_key(&*self.signer, DPOP_TYP, &claims)
+    }
+
+    /// Takes note of the nonce that the server at `url` demands.
+    pub fn learned(&self, role: Role, url: &str, nonce: Nonce) {
+        self.nonces.learn(role, url, nonce);
     }
 
     /// Takes note of the nonce in any answer of the server at `url`, successes included (DPOP-8);

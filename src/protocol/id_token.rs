@@ -40,8 +40,10 @@ pub struct IdTokenExpected<'a> {
     pub exp_leeway: i64,
     /// Seconds `iat`, `nbf` and `auth_time` may lie ahead (CLK-1).
     pub future_tolerance: i64,
-    /// The access token issued along with it, for `at_hash`.
-    pub access_token: &'a str,
+    /// The access token issued along with it, for `at_hash`; none if none came.
+    pub access_token: Option<&'a str>,
+    /// Whom an ID token beside the code was about, if one came (OIDC-3.3.3.6).
+    pub subject: Option<&'a str>,
     /// Seconds the user's authentication may be old; makes `auth_time` compulsory.
     pub max_age: Option<u32>,
     /// The `acr` values one of which is demanded; empty demands nothing.
@@ -188,6 +190,11 @@ rejection! {
         AuthTimeInFuture => "id_token.auth_time_in_future", "`auth_time` lies ahead of the clock";
         SubjectChanged => "id_token.subject_changed", "the refresh is for another user (OIDC-12.2)";
         AuthTimeChanged => "id_token.auth_time_changed", "`auth_time` is not the original one (OIDC-12.2)";
+        CHashMissing => "id_token.c_hash_missing", "`c_hash` is missing (FAPI1-ADV-5.2.3.1-3)";
+        CHashMismatch => "id_token.c_hash_mismatch", "`c_hash` is not the code's (FAPI1-ADV-5.2.3.1-3)";
+        SHashMissing => "id_token.s_hash_missing", "`s_hash` is missing (FAPI1-ADV-5.2.3.1-4)";
+        SHashMismatch => "id_token.s_hash_mismatch", "`s_hash` is not the state's (FAPI1-ADV-5.2.3.1-4)";
+        SubjectDiffers => "id_token.subject_differs", "the two ID tokens of a login are about different users (OIDC-3.3.3.6)";
         ContinuityForeign => "id_token.continuity_foreign", "the session belongs to another issuer or client (OIDC-12.2)";
     }
 }
@@ -209,12 +216,52 @@ pub fn verify_id_token(
     expected: &IdTokenExpected<'_>,
 ) -> Result<VerifiedIdToken, IdTokenRejected> {
     let token = token.ok_or(IdTokenRejected::Missing)?;
-    verify(token, keys, expected, |claims| {
-        let returned = optional(claims, "nonce")?.ok_or(IdTokenRejected::NonceMissing)?;
-        equal_secrets(returned, nonce)
-            .then(|| nonce.to_owned())
-            .ok_or(IdTokenRejected::NonceMismatch)
+    let verified = verify(token, keys, expected, |claims, _| check_nonce(claims, nonce))?;
+    match expected.subject {
+        Some(subject) if subject != verified.subject() => Err(IdTokenRejected::SubjectDiffers),
+        _ => Ok(verified),
+    }
+}
+
+/// What an ID token in an authorization response signs by its hashes.
+#[derive(Clone, Copy)]
+pub struct Detached<'a> {
+    /// The code beside it.
+    pub code: &'a str,
+    /// The state beside it.
+    pub state: &'a str,
+}
+
+/// Verifies the ID token of an authorization response as the detached signature it is: everything an
+/// ID token must be, and `c_hash` and `s_hash`, both compulsory (FAPI1-ADV-5.2.3.1-3/4, OIDC-3.3.2.8).
+/// `acr` and `max_age` are demanded of the token endpoint's.
+pub fn verify_front_id_token(
+    token: Option<&str>,
+    keys: &KeySet,
+    nonce: &str,
+    detached: Detached<'_>,
+    expected: &IdTokenExpected<'_>,
+) -> Result<VerifiedIdToken, IdTokenRejected> {
+    let token = token.ok_or(IdTokenRejected::Missing)?;
+    let expected =
+        IdTokenExpected { max_age: None, required_acr: &[], access_token: None, ..*expected };
+    verify(token, keys, &expected, |claims, alg| {
+        let nonce = check_nonce(claims, nonce)?;
+        let c_hash = optional(claims, "c_hash")?.ok_or(IdTokenRejected::CHashMissing)?;
+        if !equal_secrets(c_hash, &alg.half_hash(detached.code)) {
+            return Err(IdTokenRejected::CHashMismatch);
+        }
+        let s_hash = optional(claims, "s_hash")?.ok_or(IdTokenRejected::SHashMissing)?;
+        if !equal_secrets(s_hash, &alg.half_hash(detached.state)) {
+            return Err(IdTokenRejected::SHashMismatch);
+        }
+        Ok(nonce)
     })
+}
+
+fn check_nonce(claims: &Claims, nonce: &str) -> Result<String, IdTokenRejected> {
+    let returned = optional(claims, "nonce")?.ok_or(IdTokenRejected::NonceMissing)?;
+    equal_secrets(returned, nonce).then(|| nonce.to_owned()).ok_or(IdTokenRejected::NonceMismatch)
 }
 
 /// Verifies an ID token that came with a refresh: everything a first one must be, and the same
@@ -231,7 +278,7 @@ pub fn verify_refreshed_id_token(
     }
     let expected = IdTokenExpected { max_age: None, ..*expected };
     let mut refreshed =
-        verify(token, keys, &expected, |claims| match optional(claims, "nonce")? {
+        verify(token, keys, &expected, |claims, _| match optional(claims, "nonce")? {
             Some(nonce) if !equal_secrets(nonce, &original.nonce) => {
                 Err(IdTokenRejected::NonceMismatch)
             }
@@ -256,7 +303,7 @@ fn verify(
     token: &str,
     keys: &KeySet,
     expected: &IdTokenExpected<'_>,
-    check_nonce: impl FnOnce(&Claims) -> Result<String, IdTokenRejected>,
+    check_own: impl FnOnce(&Claims, JwsAlg) -> Result<String, IdTokenRejected>,
 ) -> Result<VerifiedIdToken, IdTokenRejected> {
     let policy = JwsPolicy { algs: expected.algs, typ: TypRule::IfPresent(&["JWT"]) };
     let jws = crate::jose::verify(token, keys, &policy)?;
@@ -274,9 +321,9 @@ fn verify(
     if subject.is_empty() || subject.len() > MAX_SUBJECT || !subject.is_ascii() {
         return Err(IdTokenRejected::SubjectInvalid);
     }
-    let nonce = check_nonce(claims)?;
-    if optional(claims, "at_hash")?
-        .is_some_and(|hash| !equal_secrets(hash, &alg.half_hash(expected.access_token)))
+    let nonce = check_own(claims, alg)?;
+    if let Some((hash, token)) = optional(claims, "at_hash")?.zip(expected.access_token)
+        && !equal_secrets(hash, &alg.half_hash(token))
     {
         return Err(IdTokenRejected::AtHashMismatch);
     }

@@ -1,25 +1,20 @@
 //! Owns the verification of a signed authorization response (JARM).
 //! Must not know: transactions, or how keys were fetched.
 
-use std::fmt;
-
-use zeroize::Zeroizing;
-
 use crate::{
     clock::UnixTime,
-    jose::{ClaimFault, Claims, JwsAlg, JwsPolicy, KeySet, TypRule, UnverifiedJws},
+    jose::{ClaimFault, Claims, JwsAlg, JwsPolicy, JwsRejected, KeySet, TypRule, UnverifiedJws},
 };
 
 use super::{
     answer::OAuthError,
     claims::{Audience, Window, audience, equal_secrets},
-    response::{ResponseParameters, ResponseRejected},
+    reason::rejection,
+    response::{AuthorizationResponse, ResponseParameters, VerifiedCode},
 };
 
 /// Most seconds `exp` may lie ahead. JARM §2.1 recommends ten minutes at most; nobody needs an hour.
 const MAX_LIFETIME: i64 = 3600;
-/// Longest authorization code accepted, in characters.
-const MAX_CODE: usize = 4096;
 /// Parameters that belong inside the signed response.
 const INSIDE_ONLY: [&str; 9] = [
     "access_token",
@@ -52,47 +47,71 @@ pub struct Expected<'a> {
     pub future_tolerance: i64,
 }
 
-/// A response that is proven to be this issuer's answer to this transaction.
-#[derive(Debug)]
-pub enum AuthorizationResponse {
-    /// The user agreed.
-    Code(VerifiedCode),
-    /// The server or the user said no.
-    Error {
-        /// Its reason.
-        error: OAuthError,
-    },
-}
-
-/// An authorization code out of a verified response: the only kind that can be redeemed
-/// (JARM-2.4-6). Neither `Clone` nor shown by `Debug`.
-pub struct VerifiedCode(Zeroizing<String>);
-
-impl VerifiedCode {
-    /// The code, for the one token request it is for.
-    pub fn expose(&self) -> &str {
-        &self.0
+rejection! {
+    /// Why a signed authorization response is refused.
+    pub enum JarmRejected {
+        TooLarge => "jarm.too_large", "the signed response is too large";
+        Missing => "jarm.missing", "an unsigned response came where a signed one was asked for (JARM-2.3)";
+        ExtraParameters => "jarm.extra_parameters", "response parameters stand beside the signed response (JARM-2.3)";
+        Malformed => "jarm.malformed", "the signed response is malformed";
+        DuplicateMember => "jarm.duplicate_member", "a member of the signed response occurs twice";
+        HeaderNotAllowed => "jarm.header_not_allowed", "the signed response's header has a forbidden member";
+        AlgNotAllowed => "jarm.alg_not_allowed", "the signed response's algorithm is not allowed (JARM-3)";
+        TypNotAllowed => "jarm.typ_not_allowed", "the token is of another kind (JWT-3.11)";
+        KeyUnknown => "jarm.key_unknown", "no known key fits the signed response";
+        KeyAmbiguous => "jarm.key_ambiguous", "several keys fit the signed response";
+        SignatureInvalid => "jarm.signature_invalid", "the signed response's signature is invalid (JARM-2.4-5)";
+        ClaimsMalformed => "jarm.claims_malformed", "the signed response's claims are malformed";
+        Encrypted => "jarm.encrypted", "the signed response is encrypted (FAPI2-MS-6.1)";
+        IssuerMissing => "jarm.issuer_missing", "iss is missing (JARM-2.1)";
+        IssuerMismatch => "jarm.issuer_mismatch", "iss is another issuer (JARM-2.4-2, FAPI2-SP-5.3.3.2-5)";
+        AudienceMissing => "jarm.audience_missing", "aud is missing (JARM-2.1)";
+        AudienceMismatch => "jarm.audience_mismatch", "aud is not exactly this client (JARM-2.4-3)";
+        ExpiryMissing => "jarm.expiry_missing", "exp is missing (JARM-2.1)";
+        Expired => "jarm.expired", "exp has passed (JARM-2.4-4)";
+        LifetimeTooLong => "jarm.lifetime_too_long", "exp is more than an hour ahead (JARM-2.1)";
+        IssuedInFuture => "jarm.issued_in_future", "iat lies ahead of the clock (FAPI2-SP-5.3.2.1-13)";
+        NotYetValid => "jarm.not_yet_valid", "nbf lies ahead of the clock (FAPI2-SP-5.3.2.1-13)";
+        ClaimType(&'static str) => "jarm.claim_type", "claim {0} has the wrong type";
+        StateMissing => "jarm.state_missing", "state is missing (OA-10.12)";
+        StateMismatch => "jarm.state_mismatch", "state is not the one sent (OA-10.12)";
+        TokenInResponse => "jarm.token_in_response", "a token stands in the response (FAPI2-SP-5.3.3.2-1)";
+        CodeAndError => "jarm.code_and_error", "the response has both code and error";
+        CodeMissing => "jarm.code_missing", "the response has neither code nor error";
+        CodeMalformed => "jarm.code_malformed", "code is empty, too long or not printable";
     }
 }
 
-impl fmt::Debug for VerifiedCode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("VerifiedCode(..)")
+impl From<JwsRejected> for JarmRejected {
+    fn from(rejected: JwsRejected) -> Self {
+        match rejected {
+            JwsRejected::Malformed => Self::Malformed,
+            JwsRejected::TooLarge => Self::TooLarge,
+            JwsRejected::DuplicateMember => Self::DuplicateMember,
+            JwsRejected::HeaderNotAllowed => Self::HeaderNotAllowed,
+            JwsRejected::AlgNotAllowed => Self::AlgNotAllowed,
+            JwsRejected::TypNotAllowed => Self::TypNotAllowed,
+            JwsRejected::KeyUnknown => Self::KeyUnknown,
+            JwsRejected::KeyAmbiguous => Self::KeyAmbiguous,
+            JwsRejected::SignatureInvalid => Self::SignatureInvalid,
+            JwsRejected::ClaimsMalformed => Self::ClaimsMalformed,
+            JwsRejected::Encrypted => Self::Encrypted,
+        }
     }
 }
 
 /// The issuer a response claims to be from. Only to be compared with the expected one before any
 /// key is fetched (JARM-5.1); proves nothing.
-pub fn unverified_issuer(response: &str) -> Result<String, ResponseRejected> {
+pub fn unverified_issuer(response: &str) -> Result<String, JarmRejected> {
     let jws = UnverifiedJws::parse(response)?;
     issuer(jws.unverified_claims()).map(str::to_owned)
 }
 
 /// The `state` a response carries. Only to find the transaction it may belong to; it is compared
 /// with that transaction's after the signature has been verified.
-pub fn unverified_state(response: &str) -> Result<String, ResponseRejected> {
+pub fn unverified_state(response: &str) -> Result<String, JarmRejected> {
     let jws = UnverifiedJws::parse(response)?;
-    required(jws.unverified_claims(), "state", ResponseRejected::StateMissing).map(str::to_owned)
+    required(jws.unverified_claims(), "state", JarmRejected::StateMissing).map(str::to_owned)
 }
 
 /// Verifies a response against what was asked (JARM §2.4): the signature first, then `iss`, `aud`
@@ -102,59 +121,58 @@ pub fn verify_jarm(
     parameters: &ResponseParameters,
     keys: &KeySet,
     expected: &Expected<'_>,
-) -> Result<AuthorizationResponse, ResponseRejected> {
-    let response = parameters.response().ok_or(ResponseRejected::Missing)?;
+) -> Result<AuthorizationResponse, JarmRejected> {
+    let response = parameters.response().ok_or(JarmRejected::Missing)?;
     if INSIDE_ONLY.iter().any(|name| parameters.get(name).is_some()) {
-        return Err(ResponseRejected::ExtraParameters);
+        return Err(JarmRejected::ExtraParameters);
     }
     // FAPI2-MS-5.4.1-N: an outer `iss` is not needed, but must not contradict.
     if parameters.get("iss").is_some_and(|outer| outer != expected.issuer) {
-        return Err(ResponseRejected::IssuerMismatch);
+        return Err(JarmRejected::IssuerMismatch);
     }
     let policy = JwsPolicy { algs: expected.algs, typ: TypRule::IfPresent(&["JWT"]) };
     let verified = crate::jose::verify(response, keys, &policy)?;
     let claims = verified.claims();
     check_origin(claims, expected)?;
     check_times(claims, expected)?;
-    let state = required(claims, "state", ResponseRejected::StateMissing)?;
+    let state = required(claims, "state", JarmRejected::StateMissing)?;
     if !equal_secrets(state, expected.state) {
-        return Err(ResponseRejected::StateMismatch);
+        return Err(JarmRejected::StateMismatch);
     }
     outcome(claims)
 }
 
-fn check_origin(claims: &Claims, expected: &Expected<'_>) -> Result<(), ResponseRejected> {
+fn check_origin(claims: &Claims, expected: &Expected<'_>) -> Result<(), JarmRejected> {
     if issuer(claims)? != expected.issuer {
-        return Err(ResponseRejected::IssuerMismatch);
+        return Err(JarmRejected::IssuerMismatch);
     }
     match audience(claims, expected.client_id) {
         Ok(Audience::Us) => Ok(()),
-        Ok(Audience::Others | Audience::UsAndOthers) => Err(ResponseRejected::AudienceMismatch),
-        Err(ClaimFault::Missing) => Err(ResponseRejected::AudienceMissing),
-        Err(_) => Err(ResponseRejected::ClaimType("aud")),
+        Ok(Audience::Others | Audience::UsAndOthers) => Err(JarmRejected::AudienceMismatch),
+        Err(ClaimFault::Missing) => Err(JarmRejected::AudienceMissing),
+        Err(_) => Err(JarmRejected::ClaimType("aud")),
     }
 }
 
-fn check_times(claims: &Claims, expected: &Expected<'_>) -> Result<(), ResponseRejected> {
+fn check_times(claims: &Claims, expected: &Expected<'_>) -> Result<(), JarmRejected> {
     let window = Window {
         now: expected.now,
         exp_leeway: expected.exp_leeway,
         future_tolerance: expected.future_tolerance,
     };
     let exp = claims.time("exp").map_err(|fault| match fault {
-        ClaimFault::Missing => ResponseRejected::ExpiryMissing,
-        _ => ResponseRejected::ClaimType("exp"),
+        ClaimFault::Missing => JarmRejected::ExpiryMissing,
+        _ => JarmRejected::ClaimType("exp"),
     })?;
     if window.expired(exp) {
-        return Err(ResponseRejected::Expired);
+        return Err(JarmRejected::Expired);
     }
     if exp > expected.now.plus(MAX_LIFETIME) {
-        return Err(ResponseRejected::LifetimeTooLong);
+        return Err(JarmRejected::LifetimeTooLong);
     }
-    for (name, ahead) in
-        [("iat", ResponseRejected::IssuedInFuture), ("nbf", ResponseRejected::NotYetValid)]
+    for (name, ahead) in [("iat", JarmRejected::IssuedInFuture), ("nbf", JarmRejected::NotYetValid)]
     {
-        let time = claims.optional_time(name).map_err(|_| ResponseRejected::ClaimType(name))?;
+        let time = claims.optional_time(name).map_err(|_| JarmRejected::ClaimType(name))?;
         if time.is_some_and(|time| window.ahead(time)) {
             return Err(ahead);
         }
@@ -163,42 +181,35 @@ fn check_times(claims: &Claims, expected: &Expected<'_>) -> Result<(), ResponseR
 }
 
 /// Reads the answer itself. Claims are believed from here on.
-fn outcome(claims: &Claims) -> Result<AuthorizationResponse, ResponseRejected> {
+fn outcome(claims: &Claims) -> Result<AuthorizationResponse, JarmRejected> {
     if claims.contains("access_token") || claims.contains("id_token") {
-        return Err(ResponseRejected::TokenInResponse);
+        return Err(JarmRejected::TokenInResponse);
     }
     match (optional(claims, "code")?, optional(claims, "error")?) {
-        (Some(_), Some(_)) => Err(ResponseRejected::CodeAndError),
-        (None, None) => Err(ResponseRejected::CodeMissing),
+        (Some(_), Some(_)) => Err(JarmRejected::CodeAndError),
+        (None, None) => Err(JarmRejected::CodeMissing),
         (None, Some(error)) => {
             Ok(AuthorizationResponse::Error { error: OAuthError::from_code(error) })
         }
         (Some(code), None) => {
-            let printable =
-                !code.is_empty() && code.bytes().all(|c| c.is_ascii_graphic() || c == b' ');
-            if !printable || code.len() > MAX_CODE {
-                return Err(ResponseRejected::CodeMalformed);
-            }
-            Ok(AuthorizationResponse::Code(VerifiedCode(Zeroizing::new(code.to_owned()))))
+            let code = VerifiedCode::read(code).ok_or(JarmRejected::CodeMalformed)?;
+            Ok(AuthorizationResponse::Code(code))
         }
     }
 }
 
-fn issuer(claims: &Claims) -> Result<&str, ResponseRejected> {
-    required(claims, "iss", ResponseRejected::IssuerMissing)
+fn issuer(claims: &Claims) -> Result<&str, JarmRejected> {
+    required(claims, "iss", JarmRejected::IssuerMissing)
 }
 
 fn required<'c>(
     claims: &'c Claims,
     name: &'static str,
-    missing: ResponseRejected,
-) -> Result<&'c str, ResponseRejected> {
+    missing: JarmRejected,
+) -> Result<&'c str, JarmRejected> {
     optional(claims, name)?.ok_or(missing)
 }
 
-fn optional<'c>(
-    claims: &'c Claims,
-    name: &'static str,
-) -> Result<Option<&'c str>, ResponseRejected> {
-    claims.optional_string(name).map_err(|_| ResponseRejected::ClaimType(name))
+fn optional<'c>(claims: &'c Claims, name: &'static str) -> Result<Option<&'c str>, JarmRejected> {
+    claims.optional_string(name).map_err(|_| JarmRejected::ClaimType(name))
 }

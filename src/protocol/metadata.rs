@@ -1,15 +1,19 @@
 //! Owns the judgement of an authorization server's metadata document against the issuer and the
 //! profile (RFC 8414, OpenID Connect Discovery). Must not know: how it was fetched or cached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use url::Url;
 
-use crate::jose::{Claims, ClaimsRejected, JwsAlg};
+use crate::{
+    jose::{Claims, ClaimsRejected, JwsAlg},
+    profile::{
+        ClientAuthMethod, Par, Profile, ResponseForm, ResponseMode, ResponseType, SenderConstraint,
+    },
+};
 
 use super::{
-    profile::{ClientAuthMethod, Par, Profile, ResponseProtection, SenderConstraint},
     reason::rejection,
     well_known::{IssuerRejected, check_issuer},
 };
@@ -59,6 +63,29 @@ pub struct Needs {
     pub id_token_alg: Option<JwsAlg>,
     /// The only algorithm accepted on authorization responses; none means any of the profile.
     pub authorization_response_alg: Option<JwsAlg>,
+    /// The algorithm userinfo answers are signed with, if they are.
+    pub userinfo_alg: Option<JwsAlg>,
+    /// The shape of the authorization response.
+    pub response: ResponseForm,
+    /// Whether ID tokens are asked for.
+    pub openid: bool,
+}
+
+impl Needs {
+    /// Whether the server signs anything for this client, so that its keys are needed.
+    const fn server_keys(&self) -> bool {
+        self.openid || self.response.response_mode.is_signed() || self.userinfo_alg.is_some()
+    }
+}
+
+impl Binding {
+    const fn constraint(self) -> SenderConstraint {
+        match self {
+            Self::Mtls => SenderConstraint::Mtls,
+            Self::DPoP(_) => SenderConstraint::Dpop,
+            Self::None => SenderConstraint::None,
+        }
+    }
 }
 
 /// An endpoint that this client calls directly.
@@ -95,9 +122,10 @@ impl Endpoint {
     }
 
     /// Whether this client cannot work without it (FAPI2-SP-5.3.3.2-2, PAR-5).
-    const fn is_required(self, par_required: bool) -> bool {
+    const fn is_required(self, par_required: bool, keys_required: bool) -> bool {
         match self {
-            Self::Jwks | Self::Token => true,
+            Self::Token => true,
+            Self::Jwks => keys_required,
             Self::PushedAuthorizationRequest => par_required,
             _ => false,
         }
@@ -151,7 +179,6 @@ impl MtlsUse {
 pub struct Metadata {
     issuer: String,
     authorization_endpoint: Url,
-    jwks_uri: Url,
     endpoints: BTreeMap<Endpoint, Url>,
     mtls_endpoint_aliases: BTreeMap<Endpoint, Url>,
     iss_parameter_supported: bool,
@@ -170,12 +197,12 @@ rejection! {
         EndpointMissing(&'static str) => "metadata.endpoint_missing", "the metadata lacks {0}";
         EndpointNotHttps(&'static str) => "metadata.endpoint_not_https", "metadata member {0} is not an https URL (META-2)";
         EndpointNotAllowed(&'static str) => "metadata.endpoint_not_allowed", "metadata member {0} has a fragment, user information or request parameters";
-        ResponseTypeMissing => "metadata.response_type_missing", "the server does not support response type code";
-        ResponseModeMissing => "metadata.response_mode_missing", "the server does not support signed responses (FAPI2-MS-5.4.2-1)";
+        ResponseTypeMissing => "metadata.response_type_missing", "the server does not support the client's response type";
+        ResponseModeMissing => "metadata.response_mode_missing", "the server does not support the client's response mode (FAPI2-MS-5.4.2-1)";
         S256Missing => "metadata.s256_missing", "the server does not support PKCE with S256 (FAPI2-SP-5.3.3.2-3)";
         ClientAuthMissing => "metadata.client_auth_missing", "the server does not support the client's authentication method";
         ClientAuthNotAllowed => "metadata.client_auth_not_allowed", "the profile forbids the client's authentication method (FAPI2-SP-5.3.3.1-2)";
-        SignedRequestRequired => "metadata.signed_request_required", "the server wants signed requests, the profile sends none (JAR-10.5)";
+        SignedRequestRequired => "metadata.signed_request_required", "the server wants signed requests, the client sends none (JAR-10.5)";
         BindingNotAllowed => "metadata.binding_not_allowed", "the profile forbids tokens bound like this, or not bound (FAPI2-SP-5.3.3.1-1)";
         CertificateBindingMissing => "metadata.certificate_binding_missing", "the server does not bind tokens to certificates (MTLS-3.3)";
         AlgorithmMissing(&'static str) => "metadata.algorithm_missing", "none of our algorithms is in {0}";
@@ -222,7 +249,7 @@ impl Metadata {
             let Some(member) = endpoint.member() else { continue };
             match document.url(member)? {
                 Some(url) => drop(endpoints.insert(endpoint, url)),
-                None if endpoint.is_required(par_required) => {
+                None if endpoint.is_required(par_required, needs.server_keys()) => {
                     return Err(MetadataRejected::EndpointMissing(member));
                 }
                 None => {}
@@ -231,7 +258,6 @@ impl Metadata {
         Ok(Self {
             issuer: issuer.to_owned(),
             authorization_endpoint,
-            jwks_uri: document.required_url("jwks_uri")?,
             endpoints,
             mtls_endpoint_aliases: document.aliases()?,
             iss_parameter_supported: document
@@ -249,9 +275,9 @@ impl Metadata {
         &self.authorization_endpoint
     }
 
-    /// Where the server's keys are; never an alias.
-    pub const fn jwks_uri(&self) -> &Url {
-        &self.jwks_uri
+    /// Where the server's keys are; never an alias. None only if it signs nothing for this client.
+    pub fn jwks_uri(&self) -> Option<&Url> {
+        self.endpoints.get(&Endpoint::Jwks)
     }
 
     /// Where the browser is sent to log out, if the server has such a place.
@@ -290,13 +316,23 @@ impl Document {
 
     fn check_capabilities(&self, profile: &Profile, needs: &Needs) -> Result<(), MetadataRejected> {
         self.check_algorithms(profile, needs)?;
-        if self.list("response_types_supported")?.is_some_and(|types| !types.contains(&"code")) {
+        let wanted = needs.response.response_type;
+        if self
+            .list("response_types_supported")?
+            .is_some_and(|types| !types.iter().any(|listed| same_type(listed, wanted)))
+        {
             return Err(MetadataRejected::ResponseTypeMissing);
         }
-        let signed_responses =
-            |modes: Vec<&str>| modes.iter().any(|mode| matches!(*mode, "jwt" | "query.jwt"));
-        if profile.response == ResponseProtection::Jarm
-            && self.list("response_modes_supported")?.is_some_and(|modes| !signed_responses(modes))
+        let modes: &[&str] = match needs.response.response_mode {
+            ResponseMode::Jwt => &["jwt", "query.jwt"],
+            ResponseMode::FormPostJwt => &["form_post.jwt"],
+            ResponseMode::Query => &["query"],
+            ResponseMode::FormPost => &["form_post"],
+            ResponseMode::Fragment => &["fragment"],
+        };
+        if self
+            .list("response_modes_supported")?
+            .is_some_and(|listed| !listed.iter().any(|mode| modes.contains(mode)))
         {
             return Err(MetadataRejected::ResponseModeMissing);
         }
@@ -315,15 +351,10 @@ impl Document {
         if !methods.contains(&needs.client_auth.name()) {
             return Err(MetadataRejected::ClientAuthMissing);
         }
-        if self.flag("require_signed_request_object")? && !profile.signed_request_object {
+        if self.flag("require_signed_request_object")? && needs.request_object_alg.is_none() {
             return Err(MetadataRejected::SignedRequestRequired);
         }
-        let binding_allowed = match profile.sender_constraint {
-            SenderConstraint::Mtls => needs.binding == Binding::Mtls,
-            SenderConstraint::MtlsOrDpop => needs.binding != Binding::None,
-            SenderConstraint::Optional => true,
-        };
-        if !binding_allowed {
+        if !profile.sender_constraints.contains(&needs.binding.constraint()) {
             return Err(MetadataRejected::BindingNotAllowed);
         }
         let certificate_bound = self.flag("tls_client_certificate_bound_access_tokens")?;
@@ -337,15 +368,17 @@ impl Document {
     /// (PKJ-alg, JAR-6.2). On what the server signs, one common algorithm is enough.
     fn check_algorithms(&self, profile: &Profile, needs: &Needs) -> Result<(), MetadataRejected> {
         let pin =
-            |alg: &Option<JwsAlg>| alg.map_or_else(|| profile.jws_algs.to_vec(), |alg| vec![alg]);
+            |alg: &Option<JwsAlg>| alg.map_or(profile.unpinned_algs.to_vec(), |alg| vec![alg]);
         let dpop = match needs.binding {
             Binding::DPoP(alg) => vec![alg],
             Binding::Mtls | Binding::None => vec![],
         };
-        let responses = match profile.response {
-            ResponseProtection::Jarm => pin(&needs.authorization_response_alg),
-            _ => vec![],
+        let responses = if needs.response.response_mode.is_signed() {
+            pin(&needs.authorization_response_alg)
+        } else {
+            vec![]
         };
+        let id_tokens = if needs.openid { pin(&needs.id_token_alg) } else { vec![] };
         let ours = [
             (
                 "token_endpoint_auth_signing_alg_values_supported",
@@ -356,8 +389,9 @@ impl Document {
                 needs.request_object_alg.into_iter().collect(),
             ),
             ("dpop_signing_alg_values_supported", dpop),
-            ("id_token_signing_alg_values_supported", pin(&needs.id_token_alg)),
+            ("id_token_signing_alg_values_supported", id_tokens),
             ("authorization_signing_alg_values_supported", responses),
+            ("userinfo_signing_alg_values_supported", needs.userinfo_alg.into_iter().collect()),
         ];
         for (member, algs) in ours {
             let listed = self.list(member)?;
@@ -425,6 +459,12 @@ impl Document {
             Some(value) => value.as_bool().ok_or(MetadataRejected::MemberType(member)),
         }
     }
+}
+
+/// The words of a response type come in any order (OAuth 2.0 Multiple Response Types §3).
+fn same_type(listed: &str, wanted: ResponseType) -> bool {
+    let words = |text: &'_ str| text.split(' ').map(str::to_owned).collect::<BTreeSet<_>>();
+    words(listed) == words(wanted.name())
 }
 
 /// An https URL without fragment or user information.

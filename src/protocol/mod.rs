@@ -2,8 +2,9 @@
 //! `Rejected` out. Must not know: sockets, stores, runtimes, browsers. Time, randomness and keys
 //! come in as values, so every rule can be tested at its exact second.
 //!
-//! Types carry what was proven: only [`verify_jarm`] makes a [`VerifiedCode`], only
-//! [`verify_id_token`] a [`VerifiedIdToken`], only [`Metadata::accept`] a [`Metadata`].
+//! Types carry what was proven: only [`verify_jarm`], [`verify_plain`] and [`verify_hybrid`] make a
+//! [`VerifiedCode`], only [`verify_id_token`] and its kin a [`VerifiedIdToken`], only
+//! [`Metadata::accept`] a [`Metadata`].
 
 mod answer;
 mod challenge;
@@ -13,10 +14,11 @@ mod id_token;
 mod jarm;
 mod logout;
 mod metadata;
+mod nested;
 mod par;
 mod parameters;
 mod pkce;
-mod profile;
+mod plain;
 mod reason;
 mod request;
 mod response;
@@ -34,34 +36,32 @@ pub use answer::{Answer, AsAnswer, MAX_ANSWER_BYTES, Malformation, OAuthError};
 pub use challenge::{AmbiguousParameter, Challenge, challenges};
 pub use dpop::{DPOP_TYP, Nonce, NonceRejected, Nonces, Prover, Role, proof_claims};
 pub use id_token::{
-    Continuity, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_id_token,
-    verify_refreshed_id_token,
+    Continuity, Detached, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_front_id_token,
+    verify_id_token, verify_refreshed_id_token,
 };
-pub use jarm::{
-    AuthorizationResponse, Expected, VerifiedCode, unverified_issuer, unverified_state, verify_jarm,
-};
+pub use jarm::{Expected, JarmRejected, unverified_issuer, unverified_state, verify_jarm};
 pub use logout::end_session_url;
 pub use metadata::{
     Binding, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse, Needs,
 };
+pub use nested::{Encryption, NestedRejected, Opened, open_nested};
 pub use par::{PushedRequest, par_response};
 pub use parameters::{ALLOWED_PARAMETERS, ParameterRejected, RequestParameters, scope_within};
 pub use pkce::{CODE_CHALLENGE_METHOD, CodeVerifier};
-pub use profile::{
-    ClientAuthMethod, Par, Profile, ProfileName, ResponseProtection, SenderConstraint,
-    UnknownProfile,
-};
+pub use plain::{PlainExpected, verify_hybrid, verify_plain};
 pub use request::{
     AuthorizationRequest, CLIENT_ASSERTION_LIFETIME, CLIENT_ASSERTION_TYP,
     CLIENT_ASSERTION_TYPE_URN, MAX_REQUEST_OBJECT_LIFETIME, REQUEST_OBJECT_TYP, authorization_url,
-    client_assertion_claims,
+    client_assertion_claims, plain_authorization_url, signed_authorization_url,
 };
-pub use response::{ResponseParameters, ResponseRejected};
+pub use response::{
+    AuthorizationResponse, ParametersRejected, ResponseParameters, ResponseRejected, VerifiedCode,
+};
 pub use return_to::safe_return_to;
 pub use step_up::{Authentication, StepUp, StepUpRejected};
 pub use token::{
-    Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType, Unwanted,
-    check_certificate_binding, granted_scope, token_response,
+    BoundTo, Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType, Unwanted,
+    check_binding, granted_scope, token_response,
 };
 pub use transaction::{Arrival, Mode, Transaction, TransactionRejected};
 pub use userinfo::{UserinfoError, UserinfoRejected, userinfo};

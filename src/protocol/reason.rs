@@ -3,13 +3,15 @@
 
 /// Declares a rejection: an error enum whose every variant has a machine reason that reaches the
 /// audit log and the metrics, and a sentence for operators. `REASONS` lists them all, so that
-/// counters can exist before the first rejection and a test can prove the reasons distinct.
+/// counters can exist before the first rejection and a test can prove the reasons distinct. A kind
+/// of token that may come encrypted ends `with nested "kind"`, which takes over every
+/// [`NestedRejected`](super::NestedRejected) under a reason of that kind.
 macro_rules! rejection {
     (
         $(#[$meta:meta])*
         pub enum $name:ident {
             $( $(#[$variant_meta:meta])* $variant:ident $(($member:ty))? => $reason:literal, $message:literal; )+
-        }
+        } $(with nested $kind:literal)?
     ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -20,16 +22,54 @@ macro_rules! rejection {
                 #[error($message)]
                 $variant $(($member))?,
             )+
+            $(
+                #[doc = concat!("No signed token came out of the encrypted one: `", $kind, ".bare`, `", $kind, ".jwe_…`")]
+                #[error(transparent)]
+                Nested(#[from] $crate::protocol::NestedRejected),
+            )?
         }
 
         impl $name {
             /// Every reason this rejection can give.
-            pub const REASONS: &'static [&'static str] = &[$($reason),+];
+            pub const REASONS: &'static [&'static str] = &[
+                $($reason,)+
+                $(
+                    concat!($kind, ".bare"),
+                    concat!($kind, ".jwe_malformed"),
+                    concat!($kind, ".jwe_too_large"),
+                    concat!($kind, ".jwe_duplicate_member"),
+                    concat!($kind, ".jwe_header_not_allowed"),
+                    concat!($kind, ".jwe_alg_not_allowed"),
+                    concat!($kind, ".jwe_enc_not_allowed"),
+                    concat!($kind, ".jwe_key_unknown"),
+                    concat!($kind, ".jwe_key_ambiguous"),
+                    concat!($kind, ".jwe_not_nested"),
+                    concat!($kind, ".jwe_decryption_failed"),
+                )?
+            ];
 
             /// Stable machine reason for audit and metrics.
             pub const fn reason(&self) -> &'static str {
                 match self {
                     $( Self::$variant $((rejection!(@ignore $member)))? => $reason, )+
+                    $(
+                        Self::Nested(nested) => {
+                            use $crate::{jose::JweRejected, protocol::NestedRejected::{Bare, Jwe}};
+                            match nested {
+                                Bare => concat!($kind, ".bare"),
+                                Jwe(JweRejected::Malformed) => concat!($kind, ".jwe_malformed"),
+                                Jwe(JweRejected::TooLarge) => concat!($kind, ".jwe_too_large"),
+                                Jwe(JweRejected::DuplicateMember) => concat!($kind, ".jwe_duplicate_member"),
+                                Jwe(JweRejected::HeaderNotAllowed) => concat!($kind, ".jwe_header_not_allowed"),
+                                Jwe(JweRejected::AlgNotAllowed) => concat!($kind, ".jwe_alg_not_allowed"),
+                                Jwe(JweRejected::EncNotAllowed) => concat!($kind, ".jwe_enc_not_allowed"),
+                                Jwe(JweRejected::KeyUnknown) => concat!($kind, ".jwe_key_unknown"),
+                                Jwe(JweRejected::KeyAmbiguous) => concat!($kind, ".jwe_key_ambiguous"),
+                                Jwe(JweRejected::NotNested) => concat!($kind, ".jwe_not_nested"),
+                                Jwe(JweRejected::DecryptionFailed) => concat!($kind, ".jwe_decryption_failed"),
+                            }
+                        }
+                    )?
                 }
             }
         }
@@ -44,9 +84,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::protocol::{
-        IdTokenRejected, IssuerRejected, Malformation, MetadataRejected, NonceRejected,
-        ParameterRejected, ResponseRejected, StepUpRejected, TokenRejected, TransactionRejected,
-        UserinfoRejected, answer::AsAnswer,
+        IdTokenRejected, IssuerRejected, JarmRejected, Malformation, MetadataRejected,
+        NonceRejected, ParameterRejected, ParametersRejected, StepUpRejected, TokenRejected,
+        TransactionRejected, UserinfoRejected, answer::AsAnswer,
     };
 
     #[test]
@@ -59,7 +99,8 @@ mod tests {
             MetadataRejected::REASONS,
             NonceRejected::REASONS,
             ParameterRejected::REASONS,
-            ResponseRejected::REASONS,
+            JarmRejected::REASONS,
+            ParametersRejected::REASONS,
             StepUpRejected::REASONS,
             TokenRejected::REASONS,
             TransactionRejected::REASONS,

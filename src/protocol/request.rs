@@ -4,9 +4,9 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::clock::UnixTime;
+use crate::{clock::UnixTime, profile::ResponseForm};
 
-use super::{pkce::CODE_CHALLENGE_METHOD, profile::Profile};
+use super::pkce::CODE_CHALLENGE_METHOD;
 
 /// `typ` of a request object (FAPI2-MS-5.3.2-5).
 pub const REQUEST_OBJECT_TYP: &str = "oauth-authz-req+jwt";
@@ -20,20 +20,22 @@ pub const CLIENT_ASSERTION_LIFETIME: i64 = 60;
 /// Most seconds a request object may live (CLK-2; FAPI2-MS-5.3.2-3/4 allows 3600).
 pub const MAX_REQUEST_OBJECT_LIFETIME: i64 = 300;
 
-/// An authorization request before it is signed. `response_type` is always `code`
-/// (FAPI2-SP-5.3.3.2-1).
+/// An authorization request before it is signed or sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AuthorizationRequest {
     /// Who asks.
     pub client_id: String,
+    /// The shape of the answer.
+    pub response: ResponseForm,
     /// Where the answer goes.
     pub redirect_uri: String,
     /// What is asked for, in exactly this order.
     pub scope: String,
     /// Comes back in the response.
     pub state: String,
-    /// Comes back in the ID token; at most 64 characters (FAPI2-SP-5.3.3.2-7).
-    pub nonce: String,
+    /// Comes back in the ID token; at most 64 characters (FAPI2-SP-5.3.3.2-7). None where no ID token
+    /// is asked for.
+    pub nonce: Option<String>,
     /// The challenge of [`super::CodeVerifier`], method S256.
     pub code_challenge: String,
     /// Authentication context classes, separated by spaces.
@@ -48,12 +50,59 @@ pub struct AuthorizationRequest {
     pub login_hint: Option<String>,
     /// Preferred languages.
     pub ui_locales: Option<String>,
+    /// Thumbprint of the key the code is to be bound to (DPOP-10.1).
+    pub dpop_jkt: Option<String>,
+    /// Claims asked for one by one (OpenID Connect Core §5.5).
+    pub claims: Option<Map<String, Value>>,
+    /// What is to be allowed, in detail (RFC 9396).
+    pub authorization_details: Option<Vec<Value>>,
+    /// The APIs the tokens are for (RFC 8707); absolute URIs without fragment.
+    pub resource: Vec<String>,
 }
 
 impl AuthorizationRequest {
+    /// Every parameter with its JSON type: `max_age` a number, `claims` an object,
+    /// `authorization_details` an array, `resource` an array if there are several (JAR-4c).
+    fn parameters(&self) -> Map<String, Value> {
+        let mut parameters = Map::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                parameters.insert(name.to_owned(), value);
+            }
+        };
+        let text = |text: &Option<String>| text.as_deref().map(Value::from);
+        put("client_id", Some(self.client_id.as_str().into()));
+        put("response_type", Some(self.response.response_type.name().into()));
+        put("response_mode", self.response.asked_mode().map(Value::from));
+        put("redirect_uri", Some(self.redirect_uri.as_str().into()));
+        put("scope", Some(self.scope.as_str().into()));
+        put("state", Some(self.state.as_str().into()));
+        put("nonce", text(&self.nonce));
+        put("code_challenge", Some(self.code_challenge.as_str().into()));
+        put("code_challenge_method", Some(CODE_CHALLENGE_METHOD.into()));
+        put("acr_values", text(&self.acr_values));
+        put("max_age", self.max_age.map(Value::from));
+        put("prompt", text(&self.prompt));
+        put("display", text(&self.display));
+        put("login_hint", text(&self.login_hint));
+        put("ui_locales", text(&self.ui_locales));
+        put("dpop_jkt", text(&self.dpop_jkt));
+        put("claims", self.claims.clone().map(Value::Object));
+        put("authorization_details", self.authorization_details.clone().map(Value::Array));
+        put(
+            "resource",
+            match self.resource.as_slice() {
+                [] => None,
+                [only] => Some(only.as_str().into()),
+                several => Some(several.into()),
+            },
+        );
+        parameters
+    }
+
     /// The claims of the signed request object: every parameter, and `iss`, `aud`, `nbf`, `exp`
     /// (FAPI2-MS-5.3.2-1..4). `aud` is the issuer string; there is no `sub`, so that the object
-    /// can never pass for a client assertion (JAR-10.8); `max_age` is a number (JAR-4c).
+    /// can never pass for a client assertion (JAR-10.8).
     /// `lifetime` is in seconds, from 1 to [`MAX_REQUEST_OBJECT_LIFETIME`].
     pub fn request_object_claims(
         &self,
@@ -61,10 +110,9 @@ impl AuthorizationRequest {
         now: UnixTime,
         lifetime: i64,
         jti: &str,
-        profile: &Profile,
     ) -> Map<String, Value> {
         let lifetime = lifetime.clamp(1, MAX_REQUEST_OBJECT_LIFETIME);
-        let mut claims = Map::new();
+        let mut claims = self.parameters();
         let mut put = |name: &str, value: Value| {
             claims.insert(name.to_owned(), value);
         };
@@ -74,30 +122,24 @@ impl AuthorizationRequest {
         put("nbf", now.as_i64().into());
         put("exp", now.plus(lifetime).as_i64().into());
         put("jti", jti.into());
-        put("client_id", self.client_id.as_str().into());
-        put("response_type", "code".into());
-        put("redirect_uri", self.redirect_uri.as_str().into());
-        put("scope", self.scope.as_str().into());
-        put("state", self.state.as_str().into());
-        put("nonce", self.nonce.as_str().into());
-        put("code_challenge", self.code_challenge.as_str().into());
-        put("code_challenge_method", CODE_CHALLENGE_METHOD.into());
-        if let Some(seconds) = self.max_age {
-            put("max_age", seconds.into());
-        }
-        for (name, value) in [
-            ("response_mode", profile.response_mode),
-            ("acr_values", self.acr_values.as_deref()),
-            ("prompt", self.prompt.as_deref()),
-            ("display", self.display.as_deref()),
-            ("login_hint", self.login_hint.as_deref()),
-            ("ui_locales", self.ui_locales.as_deref()),
-        ] {
-            if let Some(value) = value {
-                put(name, value.into());
+        claims
+    }
+
+    /// The parameters as text, for a form or a query: JSON stays JSON, several `resource`s are
+    /// repeated (RFC 8707 §2, RFC 9396 §3).
+    pub fn form(&self) -> Vec<(String, String)> {
+        let mut form = Vec::new();
+        for (name, value) in self.parameters() {
+            match value {
+                Value::String(text) => form.push((name, text)),
+                Value::Array(items) if name == "resource" => {
+                    let texts = items.iter().filter_map(Value::as_str);
+                    form.extend(texts.map(|text| (name.clone(), text.to_owned())));
+                }
+                other => form.push((name, other.to_string())),
             }
         }
-        claims
+        form
     }
 }
 
@@ -111,8 +153,32 @@ impl std::fmt::Debug for AuthorizationRequest {
     }
 }
 
-/// The URL the browser is sent with: the endpoint, its own query kept, and exactly `client_id` and
-/// `request_uri` (FAPI2-SP-5.3.3.2-6).
+/// The URL the browser is sent with a request object: the endpoint, its own query kept, the object,
+/// and of its claims exactly those that OpenID Connect Core §6.1 wants beside it (FAPI1-ADV-5.2.3-9).
+pub fn signed_authorization_url(
+    endpoint: &Url,
+    request: &AuthorizationRequest,
+    object: &str,
+) -> Url {
+    let mut url = endpoint.clone();
+    url.query_pairs_mut()
+        .append_pair("client_id", &request.client_id)
+        .append_pair("response_type", request.response.response_type.name())
+        .append_pair("scope", &request.scope)
+        .append_pair("request", object);
+    url
+}
+
+/// The URL the browser is sent with an unsigned request: the endpoint, its own query kept, and every
+/// parameter.
+pub fn plain_authorization_url(endpoint: &Url, request: &AuthorizationRequest) -> Url {
+    let mut url = endpoint.clone();
+    url.query_pairs_mut().extend_pairs(request.form());
+    url
+}
+
+/// The URL the browser is sent with a pushed request: the endpoint, its own query kept, and exactly
+/// `client_id` and `request_uri` (FAPI2-SP-5.3.3.2-6).
 pub fn authorization_url(endpoint: &Url, client_id: &str, request_uri: &str) -> Url {
     let mut url = endpoint.clone();
     url.query_pairs_mut()
@@ -146,17 +212,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::protocol::ProfileName;
+    use crate::profile::{ProfileName, ResponseMode, ResponseType};
 
     const NOW: UnixTime = UnixTime::new(1_800_000_000);
 
     fn request() -> AuthorizationRequest {
         AuthorizationRequest {
             client_id: "bff".into(),
+            response: ProfileName::Fapi2MessageSigning.profile().responses[0],
             redirect_uri: "https://app.example/".into(),
             scope: "openid accounts".into(),
             state: "st".into(),
-            nonce: "no".into(),
+            nonce: Some("no".into()),
             code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".into(),
             acr_values: None,
             max_age: None,
@@ -164,13 +231,20 @@ mod tests {
             display: None,
             login_hint: None,
             ui_locales: None,
+            dpop_jkt: None,
+            claims: None,
+            authorization_details: None,
+            resource: Vec::new(),
         }
     }
 
-    fn claims(request: &AuthorizationRequest, lifetime: i64, profile: ProfileName) -> Value {
-        request
-            .request_object_claims("https://as.example/t/", NOW, lifetime, "id1", profile.profile())
-            .into()
+    fn claims(request: &AuthorizationRequest, lifetime: i64) -> Value {
+        request.request_object_claims("https://as.example/t/", NOW, lifetime, "id1").into()
+    }
+
+    fn asking(response_type: ResponseType, response_mode: ResponseMode) -> AuthorizationRequest {
+        let response = ResponseForm { response_type, response_mode };
+        AuthorizationRequest { response, ..request() }
     }
 
     /// PKCE-4.2/4.3, BCP-2.1.2.
@@ -182,7 +256,7 @@ mod tests {
             "redirect_uri": "https://app.example/", "scope": "openid accounts", "state": "st", "nonce": "no",
             "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256",
         });
-        assert_eq!(claims(&request(), 60, ProfileName::Fapi2MessageSigning), expected);
+        assert_eq!(claims(&request(), 60), expected);
     }
 
     #[test]
@@ -194,9 +268,13 @@ mod tests {
             display: Some("page".into()),
             login_hint: Some("Åsa".into()),
             ui_locales: Some("nb".into()),
+            dpop_jkt: Some("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into()),
+            claims: json!({"id_token": {"acr": {"essential": true}}}).as_object().cloned(),
+            authorization_details: Some(vec![json!({"type": "payment"})]),
+            resource: vec!["https://a.example/".into(), "https://b.example/".into()],
             ..request()
         };
-        let mut expected = claims(&request(), 60, ProfileName::Fapi2MessageSigning);
+        let mut expected = claims(&request(), 60);
         for (name, value) in [
             ("acr_values", json!("high low")),
             ("max_age", json!(0)),
@@ -204,10 +282,14 @@ mod tests {
             ("display", json!("page")),
             ("login_hint", json!("Åsa")),
             ("ui_locales", json!("nb")),
+            ("dpop_jkt", json!("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I")),
+            ("claims", json!({"id_token": {"acr": {"essential": true}}})),
+            ("authorization_details", json!([{"type": "payment"}])),
+            ("resource", json!(["https://a.example/", "https://b.example/"])),
         ] {
             expected[name] = value;
         }
-        let claims = claims(&full, 60, ProfileName::Fapi2MessageSigning);
+        let claims = claims(&full, 60);
         assert_eq!(claims, expected);
         assert!(claims["max_age"].is_u64(), "JAR-4c");
     }
@@ -218,7 +300,7 @@ mod tests {
         for (asked, lived) in
             [(i64::MIN, 1), (0, 1), (1, 1), (300, 300), (301, 300), (i64::MAX, 300)]
         {
-            let claims = claims(&request(), asked, ProfileName::Fapi2MessageSigning);
+            let claims = claims(&request(), asked);
             assert_eq!(claims["exp"].as_i64().unwrap() - claims["nbf"].as_i64().unwrap(), lived);
         }
     }
@@ -237,20 +319,91 @@ mod tests {
     /// JAR-10.8, JAR-4a.
     #[test]
     fn a_request_object_cannot_pass_for_a_client_assertion_or_nest_another() {
-        for profile in ProfileName::ALL {
-            let claims = claims(&request(), 60, profile);
-            for absent in ["sub", "request", "request_uri", "client_assertion"] {
-                assert!(claims.get(absent).is_none(), "{absent}");
-            }
+        let claims = claims(&request(), 60);
+        for absent in ["sub", "request", "request_uri", "client_assertion"] {
+            assert!(claims.get(absent).is_none(), "{absent}");
         }
         assert_ne!(REQUEST_OBJECT_TYP, CLIENT_ASSERTION_TYP);
     }
 
+    /// FAPI1-ADV-5.2.2-2: the default mode of a type goes without saying.
     #[test]
-    fn response_mode_follows_the_profile() {
-        let mode = |profile| claims(&request(), 60, profile).get("response_mode").cloned();
-        assert_eq!(mode(ProfileName::Fapi2MessageSigning), Some(json!("jwt")));
-        assert_eq!(mode(ProfileName::Fapi2Security), None);
+    fn type_and_mode_are_those_of_the_answer_asked_for() {
+        let asked = |request: &AuthorizationRequest| {
+            let claims = claims(request, 60);
+            (claims["response_type"].clone(), claims.get("response_mode").cloned())
+        };
+        for (request, response_type, mode) in [
+            (request(), "code", Some(json!("jwt"))),
+            (asking(ResponseType::Code, ResponseMode::Query), "code", None),
+            (asking(ResponseType::CodeIdToken, ResponseMode::Fragment), "code id_token", None),
+            (
+                asking(ResponseType::CodeIdToken, ResponseMode::FormPost),
+                "code id_token",
+                Some(json!("form_post")),
+            ),
+        ] {
+            assert_eq!(asked(&request), (json!(response_type), mode));
+        }
+    }
+
+    /// Without OpenID Connect there is no nonce.
+    #[test]
+    fn a_request_without_nonce_has_none() {
+        let oauth = AuthorizationRequest { nonce: None, ..request() };
+        assert!(claims(&oauth, 60).get("nonce").is_none());
+        assert!(oauth.form().iter().all(|(name, _)| name != "nonce"));
+    }
+
+    /// JAR-4c: the same parameters, as text.
+    #[test]
+    fn golden_form() {
+        let request = AuthorizationRequest {
+            max_age: Some(0),
+            authorization_details: Some(vec![json!({"type": "payment"})]),
+            resource: vec!["https://a.example/".into(), "https://b.example/".into()],
+            ..asking(ResponseType::Code, ResponseMode::Query)
+        };
+        let expected = [
+            ("authorization_details", r#"[{"type":"payment"}]"#),
+            ("client_id", "bff"),
+            ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
+            ("code_challenge_method", "S256"),
+            ("max_age", "0"),
+            ("nonce", "no"),
+            ("redirect_uri", "https://app.example/"),
+            ("resource", "https://a.example/"),
+            ("resource", "https://b.example/"),
+            ("response_type", "code"),
+            ("scope", "openid accounts"),
+            ("state", "st"),
+        ];
+        let mut form = request.form();
+        form.sort();
+        let form: Vec<_> = form.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        assert_eq!(form, expected);
+    }
+
+    /// FAPI1-ADV-5.2.3-9: exactly those duplicates, nothing else outside the object.
+    #[test]
+    fn golden_url_of_a_signed_request_by_value() {
+        let endpoint = Url::parse("https://as.example/authorize?tenant=a").unwrap();
+        let request = asking(ResponseType::CodeIdToken, ResponseMode::Fragment);
+        assert_eq!(
+            signed_authorization_url(&endpoint, &request, "a.b.c").as_str(),
+            "https://as.example/authorize?tenant=a&client_id=bff&response_type=code+id_token&scope=openid+accounts&request=a.b.c"
+        );
+    }
+
+    #[test]
+    fn golden_url_of_a_plain_request() {
+        let endpoint = Url::parse("https://as.example/authorize").unwrap();
+        let url =
+            plain_authorization_url(&endpoint, &asking(ResponseType::Code, ResponseMode::Query));
+        let pairs: std::collections::BTreeMap<_, _> = url.query_pairs().into_owned().collect();
+        assert_eq!(pairs.len(), 8);
+        assert_eq!(pairs["code_challenge_method"], "S256");
+        assert_eq!(pairs["redirect_uri"], "https://app.example/");
     }
 
     /// FAPI2-SP-5.3.3.1-5, PKJ-3-exp, CLK-2: one string, the issuer byte for byte.

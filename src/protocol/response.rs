@@ -1,18 +1,19 @@
-//! Owns the parameters an authorization response arrives with, and the reasons for refusing one.
-//! Must not know: how each response mode is verified.
+//! Owns the parameters an authorization response arrives with, what a verified one amounts to, and the
+//! reasons for refusing one. Must not know: how each response mode is verified.
 
 use std::{collections::BTreeMap, fmt};
 
 use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
 
-use crate::jose::JwsRejected;
-
-use super::reason::rejection;
+use super::{answer::OAuthError, id_token::IdTokenRejected, jarm::JarmRejected, reason::rejection};
 
 /// Largest response accepted, in bytes of its form encoding.
 const MAX_BYTES: usize = 32 * 1024;
 /// Most parameters accepted.
 const MAX_PARAMETERS: usize = 32;
+/// Longest authorization code accepted, in characters.
+const MAX_CODE: usize = 4096;
 
 /// The parameters of an authorization response, each at most once (OA-3.1). Not verified; `Debug`
 /// shows names only.
@@ -21,19 +22,19 @@ pub struct ResponseParameters(BTreeMap<String, String>);
 
 impl ResponseParameters {
     /// Reads `application/x-www-form-urlencoded` text, a query string included.
-    pub fn parse_form(form: &[u8]) -> Result<Self, ResponseRejected> {
+    pub fn parse_form(form: &[u8]) -> Result<Self, ParametersRejected> {
         if form.len() > MAX_BYTES {
-            return Err(ResponseRejected::TooLarge);
+            return Err(ParametersRejected::TooLarge);
         }
-        let form = std::str::from_utf8(form).map_err(|_| ResponseRejected::FormMalformed)?;
+        let form = std::str::from_utf8(form).map_err(|_| ParametersRejected::FormMalformed)?;
         let mut parameters = BTreeMap::new();
         for pair in form.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if parameters.len() == MAX_PARAMETERS {
-                return Err(ResponseRejected::TooLarge);
+                return Err(ParametersRejected::TooLarge);
             }
             if parameters.insert(decode(name)?, decode(value)?).is_some() {
-                return Err(ResponseRejected::DuplicateParameter);
+                return Err(ParametersRejected::DuplicateParameter);
             }
         }
         Ok(Self(parameters))
@@ -52,10 +53,10 @@ impl ResponseParameters {
 
 /// Decodes one name or value. Bytes that are not UTF-8 are refused, not replaced: two different
 /// responses must not read the same.
-fn decode(text: &str) -> Result<String, ResponseRejected> {
+fn decode(text: &str) -> Result<String, ParametersRejected> {
     let spaced = text.replace('+', " ");
     let decoded =
-        percent_decode_str(&spaced).decode_utf8().map_err(|_| ResponseRejected::FormMalformed)?;
+        percent_decode_str(&spaced).decode_utf8().map_err(|_| ParametersRejected::FormMalformed)?;
     Ok(decoded.into_owned())
 }
 
@@ -65,64 +66,105 @@ impl fmt::Debug for ResponseParameters {
     }
 }
 
-rejection! {
-    /// Why an authorization response is refused.
-    pub enum ResponseRejected {
-        TooLarge => "jarm.too_large", "the response is too large";
-        FormMalformed => "jarm.form_malformed", "the response's parameters are not UTF-8";
-        DuplicateParameter => "jarm.duplicate_parameter", "a response parameter occurs twice (OA-3.1)";
-        Missing => "jarm.missing", "an unsigned response came where a signed one was asked for (JARM-2.3)";
-        ExtraParameters => "jarm.extra_parameters", "response parameters stand beside the signed response (JARM-2.3)";
-        Malformed => "jarm.malformed", "the signed response is malformed";
-        DuplicateMember => "jarm.duplicate_member", "a member of the signed response occurs twice";
-        HeaderNotAllowed => "jarm.header_not_allowed", "the signed response's header has a forbidden member";
-        AlgNotAllowed => "jarm.alg_not_allowed", "the signed response's algorithm is not allowed (JARM-3)";
-        TypNotAllowed => "jarm.typ_not_allowed", "the token is of another kind (JWT-3.11)";
-        KeyUnknown => "jarm.key_unknown", "no known key fits the signed response";
-        KeyAmbiguous => "jarm.key_ambiguous", "several keys fit the signed response";
-        SignatureInvalid => "jarm.signature_invalid", "the signed response's signature is invalid (JARM-2.4-5)";
-        ClaimsMalformed => "jarm.claims_malformed", "the signed response's claims are malformed";
-        Encrypted => "jarm.encrypted", "the signed response is encrypted (FAPI2-MS-6.1)";
-        IssuerMissing => "jarm.issuer_missing", "iss is missing (JARM-2.1)";
-        IssuerMismatch => "jarm.issuer_mismatch", "iss is another issuer (JARM-2.4-2, FAPI2-SP-5.3.3.2-5)";
-        AudienceMissing => "jarm.audience_missing", "aud is missing (JARM-2.1)";
-        AudienceMismatch => "jarm.audience_mismatch", "aud is not exactly this client (JARM-2.4-3)";
-        ExpiryMissing => "jarm.expiry_missing", "exp is missing (JARM-2.1)";
-        Expired => "jarm.expired", "exp has passed (JARM-2.4-4)";
-        LifetimeTooLong => "jarm.lifetime_too_long", "exp is more than an hour ahead (JARM-2.1)";
-        IssuedInFuture => "jarm.issued_in_future", "iat lies ahead of the clock (FAPI2-SP-5.3.2.1-13)";
-        NotYetValid => "jarm.not_yet_valid", "nbf lies ahead of the clock (FAPI2-SP-5.3.2.1-13)";
-        ClaimType(&'static str) => "jarm.claim_type", "claim {0} has the wrong type";
-        StateMissing => "jarm.state_missing", "state is missing (OA-10.12)";
-        StateMismatch => "jarm.state_mismatch", "state is not the one sent (OA-10.12)";
-        TokenInResponse => "jarm.token_in_response", "a token stands in the response (FAPI2-SP-5.3.3.2-1)";
-        CodeAndError => "jarm.code_and_error", "the response has both code and error";
-        CodeMissing => "jarm.code_missing", "the response has neither code nor error";
-        CodeMalformed => "jarm.code_malformed", "code is empty, too long or not printable";
+/// A response that is proven to be this issuer's answer to this transaction.
+#[derive(Debug)]
+pub enum AuthorizationResponse {
+    /// The user agreed.
+    Code(VerifiedCode),
+    /// The server or the user said no.
+    Error {
+        /// Its reason.
+        error: OAuthError,
+    },
+}
+
+/// An authorization code out of a verified response: the only kind that can be redeemed
+/// (JARM-2.4-6). Neither `Clone` nor shown by `Debug`.
+pub struct VerifiedCode {
+    code: Zeroizing<String>,
+    subject: Option<String>,
+}
+
+impl VerifiedCode {
+    /// Only for the functions that verify a response. `None` unless it is printable and of a bounded
+    /// length.
+    pub(super) fn read(code: &str) -> Option<Self> {
+        let printable = !code.is_empty() && code.bytes().all(|c| c.is_ascii_graphic() || c == b' ');
+        (printable && code.len() <= MAX_CODE)
+            .then(|| Self { code: Zeroizing::new(code.to_owned()), subject: None })
     }
+
+    /// The same, vouched for by an ID token about this subject.
+    pub(super) fn about(self, subject: &str) -> Self {
+        Self { subject: Some(subject.to_owned()), ..self }
+    }
+
+    /// The code, for the one token request it is for.
+    pub fn expose(&self) -> &str {
+        &self.code
+    }
+
+    /// Whom the ID token beside it was about: the token endpoint's must be about the same
+    /// (OIDC-3.3.3.6).
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+}
+
+impl fmt::Debug for VerifiedCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("VerifiedCode(..)")
+    }
+}
+
+rejection! {
+    /// Why the parameters of a response are refused, before or without a signature.
+    pub enum ParametersRejected {
+        TooLarge => "response.too_large", "the response is too large";
+        FormMalformed => "response.form_malformed", "the response's parameters are not UTF-8";
+        DuplicateParameter => "response.duplicate_parameter", "a response parameter occurs twice (OA-3.1)";
+        SignedUnasked => "response.signed_unasked", "a signed response came where a plain one was asked for";
+        IssuerMissing => "response.issuer_missing", "iss is missing (FAPI2-SP-5.3.3.2-5, ISS-2.4-2)";
+        IssuerMismatch => "response.issuer_mismatch", "iss is another issuer (ISS-2.4-1)";
+        StateMissing => "response.state_missing", "state is missing (OA-10.12)";
+        StateMismatch => "response.state_mismatch", "state is not the one sent (OA-10.12)";
+        TokenInResponse => "response.token_in_response", "a token stands in the response that was not asked for (FAPI2-SP-5.3.3.2-1)";
+        CodeAndError => "response.code_and_error", "the response has both code and error";
+        CodeMissing => "response.code_missing", "the response has neither code nor error";
+        CodeMalformed => "response.code_malformed", "code is empty, too long or not printable";
+    }
+}
+
+/// Why an authorization response is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ResponseRejected {
+    /// Its parameters.
+    #[error(transparent)]
+    Parameters(#[from] ParametersRejected),
+    /// The signed token they should be in.
+    #[error(transparent)]
+    Signed(#[from] JarmRejected),
+    /// The ID token that should vouch for them.
+    #[error(transparent)]
+    IdToken(#[from] IdTokenRejected),
 }
 
 impl ResponseRejected {
+    /// Stable machine reason for audit and metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Parameters(rejected) => rejected.reason(),
+            Self::Signed(rejected) => rejected.reason(),
+            Self::IdToken(rejected) => rejected.reason(),
+        }
+    }
+
     /// Whether fetching the issuer's keys once more may help (JWK-ROT).
     pub const fn may_be_new_key(&self) -> bool {
-        matches!(self, Self::KeyUnknown)
-    }
-}
-
-impl From<JwsRejected> for ResponseRejected {
-    fn from(rejected: JwsRejected) -> Self {
-        match rejected {
-            JwsRejected::Malformed => Self::Malformed,
-            JwsRejected::TooLarge => Self::TooLarge,
-            JwsRejected::DuplicateMember => Self::DuplicateMember,
-            JwsRejected::HeaderNotAllowed => Self::HeaderNotAllowed,
-            JwsRejected::AlgNotAllowed => Self::AlgNotAllowed,
-            JwsRejected::TypNotAllowed => Self::TypNotAllowed,
-            JwsRejected::KeyUnknown => Self::KeyUnknown,
-            JwsRejected::KeyAmbiguous => Self::KeyAmbiguous,
-            JwsRejected::SignatureInvalid => Self::SignatureInvalid,
-            JwsRejected::ClaimsMalformed => Self::ClaimsMalformed,
-            JwsRejected::Encrypted => Self::Encrypted,
+        match self {
+            Self::Parameters(_) => false,
+            Self::Signed(rejected) => matches!(rejected, JarmRejected::KeyUnknown),
+            Self::IdToken(rejected) => rejected.may_be_new_key(),
         }
     }
 }

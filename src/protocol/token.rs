@@ -141,8 +141,9 @@ rejection! {
     pub enum TokenRejected {
         ScopeMalformed => "token.scope_malformed", "the granted scope is not a list of scope tokens";
         ScopeBeyondRequest => "token.scope_beyond_request", "more scope was granted than asked for";
-        Unbound => "token.unbound", "the access token is bound to no certificate (FAPI2-SP-5.3.3.1-1)";
-        BindingMismatch => "token.binding_mismatch", "the access token is bound to another certificate (MTLS-3)";
+        TypeMismatch => "token.type_mismatch", "the token type is not the one asked for (OA-5.1, DPOP-5)";
+        Unbound => "token.unbound", "the access token is not bound as asked for (FAPI2-SP-5.3.3.1-1)";
+        BindingMismatch => "token.binding_mismatch", "the access token is bound to another certificate or key (MTLS-3, DPOP-5)";
     }
 }
 
@@ -156,14 +157,17 @@ pub fn token_response(
 ) -> Result<TokenResponse, TokenResponseRejected> {
     let body = answer.object(200)?;
     let access_token = Token::read(string(&body, "access_token")?, "access_token")?;
-    if !string(&body, "token_type")?.eq_ignore_ascii_case(token_type.name()) {
-        return Err(Malformation::TokenType.into());
-    }
+    let typed = string(&body, "token_type")?.eq_ignore_ascii_case(token_type.name());
     let granted = optional_string(&body, "scope")?;
     let expires_in = optional_seconds(&body, "expires_in")?;
     let refresh_token = optional_token(&body, "refresh_token")?;
     let id_token = optional_token(&body, "id_token")?;
-    match granted_scope(requested_scope, granted) {
+    let verdict = if typed {
+        granted_scope(requested_scope, granted)
+    } else {
+        Err(TokenRejected::TypeMismatch)
+    };
+    match verdict {
         Ok(scope) => Ok(TokenResponse {
             access_token,
             token_type,
@@ -197,14 +201,26 @@ pub fn granted_scope(requested: &str, granted: Option<&str>) -> Result<String, T
     Ok(granted.to_owned())
 }
 
-/// Whether an access token is bound to the certificate with this `x5t#S256`, as far as we can see: a
-/// token that is a JWT says so in `cnf`; an opaque one tells only its resource servers, who check
-/// it themselves (MTLS-3). The JWT is read, not verified: this finds mistakes of the server's, it
-/// does not let anybody in.
-pub fn check_certificate_binding(
-    access_token: &str,
-    thumbprint: &str,
-) -> Result<(), TokenRejected> {
+/// What an access token must be bound to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BoundTo<'a> {
+    /// The certificate with this `x5t#S256` (RFC 8705 §3.1).
+    Certificate(&'a str),
+    /// The key with this thumbprint (RFC 9449 §6.1).
+    Key(&'a str),
+    /// Nothing.
+    Nothing,
+}
+
+/// Whether an access token is bound as it must be, as far as we can see: a token that is a JWT says so
+/// in `cnf`; an opaque one tells only its resource servers, who check it themselves (MTLS-3). The JWT
+/// is read, not verified: this finds mistakes of the server's, it does not let anybody in.
+pub fn check_binding(access_token: &str, bound_to: BoundTo<'_>) -> Result<(), TokenRejected> {
+    let (member, thumbprint) = match bound_to {
+        BoundTo::Certificate(thumbprint) => ("x5t#S256", thumbprint),
+        BoundTo::Key(thumbprint) => ("jkt", thumbprint),
+        BoundTo::Nothing => return Ok(()),
+    };
     let mut parts = access_token.split('.');
     let (Some(header), Some(payload), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -215,7 +231,7 @@ pub fn check_certificate_binding(
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
     };
     let Some((_, claims)) = object(header).zip(object(payload)) else { return Ok(()) };
-    match claims.get("cnf").and_then(|cnf| cnf.get("x5t#S256")).map(Value::as_str) {
+    match claims.get("cnf").and_then(|cnf| cnf.get(member)).map(Value::as_str) {
         Some(Some(bound)) if bool::from(bound.as_bytes().ct_eq(thumbprint.as_bytes())) => Ok(()),
         Some(_) => Err(TokenRejected::BindingMismatch),
         None => Err(TokenRejected::Unbound),
@@ -290,11 +306,12 @@ mod tests {
             assert!(judge(&with("token_type", json!(name))).is_ok(), "{name}");
         }
         for name in ["", "mac", "DPoP", "dpOp", "N_A", "Bearer ", "Bearer, DPoP"] {
-            assert_eq!(
-                refusal(&with("token_type", json!(name))),
-                Malformation::TokenType.into(),
-                "{name}"
-            );
+            let refused = refusal(&with("token_type", json!(name)));
+            let TokenResponseRejected::Token { why, tokens } = refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!(why, TokenRejected::TypeMismatch, "{name}");
+            assert_eq!(tokens.access_token.expose(), "2YotnFZFEjr1zCsicMWpAA");
         }
         for (name, accepted) in [("DPoP", true), ("dpOp", true), ("Bearer", false)] {
             let body = with("token_type", json!(name)).to_string();
@@ -428,7 +445,8 @@ mod tests {
     #[test]
     fn a_jwt_access_token_is_bound_to_our_certificate() {
         let thumbprint = "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2";
-        let bound = |cnf: Value| check_certificate_binding(&jwt(&json!({"cnf": cnf})), thumbprint);
+        let to = BoundTo::Certificate(thumbprint);
+        let bound = |cnf: Value| check_binding(&jwt(&json!({"cnf": cnf})), to);
         assert_eq!(bound(json!({"x5t#S256": thumbprint})), Ok(()));
         assert_eq!(bound(json!({"x5t#S256": thumbprint, "jkt": "other"})), Ok(()));
         for wrong in [json!(""), json!(thumbprint.to_lowercase()), json!(format!("{thumbprint}1"))]
@@ -441,8 +459,21 @@ mod tests {
         for unbound in [json!({}), json!(null), json!(thumbprint), json!({"jkt": thumbprint})] {
             assert_eq!(bound(unbound), Err(TokenRejected::Unbound));
         }
-        let no_cnf = check_certificate_binding(&jwt(&json!({"sub": "alice"})), thumbprint);
+        let no_cnf = check_binding(&jwt(&json!({"sub": "alice"})), to);
         assert_eq!(no_cnf, Err(TokenRejected::Unbound));
+    }
+
+    /// DPOP-5: bound to the key and to nothing else; without a constraint nothing is asked.
+    #[test]
+    fn a_jwt_access_token_is_bound_to_our_key() {
+        let jkt = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+        let bound = |cnf: Value| check_binding(&jwt(&json!({"cnf": cnf})), BoundTo::Key(jkt));
+        assert_eq!(bound(json!({"jkt": jkt})), Ok(()));
+        for wrong in [json!(""), json!(jkt.to_lowercase()), json!(null), json!([jkt])] {
+            assert_eq!(bound(json!({"jkt": wrong})), Err(TokenRejected::BindingMismatch));
+        }
+        assert_eq!(bound(json!({"x5t#S256": jkt})), Err(TokenRejected::Unbound));
+        assert_eq!(check_binding(&jwt(&json!({})), BoundTo::Nothing), Ok(()));
     }
 
     #[test]
@@ -456,7 +487,8 @@ mod tests {
             "e30.e30.e30.e30.e30",
             "e30.W10.x",
         ] {
-            assert_eq!(check_certificate_binding(opaque, "x"), Ok(()), "{opaque}");
+            assert_eq!(check_binding(opaque, BoundTo::Certificate("x")), Ok(()), "{opaque}");
+            assert_eq!(check_binding(opaque, BoundTo::Key("x")), Ok(()), "{opaque}");
         }
     }
 

@@ -36,8 +36,8 @@ pub struct Transaction {
     pub mode: Mode,
     /// Sent as `state`; comes back in the response.
     pub state: String,
-    /// Sent as `nonce`; comes back in the ID token.
-    pub nonce: String,
+    /// Sent as `nonce`; comes back in the ID token. None where no ID token is asked for.
+    pub nonce: Option<String>,
     /// Redeems the code together with it (FAPI2-SP-5.3.3.2-4).
     pub code_verifier: CodeVerifier,
     /// The redirect URI asked for, repeated in the token request (OA-4.1.3).
@@ -140,7 +140,7 @@ mod tests {
             app: "web".into(),
             mode: Mode::Spa,
             state: "state-secret".into(),
-            nonce: "nonce-secret".into(),
+            nonce: Some("nonce-secret".into()),
             code_verifier: CodeVerifier::from_random([1; 32]),
             redirect_uri: "https://app.example/".into(),
             return_to: None,

@@ -3,45 +3,54 @@
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
+use zeroize::Zeroizing;
 
-use super::{AsFailure, Provider, TokenFailure, json, single};
+use super::{AsFailure, Authentication, Provider, TokenFailure, json, single};
 use crate::{
     jose::{self, Signer},
     net::{self, CallFailed},
+    profile::SenderConstraint,
     protocol::{
-        Answer, AuthorizationRequest, CLIENT_ASSERTION_TYP, CLIENT_ASSERTION_TYPE_URN,
-        CodeVerifier, Continuity, Endpoint, MAX_ANSWER_BYTES, REQUEST_OBJECT_TYP, Token,
-        TokenResponse, TokenResponseRejected, TokenType, UserinfoError, UserinfoRejected,
-        VerifiedCode, VerifiedIdToken, authorization_url, check_certificate_binding,
-        client_assertion_claims, par_response, token_response, userinfo,
+        Answer, AuthorizationRequest, BoundTo, CLIENT_ASSERTION_TYP, CLIENT_ASSERTION_TYPE_URN,
+        Challenge, CodeVerifier, Continuity, Endpoint, MAX_ANSWER_BYTES, MtlsUse, Nonce, Prover,
+        REQUEST_OBJECT_TYP, Role, Token, TokenResponse, TokenResponseRejected, TokenType,
+        UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken, authorization_url,
+        challenges, check_binding, client_assertion_claims, par_response, plain_authorization_url,
+        signed_authorization_url, token_response, userinfo,
     },
 };
 
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// Pauses between attempts to revoke a token while the AS is down.
 const REVOCATION_PAUSES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
 
-/// What a pushed authorization request brought.
+/// Proves possession of the key that tokens are bound to (RFC 9449); none where they are bound to none.
+pub type Proof<'a> = Option<&'a Prover>;
+
+/// An authorization request, ready for the browser to take along.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pushed {
-    /// Where to send the browser: `client_id` and `request_uri`, nothing else.
+pub struct Begun {
+    /// Where to send the browser.
     pub authorization_url: Url,
-    /// Seconds until the AS forgets the request.
-    pub expires_in: u64,
+    /// Seconds until the AS forgets a pushed request; none if the browser carries it.
+    pub expires_in: Option<u64>,
 }
 
 /// What the login demands of the ID token beyond its own rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Demands<'a> {
-    /// `nonce` of the request.
-    pub nonce: &'a str,
+    /// `nonce` of the request; none if no ID token was asked for, and then none is looked at.
+    pub nonce: Option<&'a str>,
     /// Space-separated scopes of the request.
     pub scope: &'a str,
     /// `max_age` of the request, seconds.
@@ -56,8 +65,8 @@ pub struct Demands<'a> {
 pub struct Redeemed {
     /// The tokens.
     pub tokens: TokenResponse,
-    /// Who logged in.
-    pub id_token: VerifiedIdToken,
+    /// Who logged in; none if no ID token was asked for.
+    pub id_token: Option<VerifiedIdToken>,
 }
 
 /// A code exchange that did not hold. Tokens that came with it are already given up.
@@ -78,30 +87,56 @@ pub enum RedeemFailure {
 }
 
 impl Provider {
-    /// Pushes a signed request object and returns where to send the browser (FAPI2-MS-5.3.2-1,
-    /// PAR-2.1, PAR-3). There is no fallback to parameters in the front channel (PAR-2.3).
-    pub async fn push(&self, request: &AuthorizationRequest) -> Result<Pushed, AsFailure> {
+    /// Prepares an authorization request: pushed where the AS has the endpoint (FAPI2-MS-5.3.2-1,
+    /// PAR-2.1, PAR-3), otherwise for the browser to carry, signed if the client signs. An AS that has
+    /// the endpoint and fails at it gets nothing through the front channel instead (PAR-2.3).
+    pub async fn begin(
+        &self,
+        request: &AuthorizationRequest,
+        proof: Proof<'_>,
+    ) -> Result<Begun, AsFailure> {
         const PAR: Endpoint = Endpoint::PushedAuthorizationRequest;
-        let registration = &self.registration;
         let metadata = self.metadata().await?;
+        let endpoint = metadata.authorization_endpoint();
+        let object = self.request_object(request)?;
+        if metadata.endpoint(PAR, self.mtls_use()).is_none() {
+            let authorization_url = match object {
+                Some(object) => signed_authorization_url(endpoint, request, &object),
+                None => plain_authorization_url(endpoint, request),
+            };
+            return Ok(Begun { authorization_url, expires_in: None });
+        }
+        let form = match object {
+            Some(object) => vec![("request".to_owned(), object)],
+            None => request.form(),
+        };
+        let form: Vec<_> = form
+            .iter()
+            // `post` names the client itself.
+            .filter(|(name, _)| name != "client_id")
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        let answer = self.post(PAR, &form, proof).await?;
+        let pushed =
+            par_response(&judged(&answer)).map_err(|answer| AsFailure::from_answer(PAR, answer))?;
+        let client_id = &self.registration.client_id;
+        let authorization_url = authorization_url(endpoint, client_id, &pushed.request_uri);
+        Ok(Begun { authorization_url, expires_in: Some(pushed.expires_in) })
+    }
+
+    /// The request as a signed object, if the client signs its requests.
+    fn request_object(&self, request: &AuthorizationRequest) -> Result<Option<String>, AsFailure> {
+        const PAR: Endpoint = Endpoint::PushedAuthorizationRequest;
+        let Some(key) = &self.credentials.request_object_key else { return Ok(None) };
+        let registration = &self.registration;
         let jti = self.token(PAR)?;
         let claims = request.request_object_claims(
             &registration.issuer,
             self.ambient.now(),
             registration.request_object_lifetime,
             &jti,
-            registration.profile,
         );
-        let object = Self::sign(PAR, &*self.request_object_key, Some(REQUEST_OBJECT_TYP), &claims)?;
-        let answer = self.post(PAR, &[("request", &object)]).await?;
-        let pushed =
-            par_response(&judged(&answer)).map_err(|answer| AsFailure::from_answer(PAR, answer))?;
-        let authorization_url = authorization_url(
-            metadata.authorization_endpoint(),
-            &registration.client_id,
-            &pushed.request_uri,
-        );
-        Ok(Pushed { authorization_url, expires_in: pushed.expires_in })
+        Self::sign(PAR, &**key, Some(REQUEST_OBJECT_TYP), &claims).map(Some)
     }
 
     /// Redeems a code that a verified response brought, and judges everything that comes back.
@@ -112,20 +147,17 @@ impl Provider {
         verifier: &CodeVerifier,
         redirect_uri: &str,
         demands: Demands<'_>,
+        proof: Proof<'_>,
     ) -> Result<Redeemed, RedeemFailure> {
-        let answer = self
-            .post(
-                Endpoint::Token,
-                &[
-                    ("grant_type", "authorization_code"),
-                    ("code", code.expose()),
-                    ("redirect_uri", redirect_uri),
-                    ("code_verifier", verifier.expose()),
-                ],
-            )
-            .await?;
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.expose()),
+            ("redirect_uri", redirect_uri),
+            ("code_verifier", verifier.expose()),
+        ];
+        let answer = self.post(Endpoint::Token, &form, proof).await?;
         let tokens = self.tokens(&answer, demands.scope, None)?;
-        match self.judge(&tokens, &demands).await {
+        match self.judge(&tokens, code.subject(), &demands, proof).await {
             Ok(id_token) => Ok(Redeemed { tokens, id_token }),
             Err(failure) => {
                 self.give_up(tokens.refresh_token, Some(tokens.access_token));
@@ -137,13 +169,17 @@ impl Provider {
     async fn judge(
         &self,
         tokens: &TokenResponse,
+        subject: Option<&str>,
         demands: &Demands<'_>,
-    ) -> Result<VerifiedIdToken, RedeemFailure> {
-        self.check_binding(tokens)?;
-        // No ID token, no login: an access token alone says nothing about who is there
+        proof: Proof<'_>,
+    ) -> Result<Option<VerifiedIdToken>, RedeemFailure> {
+        self.check_binding(tokens, proof)?;
+        let Some(nonce) = demands.nonce else { return Ok(None) };
+        // Asked for and not there: an access token alone says nothing about who is there
         // (OIDC-3.1.3.3, OIDC-16.11).
         let id_token = tokens.id_token.as_ref().map(Token::expose);
-        Ok(self.id_token(id_token, tokens.access_token.expose(), demands).await?)
+        let access_token = tokens.access_token.expose();
+        Ok(Some(self.id_token(id_token, access_token, nonce, subject, demands).await?))
     }
 
     /// The tokens of an answer that keeps to what was asked. Others are given up, except for the
@@ -154,7 +190,11 @@ impl Provider {
         scope: &str,
         held: Option<&Token>,
     ) -> Result<TokenResponse, RedeemFailure> {
-        let rejected = match token_response(&judged(answer), TokenType::Bearer, scope) {
+        let token_type = match self.registration.sender_constraint {
+            SenderConstraint::Dpop => TokenType::DPoP,
+            SenderConstraint::Mtls | SenderConstraint::None => TokenType::Bearer,
+        };
+        let rejected = match token_response(&judged(answer), token_type, scope) {
             Ok(tokens) => return Ok(tokens),
             Err(rejected) => rejected,
         };
@@ -170,30 +210,38 @@ impl Provider {
         }
     }
 
-    fn check_binding(&self, tokens: &TokenResponse) -> Result<(), RedeemFailure> {
-        let thumbprint = &self.registration.certificate_thumbprint;
-        check_certificate_binding(tokens.access_token.expose(), thumbprint)
+    fn check_binding(&self, tokens: &TokenResponse, proof: Proof<'_>) -> Result<(), RedeemFailure> {
+        let registration = &self.registration;
+        let jkt = proof.map(Prover::jkt);
+        let bound_to = match registration.sender_constraint {
+            // A client that binds by certificate has one: the settings see to it. Compared with
+            // nothing, a binding would be a mismatch.
+            SenderConstraint::Mtls => BoundTo::Certificate(
+                registration.certificate_thumbprint.as_deref().unwrap_or_default(),
+            ),
+            SenderConstraint::Dpop => BoundTo::Key(jkt.as_deref().unwrap_or_default()),
+            SenderConstraint::None => BoundTo::Nothing,
+        };
+        check_binding(tokens.access_token.expose(), bound_to)
             .map_err(|rejected| RedeemFailure::Tokens { reason: rejected.reason() })
     }
 
-    /// Refreshes. `original` is the login's ID token, against which a new one is judged
-    /// (OIDC-12.2). Tokens that break a rule are given up.
+    /// Refreshes. `original` is what the login's ID token said, against which a new one is judged
+    /// (OIDC-12.2); none if there was no ID token, and then none is looked at. Tokens that break a rule
+    /// are given up.
     pub async fn refresh(
         self: &Arc<Self>,
         refresh_token: &Token,
         scope: &str,
-        original: &Continuity,
+        original: Option<&Continuity>,
+        proof: Proof<'_>,
     ) -> Result<TokenResponse, RedeemFailure> {
-        let answer = self
-            .post(
-                Endpoint::Token,
-                &[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())],
-            )
-            .await?;
+        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+        let answer = self.post(Endpoint::Token, &form, proof).await?;
         let tokens = self.tokens(&answer, scope, Some(refresh_token))?;
         let verdict = async {
-            self.check_binding(&tokens)?;
-            if let Some(id_token) = &tokens.id_token {
+            self.check_binding(&tokens, proof)?;
+            if let Some((id_token, original)) = tokens.id_token.as_ref().zip(original) {
                 let access_token = tokens.access_token.expose();
                 self.refreshed_id_token(id_token.expose(), access_token, original).await?;
             }
@@ -217,17 +265,50 @@ impl Provider {
     pub async fn userinfo(
         &self,
         access_token: &Token,
-        subject: &str,
+        subject: Option<&str>,
+        proof: Proof<'_>,
     ) -> Result<Map<String, Value>, UserinfoFailure> {
+        // Claims about nobody we know could be anybody's (OIDC-5.3.2).
+        let subject = subject.ok_or(UserinfoFailure::Refused { reason: "userinfo.no_subject" })?;
         let url = self.endpoint(Endpoint::Userinfo).await?;
-        let mut headers = json();
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access_token.expose()))
-            .map_err(|_| AsFailure::not_made(Endpoint::Userinfo, "the token fits no header"))?;
-        bearer.set_sensitive(true);
-        headers.insert(AUTHORIZATION, bearer);
-        let send = self.http.send(Method::GET, &url, headers, None, MAX_ANSWER_BYTES);
-        let answer = self.timed(Endpoint::Userinfo, send).await?;
+        let mut answer = self.ask_userinfo(&url, access_token, proof).await?;
+        if let Some(prover) = proof {
+            let challenges = challenges_of(&answer.headers);
+            // As at the AS's endpoints: one nonce, one more try (DPOP-9).
+            let asked = Nonce::demanded_by_resource(answer.status, &challenges, offered(&answer));
+            if let Ok(Some(nonce)) = asked {
+                prover.learned(Role::Resource, url.as_str(), nonce);
+                answer = self.ask_userinfo(&url, access_token, proof).await?;
+            }
+        }
         userinfo(&judged(&answer), subject).map_err(UserinfoFailure::from)
+    }
+
+    async fn ask_userinfo(
+        &self,
+        url: &Url,
+        access_token: &Token,
+        proof: Proof<'_>,
+    ) -> Result<net::Answer, AsFailure> {
+        const USERINFO: Endpoint = Endpoint::Userinfo;
+        let mut headers = json();
+        let scheme = if proof.is_some() { TokenType::DPoP } else { TokenType::Bearer };
+        let credential = Zeroizing::new(format!("{} {}", scheme.name(), access_token.expose()));
+        let mut credential = HeaderValue::from_str(&credential)
+            .map_err(|_| AsFailure::not_made(USERINFO, "the token fits no header"))?;
+        credential.set_sensitive(true);
+        headers.insert(AUTHORIZATION, credential);
+        if let Some(prover) = proof {
+            let token = Some(access_token);
+            let proof = self.proof(USERINFO, prover, Role::Resource, &Method::GET, url, token)?;
+            headers.insert(DPOP, proof);
+        }
+        let send = self.http.send(Method::GET, url, headers, None, MAX_ANSWER_BYTES);
+        let answer = self.timed(USERINFO, send).await?;
+        if let Some(prover) = proof {
+            prover.learn(Role::Resource, url.as_str(), offered(&answer));
+        }
+        Ok(answer)
     }
 
     /// Gives tokens up at the AS, if it lets us: the refresh token first, for it outlives the other
@@ -251,7 +332,7 @@ impl Provider {
         let form = [("token", token.expose()), ("token_type_hint", hint)];
         let mut pauses = REVOCATION_PAUSES.iter();
         loop {
-            let answer = self.post(Endpoint::Revocation, &form).await;
+            let answer = self.post(Endpoint::Revocation, &form, None).await;
             let retry = match &answer {
                 // 200 also for tokens the AS no longer knows (REV-2.2).
                 Ok(answer) if answer.status == 200 => return,
@@ -270,20 +351,126 @@ impl Provider {
     async fn endpoint(&self, endpoint: Endpoint) -> Result<Url, AsFailure> {
         let metadata = self.metadata().await?;
         metadata
-            .endpoint(endpoint, self.registration.mtls_use())
+            .endpoint(endpoint, self.mtls_use())
             .cloned()
             .ok_or_else(|| AsFailure::not_made(endpoint, "the AS publishes no such endpoint"))
     }
 
-    /// One authenticated POST: `client_id` and a fresh assertion whose audience is the issuer
-    /// (PKJ-9-jti, FAPI2-SP-5.3.3.1-5, MTLS-2), beside the form.
+    /// What the client certificate is for. It need not be there: then it is for nothing.
+    const fn mtls_use(&self) -> MtlsUse {
+        MtlsUse {
+            endpoint_aliases: self.registration.use_mtls_endpoint_aliases,
+            client_authentication: self.credentials.authentication.method().is_mtls(),
+            token_binding: matches!(self.registration.sender_constraint, SenderConstraint::Mtls),
+        }
+    }
+
+    /// One authenticated POST beside the form: by a fresh assertion whose audience is the issuer
+    /// (PKJ-9-jti, FAPI2-SP-5.3.3.1-5), by the client certificate and `client_id` (MTLS-2), or by a
+    /// secret; never by two of them (PKJ-2.2).
     async fn post(
         &self,
         endpoint: Endpoint,
         form: &[(&str, &str)],
+        proof: Proof<'_>,
     ) -> Result<net::Answer, AsFailure> {
-        let registration = &self.registration;
         let url = self.endpoint(endpoint).await?;
+        let Some(prover) = proof else { return self.attempt(endpoint, &url, form, None).await };
+        let answer = self.attempt(endpoint, &url, form, proof).await?;
+        let asked = Nonce::demanded_in(&judged(&answer), offered(&answer));
+        match asked {
+            // Once more, with the nonce and everything else fresh; not a third time, whatever the
+            // server says (FAPI2-SP-5.3.3.1-8, DPOP-8).
+            Ok(Some(nonce)) => {
+                prover.learned(Role::AuthorizationServer, url.as_str(), nonce);
+                self.attempt(endpoint, &url, form, proof).await
+            }
+            Ok(None) => Ok(answer),
+            Err(rejected) => {
+                let provider = &self.registration.provider_label;
+                tracing::warn!(%provider, reason = rejected.reason(), "the AS's demand for a nonce is refused");
+                Ok(answer)
+            }
+        }
+    }
+
+    /// One request: its own assertion (PKJ-9-jti), its own proof (DPOP-7.3).
+    async fn attempt(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        form: &[(&str, &str)],
+        proof: Proof<'_>,
+    ) -> Result<net::Answer, AsFailure> {
+        let (mut headers, body) = self.authenticated(endpoint, form)?;
+        if let Some(prover) = proof {
+            let role = Role::AuthorizationServer;
+            let proof = self.proof(endpoint, prover, role, &Method::POST, url, None)?;
+            headers.insert(DPOP, proof);
+        }
+        let send = self.http.send(Method::POST, url, headers, Some(body), MAX_ANSWER_BYTES);
+        let answer = self.timed(endpoint, send).await?;
+        if let Some(prover) = proof {
+            prover.learn(Role::AuthorizationServer, url.as_str(), offered(&answer));
+        }
+        Ok(answer)
+    }
+
+    fn proof(
+        &self,
+        endpoint: Endpoint,
+        prover: &Prover,
+        role: Role,
+        method: &Method,
+        url: &Url,
+        token: Option<&Token>,
+    ) -> Result<HeaderValue, AsFailure> {
+        let (jti, now) = (self.token(endpoint)?, self.ambient.now());
+        let token = token.map(Token::expose);
+        let proof = prover.proof(role, method.as_str(), url.as_str(), token, now, &jti);
+        let unsigned = || AsFailure::not_made(endpoint, "the proof could not be signed");
+        let proof = proof.map_err(|_| unsigned())?;
+        let mut value = HeaderValue::from_str(&proof).map_err(|_| unsigned())?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// The header section and form of one authenticated POST.
+    fn authenticated(
+        &self,
+        endpoint: Endpoint,
+        form: &[(&str, &str)],
+    ) -> Result<(HeaderMap, Bytes), AsFailure> {
+        let registration = &self.registration;
+        let mut headers = json();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(form);
+        match &self.credentials.authentication {
+            Authentication::PrivateKeyJwt(key) => {
+                let assertion = self.client_assertion(endpoint, &**key)?;
+                body.append_pair("client_id", &registration.client_id)
+                    .append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
+                    .append_pair("client_assertion", &assertion);
+            }
+            Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {
+                body.append_pair("client_id", &registration.client_id);
+            }
+            Authentication::ClientSecretPost(secret) => {
+                body.append_pair("client_id", &registration.client_id)
+                    .append_pair("client_secret", secret);
+            }
+            Authentication::ClientSecretBasic(secret) => {
+                let credentials = basic(&registration.client_id, secret)
+                    .ok_or_else(|| AsFailure::not_made(endpoint, "the secret fits no header"))?;
+                headers.insert(AUTHORIZATION, credentials);
+            }
+        }
+        Ok((headers, Bytes::from(body.finish())))
+    }
+
+    fn client_assertion(&self, endpoint: Endpoint, key: &dyn Signer) -> Result<String, AsFailure> {
+        let registration = &self.registration;
         let jti = self.token(endpoint)?;
         let claims = client_assertion_claims(
             &registration.client_id,
@@ -292,18 +479,7 @@ impl Provider {
             &jti,
         );
         let typ = registration.client_assertion_typ.then_some(CLIENT_ASSERTION_TYP);
-        let assertion = Self::sign(endpoint, &*self.assertion_key, typ, &claims)?;
-        let body = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(form)
-            .append_pair("client_id", &registration.client_id)
-            .append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
-            .append_pair("client_assertion", &assertion)
-            .finish();
-        let mut headers = json();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        let body = Some(Bytes::from(body));
-        self.timed(endpoint, self.http.send(Method::POST, &url, headers, body, MAX_ANSWER_BYTES))
-            .await
+        Self::sign(endpoint, key, typ, &claims)
     }
 
     fn sign(
@@ -384,6 +560,27 @@ impl RedeemFailure {
             Self::Tokens { reason } => reason,
         }
     }
+}
+
+/// The values of an answer's `DPoP-Nonce`.
+fn offered(answer: &net::Answer) -> impl Iterator<Item = &[u8]> {
+    answer.headers.get_all(DPOP_NONCE).iter().map(HeaderValue::as_bytes)
+}
+
+/// The challenges of an answer, all header lines together.
+fn challenges_of(headers: &HeaderMap) -> Vec<Challenge> {
+    let lines = headers.get_all(WWW_AUTHENTICATE).iter();
+    lines.filter_map(|line| line.to_str().ok()).flat_map(challenges).collect()
+}
+
+/// Credentials for the Authorization header, each half form-encoded first (RFC 6749 §2.3.1).
+fn basic(client_id: &str, secret: &str) -> Option<HeaderValue> {
+    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(secret)));
+    let header = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&header).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// An answer as the rules look at it.

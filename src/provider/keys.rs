@@ -6,10 +6,12 @@ use http::Method;
 use super::{AsFailure, AsFailureKind, JWKS_LIMIT, Provider, cache::Want, calls::judged, json};
 use crate::{
     jose::KeySet,
+    profile::{IssParameter, ResponseType},
     protocol::{
         AuthorizationResponse, Continuity, Endpoint, Expected, IdTokenExpected, IdTokenRejected,
-        Metadata, ResponseParameters, ResponseRejected, VerifiedIdToken, unverified_issuer,
-        verify_id_token, verify_jarm, verify_refreshed_id_token,
+        JarmRejected, Metadata, ParametersRejected, PlainExpected, ResponseParameters,
+        ResponseRejected, VerifiedIdToken, unverified_issuer, unverified_state, verify_hybrid,
+        verify_id_token, verify_jarm, verify_plain, verify_refreshed_id_token,
     },
 };
 
@@ -53,9 +55,56 @@ impl KeyDependent for IdTokenRejected {
 }
 
 impl Provider {
-    /// Verifies an authorization response (FAPI2-MS-5.4.2-2). The issuer it names is compared
-    /// before any key is fetched for it (JARM-5.1).
+    /// The `state` a response carries, in the place where this client's responses have it. Only to
+    /// find the transaction it may belong to.
+    pub fn response_state(
+        &self,
+        parameters: &ResponseParameters,
+    ) -> Result<String, ResponseRejected> {
+        if self.registration.response.response_mode.is_signed() {
+            let response = parameters.response().ok_or(JarmRejected::Missing)?;
+            return Ok(unverified_state(response)?);
+        }
+        let state = parameters.get("state").ok_or(ParametersRejected::StateMissing)?;
+        Ok(state.to_owned())
+    }
+
+    /// Verifies an authorization response, in the one form this client asks for: a response of
+    /// another form is refused, however good it is (JARM-2.3).
     pub async fn authorization_response(
+        &self,
+        parameters: &ResponseParameters,
+        state: &str,
+        nonce: Option<&str>,
+    ) -> Result<AuthorizationResponse, ResponseFailure> {
+        let form = self.registration.response;
+        if form.response_mode.is_signed() {
+            return self.signed_response(parameters, state).await;
+        }
+        let announced = self.metadata().await?.authorization_response_iss_parameter_supported();
+        let expected = PlainExpected {
+            issuer: &self.registration.issuer,
+            state,
+            iss_required: announced
+                || self.registration.profile.iss_parameter == IssParameter::Required,
+        };
+        match (form.response_type, nonce) {
+            (ResponseType::Code, _) => {
+                Ok(verify_plain(parameters, &expected).map_err(ResponseRejected::from)?)
+            }
+            (ResponseType::CodeIdToken, nonce) => {
+                // The settings allow this type with OpenID Connect only, so there was a nonce.
+                let nonce = nonce.ok_or(IdTokenRejected::NonceMissing);
+                let nonce = nonce.map_err(ResponseRejected::from)?;
+                let id_token = self.expected_id_token(None);
+                self.judged(|keys| verify_hybrid(parameters, keys, nonce, &expected, &id_token))
+                    .await
+            }
+        }
+    }
+
+    /// FAPI2-MS-5.4.2-2. The issuer it names is compared before any key is fetched for it (JARM-5.1).
+    async fn signed_response(
         &self,
         parameters: &ResponseParameters,
         state: &str,
@@ -70,11 +119,12 @@ impl Provider {
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,
         };
-        let response = parameters.response().ok_or(ResponseRejected::Missing)?;
-        if unverified_issuer(response)? != registration.issuer {
-            return Err(ResponseRejected::IssuerMismatch.into());
+        let refused = |rejected: JarmRejected| ResponseRejected::from(rejected);
+        let response = parameters.response().ok_or(refused(JarmRejected::Missing))?;
+        if unverified_issuer(response).map_err(refused)? != registration.issuer {
+            return Err(refused(JarmRejected::IssuerMismatch).into());
         }
-        self.judged(|keys| verify_jarm(parameters, keys, &expected)).await
+        self.judged(|keys| verify_jarm(parameters, keys, &expected).map_err(refused)).await
     }
 
     /// Verifies the ID token of a code exchange (FAPI2-MS-5.6.2-1).
@@ -82,14 +132,17 @@ impl Provider {
         &self,
         token: Option<&str>,
         access_token: &str,
+        nonce: &str,
+        subject: Option<&str>,
         demands: &super::calls::Demands<'_>,
     ) -> Result<VerifiedIdToken, TokenFailure> {
         let expected = IdTokenExpected {
             max_age: demands.max_age,
             required_acr: demands.required_acr,
-            ..self.expected_id_token(access_token)
+            subject,
+            ..self.expected_id_token(Some(access_token))
         };
-        self.judged(|keys| verify_id_token(token, keys, demands.nonce, &expected)).await
+        self.judged(|keys| verify_id_token(token, keys, nonce, &expected)).await
     }
 
     /// Verifies an ID token that came with a refresh against the login's (OIDC-12.2).
@@ -99,11 +152,11 @@ impl Provider {
         access_token: &str,
         original: &Continuity,
     ) -> Result<VerifiedIdToken, TokenFailure> {
-        let expected = self.expected_id_token(access_token);
+        let expected = self.expected_id_token(Some(access_token));
         self.judged(|keys| verify_refreshed_id_token(token, keys, original, &expected)).await
     }
 
-    fn expected_id_token<'a>(&'a self, access_token: &'a str) -> IdTokenExpected<'a> {
+    fn expected_id_token<'a>(&'a self, access_token: Option<&'a str>) -> IdTokenExpected<'a> {
         let registration = &self.registration;
         IdTokenExpected {
             issuer: &registration.issuer,
@@ -113,6 +166,7 @@ impl Provider {
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,
             access_token,
+            subject: None,
             max_age: None,
             required_acr: &[],
         }
@@ -164,7 +218,13 @@ impl Provider {
     }
 
     async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, AsFailure> {
-        let get = self.http.send(Method::GET, metadata.jwks_uri(), json(), None, JWKS_LIMIT);
+        let jwks_uri = metadata.jwks_uri().ok_or_else(|| {
+            AsFailure::not_made(
+                Endpoint::Jwks,
+                "the AS publishes no keys, and this client needs none",
+            )
+        })?;
+        let get = self.http.send(Method::GET, jwks_uri, json(), None, JWKS_LIMIT);
         let answer = self.timed(Endpoint::Jwks, get).await?;
         // `application/jwk-set+json` is the registered type; many serve `application/json`.
         let document = judged(&answer)

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use cache::{Remembered, Want};
 use calls::judged;
-pub use calls::{Demands, Pushed, RedeemFailure, Redeemed, UserinfoFailure};
+pub use calls::{Begun, Demands, Proof, RedeemFailure, Redeemed, UserinfoFailure};
 pub use failure::{AsFailure, AsFailureKind};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
@@ -20,13 +20,16 @@ pub use keys::{ResponseFailure, TokenFailure};
 
 use tokio_util::task::TaskTracker;
 
+use zeroize::Zeroizing;
+
 use crate::{
     clock::Ambient,
-    jose::{JwsAlg, KeySet, PublicJwk, Signer},
+    jose::{JwsAlg, KeySeed, KeySet, PublicJwk, SignFailed, Signer, SoftwareSigner},
     net::OAuthHttp,
+    profile::{ClientAuthMethod, Profile, ResponseForm, SenderConstraint},
     protocol::{
-        Binding, ClientAuthMethod, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, MtlsUse,
-        Needs, Profile, well_known_url,
+        Binding, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, Needs, Nonces, Prover,
+        well_known_url,
     },
     telemetry::Telemetry,
 };
@@ -51,12 +54,18 @@ pub struct Registration {
     pub profile: &'static Profile,
     /// Scopes asked for at every login.
     pub scopes: Vec<String>,
+    /// The shape of the authorization responses asked for.
+    pub response: ResponseForm,
+    /// What access tokens are bound to.
+    pub sender_constraint: SenderConstraint,
     /// Client metadata `use_mtls_endpoint_aliases` (FAPI2-SP-5.2.2.1-3).
     pub use_mtls_endpoint_aliases: bool,
-    /// `id_token_signed_response_alg`; none means every algorithm of the profile.
+    /// `id_token_signed_response_alg`; none means every algorithm of the profile but RS256.
     pub id_token_alg: Option<JwsAlg>,
-    /// `authorization_signed_response_alg`; none means every algorithm of the profile.
+    /// `authorization_signed_response_alg`; none as above.
     pub authorization_response_alg: Option<JwsAlg>,
+    /// `userinfo_signed_response_alg`; none means plain JSON.
+    pub userinfo_alg: Option<JwsAlg>,
     /// Whether assertions carry `typ` `client-authentication+jwt` (PKJ-10070-4-typ).
     pub client_assertion_typ: bool,
     /// Seconds an `iat` or `nbf` may lie ahead (CLK-1).
@@ -65,8 +74,8 @@ pub struct Registration {
     pub exp_leeway: i64,
     /// Seconds a request object lives (FAPI2-MS-5.3.2-3/4).
     pub request_object_lifetime: i64,
-    /// `x5t#S256` of the client certificate that tokens are bound to (MTLS-3).
-    pub certificate_thumbprint: String,
+    /// `x5t#S256` of the client certificate, if there is one; tokens may be bound to it (MTLS-3).
+    pub certificate_thumbprint: Option<String>,
     /// Ages of what is remembered.
     pub ages: Ages,
 }
@@ -82,12 +91,64 @@ pub struct Ages {
     pub jwks_cooldown: Duration,
 }
 
+/// How the client proves its identity in every call, and with what.
+pub enum Authentication {
+    /// A fresh assertion by this key.
+    PrivateKeyJwt(Arc<dyn Signer>),
+    /// The client certificate, from a known authority.
+    TlsClientAuth,
+    /// The client certificate, which the client publishes.
+    SelfSignedTlsClientAuth,
+    /// This secret, in the Authorization header.
+    ClientSecretBasic(Zeroizing<String>),
+    /// This secret, in the form.
+    ClientSecretPost(Zeroizing<String>),
+}
+
+impl Authentication {
+    /// Which method it is.
+    pub const fn method(&self) -> ClientAuthMethod {
+        match self {
+            Self::PrivateKeyJwt(_) => ClientAuthMethod::PrivateKeyJwt,
+            Self::TlsClientAuth => ClientAuthMethod::TlsClientAuth,
+            Self::SelfSignedTlsClientAuth => ClientAuthMethod::SelfSignedTlsClientAuth,
+            Self::ClientSecretBasic(_) => ClientAuthMethod::ClientSecretBasic,
+            Self::ClientSecretPost(_) => ClientAuthMethod::ClientSecretPost,
+        }
+    }
+
+    const fn assertion_key(&self) -> Option<&Arc<dyn Signer>> {
+        match self {
+            Self::PrivateKeyJwt(key) => Some(key),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Authentication").field(&self.method()).finish()
+    }
+}
+
+/// What a client holds.
+#[derive(Debug)]
+pub struct Credentials {
+    /// For every call.
+    pub authentication: Authentication,
+    /// Signs request objects; none if requests are not signed.
+    pub request_object_key: Option<Arc<dyn Signer>>,
+    /// The one key that all tokens are bound to; without it every session has its own.
+    pub dpop_key: Option<Arc<dyn Signer>>,
+}
+
 /// One AS as seen by one client.
 pub struct Provider {
     registration: Registration,
     http: OAuthHttp,
-    assertion_key: Arc<dyn Signer>,
-    request_object_key: Arc<dyn Signer>,
+    credentials: Credentials,
+    /// What servers gave this client to put into its proofs, the AS and its APIs alike.
+    nonces: Arc<Nonces>,
     ambient: Ambient,
     telemetry: Telemetry,
     metadata: Remembered<Metadata, AsFailure>,
@@ -102,13 +163,12 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// A provider that has not talked to its AS yet. `http` presents the client certificate to
-    /// every host that asks for one.
+    /// A provider that has not talked to its AS yet. `http` presents the client certificate, if there
+    /// is one, to every host that asks for one.
     pub fn new(
         registration: Registration,
         http: OAuthHttp,
-        assertion_key: Arc<dyn Signer>,
-        request_object_key: Arc<dyn Signer>,
+        credentials: Credentials,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Self {
@@ -119,8 +179,8 @@ impl Provider {
             keys: Remembered::new(clock(), jwks, jwks_cooldown),
             registration,
             http,
-            assertion_key,
-            request_object_key,
+            credentials,
+            nonces: Arc::default(),
             ambient,
             telemetry,
             revocations: TaskTracker::new(),
@@ -134,13 +194,30 @@ impl Provider {
 
     /// The client's public keys, as its `jwks_uri` publishes them (FAPI2-SP-5.4.2).
     pub fn public_keys(&self) -> Vec<&PublicJwk> {
-        let assertion = self.assertion_key.public_jwk();
-        let request_object = self.request_object_key.public_jwk();
-        if self.assertion_key.kid() == self.request_object_key.kid() {
-            vec![assertion]
-        } else {
-            vec![assertion, request_object]
+        let Credentials { authentication, request_object_key, .. } = &self.credentials;
+        let mut keys: Vec<&PublicJwk> = Vec::new();
+        for key in authentication.assertion_key().into_iter().chain(request_object_key) {
+            // One key may serve both purposes; it is published once.
+            if !keys.iter().any(|known| known.kid() == Some(key.kid())) {
+                keys.push(key.public_jwk());
+            }
         }
+        keys
+    }
+
+    /// Whether tokens are bound to a key, the client's or one of the session's own.
+    pub const fn binds_to_key(&self) -> bool {
+        matches!(self.registration.sender_constraint, SenderConstraint::Dpop)
+    }
+
+    /// Proves possession of the key that the tokens of a session with this seed are bound to: the
+    /// client's, if it has one, or else the one the seed makes.
+    pub fn prover(&self, seed: &KeySeed) -> Result<Prover, SignFailed> {
+        let key: Arc<dyn Signer> = match &self.credentials.dpop_key {
+            Some(key) => Arc::clone(key),
+            None => Arc::new(SoftwareSigner::from_seed(seed).map_err(|_| SignFailed::Backend)?),
+        };
+        Ok(Prover::new(key, Arc::clone(&self.nonces)))
     }
 
     /// The AS's metadata: fetched from the well-known document only (FAPI2-SP-5.3.3.1-9), judged
@@ -180,13 +257,24 @@ impl Provider {
         if !is_json(&answer.headers) {
             return Err(failure(AsFailureKind::Malformed { why: "as_answer.content_type" }));
         }
+        let Credentials { authentication, request_object_key, dpop_key } = &self.credentials;
         let needs = Needs {
-            client_auth: ClientAuthMethod::PrivateKeyJwt,
-            client_assertion_alg: Some(self.assertion_key.alg()),
-            request_object_alg: Some(self.request_object_key.alg()),
-            binding: Binding::Mtls,
+            client_auth: authentication.method(),
+            client_assertion_alg: authentication.assertion_key().map(|key| key.alg()),
+            request_object_alg: request_object_key.as_ref().map(|key| key.alg()),
+            binding: match registration.sender_constraint {
+                SenderConstraint::Mtls => Binding::Mtls,
+                // What a seed makes is ES256.
+                SenderConstraint::Dpop => {
+                    Binding::DPoP(dpop_key.as_ref().map_or(JwsAlg::Es256, |key| key.alg()))
+                }
+                SenderConstraint::None => Binding::None,
+            },
             id_token_alg: registration.id_token_alg,
             authorization_response_alg: registration.authorization_response_alg,
+            userinfo_alg: registration.userinfo_alg,
+            response: registration.response,
+            openid: registration.openid(),
         };
         Metadata::accept(document, &registration.issuer, registration.profile, &needs).map_err(
             |rejected| {
@@ -202,18 +290,14 @@ impl Provider {
 }
 
 impl Registration {
-    /// What the client certificate is for: it binds tokens; assertions authenticate.
-    const fn mtls_use(&self) -> MtlsUse {
-        MtlsUse {
-            endpoint_aliases: self.use_mtls_endpoint_aliases,
-            client_authentication: false,
-            token_binding: true,
-        }
+    /// Whether ID tokens are asked for. Without, there is a session but nobody known in it.
+    pub fn openid(&self) -> bool {
+        self.scopes.iter().any(|scope| scope == "openid")
     }
 
     /// The algorithms a token of the AS may be signed with: the pinned one, or the profile's.
     fn algs<'a>(&self, pin: Option<&'a JwsAlg>) -> &'a [JwsAlg] {
-        pin.map_or(self.profile.jws_algs, std::slice::from_ref)
+        pin.map_or(self.profile.unpinned_algs, std::slice::from_ref)
     }
 }
 

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::{
     SWEEP_INTERVAL, WARM_UP_PAUSE,
@@ -18,12 +19,13 @@ use crate::{
     admin::Readiness,
     admission::Admission,
     clock::Ambient,
-    config::{self, Settings, TlsFiles, TokenPolicy},
-    jose::{JwsAlg, Signer, SoftwareSigner},
+    config::{self, ClientAuthentication, Settings, TlsFiles, TokenPolicy},
+    jose::{Signer, SoftwareSigner},
     login::{Login, LoginPolicy},
     net::{OAuthHttp, Resolver, proxy_http},
-    protocol::{Discovery, Profile, ProfileName, StepUp},
-    provider::{Ages, Provider, Registration},
+    profile::Profile,
+    protocol::{Discovery, StepUp},
+    provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
     seal::ServerKey,
     session::{Policy, Refresher, Sessions, Store},
@@ -75,7 +77,7 @@ impl fmt::Debug for House {
 /// One client, with what its apps need of it.
 struct ClientParts {
     provider: Arc<Provider>,
-    identity: Identity,
+    identity: Option<Identity>,
 }
 
 impl House {
@@ -126,13 +128,15 @@ impl House {
             .providers
             .get(&client.provider)
             .ok_or_else(|| AssemblyFault::new(at("provider"), "names no configured provider"))?;
-        let profile = profile(client, &at("profile"))?;
-        let identity =
-            self.identity("client_tls", name, &client.tls_identity, &at("tls_identity"))?;
+        let profile = client.profile.profile();
+        let identity = match &client.tls_identity {
+            Some(files) => Some(self.identity("client_tls", name, files, &at("tls_identity"))?),
+            None => None,
+        };
         let roots = roots(provider.system_roots, &provider.trust_roots).map_err(|fault| {
             AssemblyFault::tls(format!("providers.{}.trust_roots", client.provider), &fault)
         })?;
-        let tls = tls::client_config(&roots, Some(&identity), &[b"h2", b"http/1.1"])
+        let tls = tls::client_config(&roots, identity.as_ref(), &[b"h2", b"http/1.1"])
             .map_err(|fault| AssemblyFault::tls(at("tls_identity"), &fault))?;
         let http = OAuthHttp::new(
             tls,
@@ -141,16 +145,13 @@ impl House {
             provider.request_timeout,
         )
         .map_err(|fault| AssemblyFault::new(at("tls_identity"), fault))?;
-        let assertion = signer(&client.client_assertion_key, profile, &at("client_assertion_key"))?;
-        let request_object = match &client.request_object_key {
-            Some(key) => signer(key, profile, &at("request_object_key"))?,
-            None if profile.signed_request_object => {
-                return Err(AssemblyFault::new(
-                    at("request_object_key"),
-                    "is required: the profile sends signed request objects (FAPI2-MS-5.3.2-1)",
-                ));
-            }
-            None => Arc::clone(&assertion),
+        let optional = |key: &Option<config::KeyFile>, name: &str| {
+            key.as_ref().map(|key| signer(key, profile, &at(name))).transpose()
+        };
+        let credentials = Credentials {
+            authentication: authentication(&client.authentication, profile, name)?,
+            request_object_key: optional(&client.request_object_key, "request_object_key")?,
+            dpop_key: optional(&client.dpop_key, "dpop_key")?,
         };
         let registration = Registration {
             label: name.to_owned(),
@@ -163,22 +164,17 @@ impl House {
             client_id: client.client_id.clone(),
             profile,
             scopes: client.scopes.clone(),
+            response: client.response,
+            sender_constraint: client.sender_constraint,
             use_mtls_endpoint_aliases: client.use_mtls_endpoint_aliases,
-            id_token_alg: pinned(
-                client.id_token_signed_response_alg.as_deref(),
-                profile,
-                &at("id_token_signed_response_alg"),
-            )?,
-            authorization_response_alg: pinned(
-                client.authorization_signed_response_alg.as_deref(),
-                profile,
-                &at("authorization_signed_response_alg"),
-            )?,
+            id_token_alg: client.id_token_signed_response_alg,
+            authorization_response_alg: client.authorization_signed_response_alg,
+            userinfo_alg: client.userinfo_signed_response_alg,
             client_assertion_typ: client.client_assertion_typ,
             future_tolerance: client.future_tolerance,
             exp_leeway: client.exp_leeway,
             request_object_lifetime: client.request_object_lifetime,
-            certificate_thumbprint: identity.sha256_thumbprint(),
+            certificate_thumbprint: identity.as_ref().map(Identity::sha256_thumbprint),
             ages: Ages {
                 metadata: provider.metadata_max_age,
                 jwks: provider.jwks_max_age,
@@ -188,8 +184,7 @@ impl House {
         let provider = Arc::new(Provider::new(
             registration,
             http,
-            assertion,
-            request_object,
+            credentials,
             self.ambient.clone(),
             self.telemetry.clone(),
         ));
@@ -263,7 +258,7 @@ impl House {
             guard,
             admission,
             app.client.clone(),
-            None,
+            Arc::clone(&client.provider),
             self.ambient.clone(),
             self.telemetry.clone(),
         );
@@ -299,7 +294,7 @@ impl House {
             let at = |setting: &str| format!("apps.{name}.routes[{index}].{setting}");
             let roots = roots(route.system_roots, &route.trust_roots)
                 .map_err(|fault| AssemblyFault::tls(at("trust_roots"), &fault))?;
-            let identity = route.present_client_certificate.then_some(&client.identity);
+            let identity = client.identity.as_ref().filter(|_| route.present_client_certificate);
             let tls = tls::client_config(&roots, identity, &[b"http/1.1"])
                 .map_err(|fault| AssemblyFault::tls(at("present_client_certificate"), &fault))?;
             let http = proxy_http(
@@ -428,15 +423,29 @@ fn step_up(route: &config::Route, allowed: &[String]) -> StepUpRule {
     }
 }
 
-fn profile(client: &config::Client, at: &str) -> Result<&'static Profile, AssemblyFault> {
-    let name: ProfileName =
-        client.profile.as_str().parse().map_err(|_| AssemblyFault::new(at, "is not a profile"))?;
-    let profile = name.profile();
-    if profile.supported {
-        Ok(profile)
-    } else {
-        Err(AssemblyFault::new(at, "is not complete in this release; use fapi2-message-signing"))
-    }
+fn authentication(
+    configured: &ClientAuthentication,
+    profile: &Profile,
+    client: &str,
+) -> Result<Authentication, AssemblyFault> {
+    let secret = |secret: &config::Secret| {
+        // The settings let printable ASCII through, nothing else.
+        Zeroizing::new(String::from_utf8_lossy(secret.expose()).into_owned())
+    };
+    Ok(match configured {
+        ClientAuthentication::PrivateKeyJwt(key) => {
+            let at = format!("clients.{client}.client_assertion_key");
+            Authentication::PrivateKeyJwt(signer(key, profile, &at)?)
+        }
+        ClientAuthentication::TlsClientAuth => Authentication::TlsClientAuth,
+        ClientAuthentication::SelfSignedTlsClientAuth => Authentication::SelfSignedTlsClientAuth,
+        ClientAuthentication::ClientSecretBasic(text) => {
+            Authentication::ClientSecretBasic(secret(text))
+        }
+        ClientAuthentication::ClientSecretPost(text) => {
+            Authentication::ClientSecretPost(secret(text))
+        }
+    })
 }
 
 fn signer(
@@ -444,36 +453,14 @@ fn signer(
     profile: &Profile,
     at: &str,
 ) -> Result<Arc<dyn Signer>, AssemblyFault> {
-    let alg = match &key.alg {
-        Some(name) => Some(JwsAlg::from_name(name).ok_or_else(|| {
-            AssemblyFault::new(format!("{at}.alg"), "is not a JWS algorithm we know")
-        })?),
-        None => None,
-    };
-    let signer = SoftwareSigner::from_file_bytes(key.bytes.expose(), alg)
+    let signer = SoftwareSigner::from_file_bytes(key.bytes.expose(), key.alg)
         .map_err(|fault| AssemblyFault::new(at, format!("{}: {fault}", key.path.display())))?;
     if profile.jws_algs.contains(&signer.alg()) {
         Ok(Arc::new(signer))
     } else {
-        Err(AssemblyFault::new(
-            at,
-            format!(
-                "{} is not an algorithm of this profile (FAPI2-SP-5.4.1-1.2)",
-                signer.alg().name()
-            ),
-        ))
-    }
-}
-
-/// The pinned algorithm, if there is one.
-fn pinned(pin: Option<&str>, profile: &Profile, at: &str) -> Result<Option<JwsAlg>, AssemblyFault> {
-    let Some(name) = pin else { return Ok(None) };
-    match JwsAlg::from_name(name).filter(|alg| profile.jws_algs.contains(alg)) {
-        Some(alg) => Ok(Some(alg)),
-        None => Err(AssemblyFault::new(
-            at,
-            format!("{name} is not an algorithm of this profile (FAPI2-SP-5.4.1-1.2)"),
-        )),
+        let (alg, clause) = (signer.alg().name(), profile.clause("jws_algs"));
+        let message = format!("{alg} is not an algorithm of {} ({clause})", profile.name);
+        Err(AssemblyFault::new(at, message))
     }
 }
 

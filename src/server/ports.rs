@@ -48,9 +48,11 @@ impl Refresher for ProviderRefresher {
         grant: RefreshGrant<'a>,
     ) -> BoxFuture<'a, Result<RefreshedTokens, RefreshFailure>> {
         Box::pin(async move {
+            let prover = grant.key_seed.map(|seed| self.provider.prover(seed)).transpose();
+            let prover = prover.map_err(|_| RefreshFailure::AsTrouble { reason: "as.not_made" })?;
             let tokens = self
                 .provider
-                .refresh(grant.refresh_token, grant.scope, grant.continuity)
+                .refresh(grant.refresh_token, grant.scope, grant.continuity, prover.as_ref())
                 .await
                 .map_err(|failure| classify(&failure))?;
             let now = self.ambient.now();
@@ -97,8 +99,7 @@ pub(super) struct AppGate {
     guard: Guard,
     admission: Arc<Admission>,
     client: String,
-    /// Holds the key that access tokens are bound to, unless they are bound to a certificate.
-    prover: Option<Prover>,
+    provider: Arc<Provider>,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -108,19 +109,23 @@ impl AppGate {
         guard: Guard,
         admission: Arc<Admission>,
         client: String,
-        prover: Option<Prover>,
+        provider: Arc<Provider>,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Self {
-        Self { guard, admission, client, prover, ambient, telemetry }
+        Self { guard, admission, client, provider, ambient, telemetry }
     }
 
     fn guest(&self, handle: Handle, session: Session) -> Guest {
         let left = session.absolute_expires().since(self.ambient.now());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
         let deadline = Instant::now().checked_add(left);
-        let (prover, ambient) = (self.prover.clone(), self.ambient.clone());
-        Guest { handle, session, deadline, prover, ambient }
+        let possession = match session.key_seed().map(|seed| self.provider.prover(seed)) {
+            None => Possession::OfTheToken,
+            Some(Ok(prover)) => Possession::OfAKey(prover),
+            Some(Err(_)) => Possession::Unprovable,
+        };
+        Guest { handle, session, deadline, possession, ambient: self.ambient.clone() }
     }
 }
 
@@ -130,26 +135,39 @@ impl fmt::Debug for AppGate {
     }
 }
 
+/// What the session's access token is worth by itself.
+enum Possession {
+    /// Whoever has it, and the certificate it may be bound to, can use it.
+    OfTheToken,
+    /// It takes proofs by the key it is bound to.
+    OfAKey(Prover),
+    /// It is bound to a key that cannot be made: it is sent to nobody (DPOP-7.2).
+    Unprovable,
+}
+
 /// A session let in.
 pub(super) struct Guest {
     handle: Handle,
     session: Session,
     deadline: Option<Instant>,
-    prover: Option<Prover>,
+    possession: Possession,
     ambient: Ambient,
 }
 
 impl Admitted for Guest {
     fn credential(&self, method: &Method, target: &Uri) -> Result<Credential, CredentialFault> {
         let token = self.session.access_token().expose();
-        match &self.prover {
-            Some(prover) => Credential::dpop(token, prover, &self.ambient, method, target),
-            None => Credential::bearer(token),
+        match &self.possession {
+            Possession::OfTheToken => Credential::bearer(token),
+            Possession::OfAKey(prover) => {
+                Credential::dpop(token, prover, &self.ambient, method, target)
+            }
+            Possession::Unprovable => Err(CredentialFault::Unsigned),
         }
     }
 
     fn learn(&self, target: &Uri, headers: &HeaderMap) {
-        if let Some(prover) = &self.prover {
+        if let Possession::OfAKey(prover) = &self.possession {
             credential::learn(prover, target, headers);
         }
     }
@@ -158,7 +176,7 @@ impl Admitted for Guest {
         let identity = self.session.identity();
         Standing {
             session: self.session.pseudonym().as_str(),
-            person: Some(self.session.subject_pseudonym().as_str()),
+            person: self.session.subject_pseudonym().map(Pseudonym::as_str),
             began: self.session.created(),
             authentication: Authentication {
                 acr: identity.acr.as_deref(),

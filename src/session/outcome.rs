@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     clock::{EntropyUnavailable, UnixTime},
+    jose::KeySeed,
     protocol::{Continuity, Token},
 };
 
@@ -162,8 +163,10 @@ pub struct RefreshGrant<'a> {
     pub refresh_token: &'a Token,
     /// Scope granted so far.
     pub scope: &'a str,
-    /// What a new ID token must agree with (OIDC-12.2).
-    pub continuity: &'a Continuity,
+    /// What a new ID token must agree with (OIDC-12.2), if there was a first one.
+    pub continuity: Option<&'a Continuity>,
+    /// What the key is made from that new tokens are to be bound to, where the session has its own.
+    pub key_seed: Option<&'a KeySeed>,
 }
 
 /// What a refresh brought; what is missing stays as it was.

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock::UnixTime,
+    jose::KeySeed,
     protocol::{Continuity, Token},
     seal::{SealFailed, Unsealable},
     telemetry::{Pseudonym, Pseudonymiser},
@@ -27,19 +28,24 @@ pub struct Tokens {
     pub access_expires: Option<UnixTime>,
     /// For refreshing, if the authorization server gave one.
     pub refresh_token: Option<Token>,
-    /// As received; goes back as `id_token_hint`.
-    pub id_token: Token,
+    /// As received; goes back as `id_token_hint`. None where OpenID Connect was not asked for.
+    pub id_token: Option<Token>,
     /// Granted scope.
     pub scope: String,
+    /// What the key is made from that these tokens are bound to, where a session has its own
+    /// (RFC 9449). It never leaves the server (DPOP-11).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_seed: Option<KeySeed>,
 }
 
-/// Who is logged in, from the verified ID token.
+/// Who is logged in, from the verified ID token. Without one, as after plain OAuth, nobody is known:
+/// there are tokens to use, and no subject.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// `iss`, byte for byte.
     pub issuer: String,
     /// `sub`
-    pub subject: String,
+    pub subject: Option<String>,
     /// `sid`
     pub sid: Option<String>,
     /// `acr`
@@ -49,7 +55,7 @@ pub struct Identity {
     /// The claims the front end may see.
     pub claims: Map<String, Value>,
     /// What an ID token from a refresh is held against (OIDC-12.2).
-    pub continuity: Continuity,
+    pub continuity: Option<Continuity>,
 }
 
 impl fmt::Debug for Identity {
@@ -109,7 +115,7 @@ impl Contents {
         // Room enough at once: a growing buffer would leave tokens behind in freed memory.
         let room = 4096
             + self.tokens.access_token.expose().len()
-            + self.tokens.id_token.expose().len()
+            + self.tokens.id_token.as_ref().map_or(0, |token| token.expose().len())
             + self.tokens.refresh_token.as_ref().map_or(0, |token| token.expose().len());
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         serde_json::to_writer(&mut *text, self).map_err(|_| SealFailed)?;
@@ -129,7 +135,8 @@ impl Contents {
     pub(super) fn indexes(&self, keys: &Keys) -> Vec<StoreKey> {
         let Identity { issuer, subject, sid, .. } = &self.identity;
         let sid = sid.as_ref().map(|sid| keys.sid(issuer, sid));
-        sid.into_iter().chain([keys.subject(issuer, subject)]).collect()
+        let subject = subject.as_ref().map(|subject| keys.subject(issuer, subject));
+        sid.into_iter().chain(subject).collect()
     }
 }
 
@@ -140,7 +147,7 @@ fn associated(key: &StoreKey, version: Version, app: &str) -> Vec<u8> {
 /// How logs and audit name a session and its subject.
 pub(super) struct Pseudonyms {
     session: Pseudonym,
-    subject: Pseudonym,
+    subject: Option<Pseudonym>,
 }
 
 /// An opened session. Cheap to clone; what it says was true when it was read.
@@ -171,7 +178,11 @@ impl Session {
         });
         let pseudonyms = Arc::new(Pseudonyms {
             session: pseudonyms.session(key.as_bytes()),
-            subject: pseudonyms.subject(&contents.identity.issuer, &contents.identity.subject),
+            subject: contents
+                .identity
+                .subject
+                .as_ref()
+                .map(|subject| pseudonyms.subject(&contents.identity.issuer, subject)),
         });
         let contents = Arc::new(contents);
         Self { key, pseudonyms, version, contents, last_seen, idle, absolute_expires }
@@ -227,9 +238,9 @@ impl Session {
         &self.pseudonyms.session
     }
 
-    /// Names the person in logs and audit.
-    pub fn subject_pseudonym(&self) -> &Pseudonym {
-        &self.pseudonyms.subject
+    /// Names the person in logs and audit, if known.
+    pub fn subject_pseudonym(&self) -> Option<&Pseudonym> {
+        self.pseudonyms.subject.as_ref()
     }
 
     /// The access token, for upstreams.
@@ -242,9 +253,14 @@ impl Session {
         self.contents.tokens.refresh_token.as_ref()
     }
 
-    /// The raw ID token, for `id_token_hint`.
-    pub fn id_token(&self) -> &Token {
-        &self.contents.tokens.id_token
+    /// The raw ID token, for `id_token_hint`, if there was one.
+    pub fn id_token(&self) -> Option<&Token> {
+        self.contents.tokens.id_token.as_ref()
+    }
+
+    /// What the key is made from that the tokens are bound to, where the session has its own.
+    pub fn key_seed(&self) -> Option<&KeySeed> {
+        self.contents.tokens.key_seed.as_ref()
     }
 
     pub(super) fn expiry(&self, now: UnixTime) -> Option<Expiry> {

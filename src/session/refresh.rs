@@ -298,7 +298,8 @@ impl Sessions {
             client: session.client(),
             refresh_token,
             scope: session.scope(),
-            continuity: &session.identity().continuity,
+            continuity: session.identity().continuity.as_ref(),
+            key_seed: session.key_seed(),
         };
         let failure = match timeout(DEADLINE, flight.refresher.refresh(grant)).await {
             Ok(Ok(tokens)) => return Ok(tokens),
@@ -411,7 +412,7 @@ impl Contents {
             tokens.refresh_token = Some(refresh_token.clone());
         }
         if let Some(id_token) = &new.id_token {
-            tokens.id_token = id_token.clone();
+            tokens.id_token = Some(id_token.clone());
         }
         tokens.scope.clone_from(&new.scope);
         self.tokens_since = now;

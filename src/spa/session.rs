@@ -77,7 +77,10 @@ pub(super) async fn userinfo(spa: &Spa, headers: &HeaderMap) -> Result<Response<
 }
 
 async fn ask_userinfo(spa: &Spa, session: &Session) -> Result<Map<String, Value>, UserinfoFailure> {
-    spa.provider.userinfo(session.access_token(), &session.identity().subject).await
+    let subject = session.identity().subject.as_deref();
+    let prover = session.key_seed().map(|seed| spa.provider.prover(seed)).transpose();
+    let prover = prover.map_err(|_| UserinfoFailure::Refused { reason: "userinfo.no_key" })?;
+    spa.provider.userinfo(session.access_token(), subject, prover.as_ref()).await
 }
 
 /// Renews the access token now. Pages need not: API calls renew it when it is due.

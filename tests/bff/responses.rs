@@ -186,7 +186,7 @@ async fn parameters_beside_instead_of_or_twice_for_the_response_are_refused() {
         ("jarm.extra_parameters", "login_rejected", "{response}&state=x"),
         ("jarm.extra_parameters", "login_rejected", "{response}&error=access_denied"),
         ("jarm.issuer_mismatch", "login_rejected", "{response}&iss=https%3A%2F%2Fevil.example%2F"),
-        ("jarm.duplicate_parameter", "login_rejected", "{response}&{response}"),
+        ("response.duplicate_parameter", "login_rejected", "{response}&{response}"),
         ("jarm.missing", "login_rejected", "code=x&state=y&iss={iss}"),
         ("jarm.missing", "login_rejected", "error=access_denied&state=y&iss={iss}"),
         ("jarm.missing", "login_rejected", ""),
@@ -194,8 +194,8 @@ async fn parameters_beside_instead_of_or_twice_for_the_response_are_refused() {
         ("jarm.malformed", "login_rejected", "response=AAA"),
         ("jarm.malformed", "login_rejected", "response=a.b.c.d"),
         ("jarm.encrypted", "login_rejected", "response=a.b.c.d.e"),
-        ("jarm.form_malformed", "login_rejected", "response=%FF"),
-        ("jarm.too_large", "login_rejected", long.as_str()),
+        ("response.form_malformed", "login_rejected", "response=%FF"),
+        ("response.too_large", "login_rejected", long.as_str()),
     ] {
         bed.double.clear_events();
         let mut browser = bed.browser();
@@ -325,7 +325,7 @@ async fn a_token_of_another_type_is_not_used() {
     let bed = Bed::start().await;
     for kind in ["DPoP", "mac", "", "Bearer "] {
         let change = edit(Target::TokenResponse, edits::set("token_type", json!(kind)));
-        let expected = (502, "authorization_server_error", "as_answer.token_type");
+        let expected = (502, "authorization_server_error", "token.type_mismatch");
         refused(&bed, &change, expected, 1).await;
     }
 }

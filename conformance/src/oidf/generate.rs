@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fapi_bff::{
-    config::{Access, App, Client, KeyFile, ProfileName, Settings, TokenPolicy},
+    config::{Access, App, Client, KeyFile, Settings, TokenPolicy},
     jose::{JwsAlg, Signer as _, SoftwareSigner, jwks_document},
+    profile::{ProfileName, ResponseType, SenderConstraint},
 };
 use http::{HeaderName, Method};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -19,6 +20,7 @@ use super::server_key::{self, ServerAlg};
 const ACCOUNTS: &str = "open-banking/v1.1/accounts";
 const SECURITY_PLAN: &str = "fapi2-security-profile-final-client-test-plan";
 const SIGNING_PLAN: &str = "fapi2-message-signing-final-client-test-plan";
+const FAPI1_PLAN: &str = "fapi1-advanced-final-client-test-plan";
 
 /// What is wanted of the configuration.
 #[derive(Clone, Debug)]
@@ -109,7 +111,7 @@ pub enum GenerateFault {
     Dangling(String),
     /// The suite has no such client plan, or it is not generated here.
     #[error(
-        "client {client} follows {profile}, for which no plan is generated: use fapi2-message-signing"
+        "client {client} follows {profile}, for which no plan is generated: use a FAPI profile"
     )]
     Profile {
         /// The client.
@@ -117,9 +119,6 @@ pub enum GenerateFault {
         /// Its profile.
         profile: &'static str,
     },
-    /// Without `openid` the plan would be played as plain OAuth, which the BFF does not do.
-    #[error("client {0} does not ask for openid, and logins need an ID token: add it to scopes")]
-    NoOpenId(String),
     /// The issuer is not one of the suite's.
     #[error(
         "the issuer {0} is none of the suite's: set it to https://HOST:PORT/test/a/ALIAS/, with ALIAS \
@@ -166,17 +165,7 @@ pub fn plan_config(settings: &Settings, options: &Options) -> Result<PlanConfig,
         .providers
         .get(&client.provider)
         .ok_or_else(|| dangling(format!("provider {}", client.provider)))?;
-    let (plan, mut variant, certification) = plan(name, client.profile)?;
-    if !client.scopes.iter().any(|scope| scope == "openid") {
-        return Err(GenerateFault::NoOpenId(name.clone()));
-    }
-    variant.extend(owned(&[
-        ("client_auth_type", "private_key_jwt"),
-        ("sender_constrain", "mtls"),
-        ("fapi_client_type", "oidc"),
-        ("fapi_profile", "plain_fapi"),
-        ("authorization_request_type", "simple"),
-    ]));
+    let (plan, variant, certification) = plan(name, client)?;
     let (suite, alias) =
         suite(&provider.issuer).ok_or_else(|| GenerateFault::Issuer(provider.issuer.clone()))?;
     let [_, redirect_uri] = app.redirect_uris();
@@ -195,16 +184,19 @@ pub fn plan_config(settings: &Settings, options: &Options) -> Result<PlanConfig,
             "the suite makes a new key for every module: restart the BFF before each".to_owned(),
         ),
     }
-    let api_path = api_path(app, &suite, &alias);
+    let dpop = client.sender_constraint == SenderConstraint::Dpop;
+    let api_path = api_path(app, &suite, &alias, dpop);
     if api_path.is_none() {
+        let base = accounts_base(&alias, dpop);
+        let certificate = if dpop { "" } else { " and the client's certificate" };
         remarks.push(format!(
-            "no route of app {app_name} leads to /test-mtls/a/{alias}/{ACCOUNTS} with the user's \
-             token and the client's certificate: add one, or name the path with --api-path"
+            "no route of app {app_name} leads to {base}/{ACCOUNTS} with the user's token\
+             {certificate}: add one, or name the path with --api-path"
         ));
     }
     Ok(PlanConfig {
         plan: plan.to_owned(),
-        certification: Some(certification.to_owned()),
+        certification: Some(certification),
         variant,
         config,
         alias,
@@ -243,35 +235,67 @@ fn the_app<'a>(
 
 type Variant = BTreeMap<String, String>;
 
-/// The plan, the part of the variant that is the profile's own, and what can be certified with it.
-fn plan(
-    client: &str,
-    profile: ProfileName,
-) -> Result<(&'static str, Variant, &'static str), GenerateFault> {
-    match profile {
-        ProfileName::Fapi2MessageSigning => Ok((
-            SIGNING_PLAN,
-            owned(&[
-                ("fapi_request_method", "signed_non_repudiation"),
-                ("fapi_response_mode", "jarm"),
-            ])
-            .collect(),
-            "FAPI2SP RP OpenID Connect; FAPI2SP RP private key + MTLS; FAPI2MS RP JAR; FAPI2MS RP JARM",
-        )),
-        // Request method and response mode are pinned by the plan.
-        ProfileName::Fapi2Security => Ok((
-            SECURITY_PLAN,
-            Variant::new(),
-            "FAPI2SP RP OpenID Connect; FAPI2SP RP private key + MTLS",
-        )),
-        ProfileName::Fapi1Advanced | ProfileName::Oidc => {
-            Err(GenerateFault::Profile { client: client.to_owned(), profile: profile.as_str() })
+/// The plan, its variant without what it pins, and what can be certified with it.
+fn plan(name: &str, client: &Client) -> Result<(&'static str, Variant, String), GenerateFault> {
+    let method = client.authentication.method();
+    let openid = client.scopes.iter().any(|scope| scope == "openid");
+    let signed = client.request_object_key.is_some();
+    let jarm = client.response.response_mode.is_signed();
+    let dpop = client.sender_constraint == SenderConstraint::Dpop;
+    let either = |condition: bool, yes: &'static str, no: &'static str| {
+        if condition { yes } else { no }
+    };
+    let mut variant = vec![
+        ("client_auth_type", either(method.is_mtls(), "mtls", "private_key_jwt")),
+        ("fapi_client_type", either(openid, "oidc", "plain_oauth")),
+        ("fapi_profile", "plain_fapi"),
+    ];
+    let methods = format!(
+        "{} + {}",
+        either(method.is_mtls(), "MTLS", "private key"),
+        either(dpop, "DPoP", "MTLS")
+    );
+    let mut titles = Vec::new();
+    let plan = match client.profile {
+        ProfileName::Fapi2MessageSigning | ProfileName::Fapi2Security => {
+            variant.push(("sender_constrain", either(dpop, "dpop", "mtls")));
+            variant.push(("authorization_request_type", "simple"));
+            if openid {
+                titles.push("FAPI2SP RP OpenID Connect".to_owned());
+            }
+            titles.push(format!("FAPI2SP RP {methods}"));
+            titles.extend(signed.then(|| "FAPI2MS RP JAR".to_owned()));
+            titles.extend(jarm.then(|| "FAPI2MS RP JARM".to_owned()));
+            if signed || jarm {
+                let requests = either(signed, "signed_non_repudiation", "unsigned");
+                variant.push(("fapi_request_method", requests));
+                variant.push(("fapi_response_mode", either(jarm, "jarm", "plain_response")));
+                SIGNING_PLAN
+            } else {
+                // Both are pinned by the plan.
+                SECURITY_PLAN
+            }
         }
-    }
-}
-
-fn owned<'a>(pairs: &'a [(&str, &str)]) -> impl Iterator<Item = (String, String)> + 'a {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        ProfileName::Fapi1Advanced => {
+            let hybrid = client.response.response_type == ResponseType::CodeIdToken;
+            variant.push(("fapi_auth_request_method", "pushed"));
+            variant.push(("fapi_response_mode", either(hybrid, "plain_response", "jarm")));
+            let response = match (hybrid, openid) {
+                (true, _) => "",
+                (false, true) => ", JARM (OpenID Connect)",
+                (false, false) => ", JARM (OAuth)",
+            };
+            let auth = either(method.is_mtls(), "MTLS", "Private Key");
+            titles.push(format!("FAPI Adv. RP w/ {auth}, PAR{response}"));
+            FAPI1_PLAN
+        }
+        ProfileName::Oidc => {
+            let profile = client.profile.as_str();
+            return Err(GenerateFault::Profile { client: name.to_owned(), profile });
+        }
+    };
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    Ok((plan, variant.into_iter().map(owned).collect(), titles.join("; ")))
 }
 
 /// The suite's address and the alias in an issuer of the suite.
@@ -288,14 +312,13 @@ fn suite(issuer: &str) -> Option<(Url, String)> {
 
 /// The client as an operator would type it into the suite's form.
 fn registration(name: &str, client: &Client, redirect_uri: &str) -> Result<Value, GenerateFault> {
-    let assertion = signer(name, "client_assertion_key", &client.client_assertion_key)?;
-    let request = client
-        .request_object_key
-        .as_ref()
-        .map(|file| signer(name, "request_object_key", file))
-        .transpose()?;
+    let key = |key: &'static str, file: Option<&KeyFile>| {
+        file.map(|file| signer(name, key, file)).transpose()
+    };
+    let assertion = key("client_assertion_key", client.authentication.assertion_key())?;
+    let request = key("request_object_key", client.request_object_key.as_ref())?;
     // One key may serve both purposes; it is registered once.
-    let keys: BTreeMap<_, _> = [Some(&assertion), request.as_ref()]
+    let keys: BTreeMap<_, _> = [assertion.as_ref(), request.as_ref()]
         .into_iter()
         .flatten()
         .map(|signer| (signer.kid(), signer.public_jwk()))
@@ -305,9 +328,14 @@ fn registration(name: &str, client: &Client, redirect_uri: &str) -> Result<Value
         "scope": client.scopes.join(" "),
         "redirect_uri": redirect_uri,
         "jwks": jwks_document(keys.into_values()),
-        "certificate": certificate(name, client)?,
-        "token_endpoint_auth_signing_alg": assertion.alg().name(),
     });
+    if client.tls_identity.is_some() {
+        merge(&mut registration, "certificate", json!(certificate(name, client)?));
+    }
+    if let Some(assertion) = assertion {
+        let alg = assertion.alg().name();
+        merge(&mut registration, "token_endpoint_auth_signing_alg", json!(alg));
+    }
     if let Some(request) = request {
         let alg = request.alg().name();
         merge(&mut registration, "request_object_signing_alg", json!(alg));
@@ -327,8 +355,7 @@ fn signer(
     file: &KeyFile,
 ) -> Result<SoftwareSigner, GenerateFault> {
     let unusable = |why: String| GenerateFault::Key { client: client.to_owned(), key, why };
-    let alg = file.alg.as_deref().and_then(JwsAlg::from_name);
-    let signer = SoftwareSigner::from_file_bytes(file.bytes.expose(), alg)
+    let signer = SoftwareSigner::from_file_bytes(file.bytes.expose(), file.alg)
         .map_err(|rejected| unusable(rejected.to_string()))?;
     if signer.alg() == JwsAlg::Rs256 {
         return Err(unusable("RS256 is not allowed".to_owned()));
@@ -339,8 +366,8 @@ fn signer(
 /// The certificate the BFF presents, without the rest of its chain: the suite compares it byte for
 /// byte.
 fn certificate(name: &str, client: &Client) -> Result<String, GenerateFault> {
-    let mut chain = CertificateDer::pem_slice_iter(&client.tls_identity.certificate_pem);
-    let leaf = chain
+    let pem = client.tls_identity.as_ref().map_or(&[][..], |files| &files.certificate_pem);
+    let leaf = CertificateDer::pem_slice_iter(pem)
         .next()
         .and_then(Result::ok)
         .filter(|leaf| x509_parser::parse_x509_certificate(leaf).is_ok())
@@ -361,8 +388,8 @@ fn server_keys(
     options: &Options,
     remarks: &mut Vec<String>,
 ) -> Result<Option<Value>, GenerateFault> {
-    let pins = [&client.id_token_signed_response_alg, &client.authorization_signed_response_alg];
-    let pin = match pins.map(Option::as_deref) {
+    let pins = [client.id_token_signed_response_alg, client.authorization_signed_response_alg];
+    let pin = match pins.map(|pin| pin.map(JwsAlg::name)) {
         [Some(one), Some(other)] if one != other => {
             return Err(GenerateFault::TwoAlgorithms(name.to_owned()));
         }
@@ -386,13 +413,19 @@ fn server_keys(
     server_key::generate(alg).map(Some).map_err(|_| GenerateFault::NoRandomness)
 }
 
+/// Tokens bound to a key are used at the plain host, those bound to a certificate at the other.
+fn accounts_base(alias: &str, dpop: bool) -> String {
+    format!("/{}/a/{alias}", if dpop { "test" } else { "test-mtls" })
+}
+
 /// The path at the BFF that is forwarded to the accounts endpoint of the alias.
-fn api_path(app: &App, suite: &Url, alias: &str) -> Option<String> {
-    let accounts = format!("/test-mtls/a/{alias}/{ACCOUNTS}");
+fn api_path(app: &App, suite: &Url, alias: &str, dpop: bool) -> Option<String> {
+    let accounts = format!("{}/{ACCOUNTS}", accounts_base(alias, dpop));
     app.routes.iter().find_map(|route| {
         let with_token = route.access == Access::Session { token: TokenPolicy::User };
-        let usable =
-            with_token && route.present_client_certificate && route.methods.contains(&Method::GET);
+        let usable = with_token
+            && (dpop || route.present_client_certificate)
+            && route.methods.contains(&Method::GET);
         let base = route.upstream.path().trim_end_matches('/');
         let rest = accounts.strip_prefix(base)?;
         // A path of the suite's tells it; a bare host must be the suite's.

@@ -11,6 +11,8 @@ struct Optional {
     key: String,
     value: String,
     is_default: bool,
+    /// Cannot stand beside the settings the example has.
+    is_alternative: bool,
 }
 
 fn optional_settings() -> Vec<Optional> {
@@ -23,13 +25,16 @@ fn optional_settings() -> Vec<Optional> {
             line.strip_prefix('#').and_then(|line| line.split_once(" = "))
             && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
         {
-            let is_default = !value.ends_with("# EXAMPLE");
-            let value = value.trim_end_matches("# EXAMPLE").trim().to_owned();
+            let is_alternative = value.ends_with("# INSTEAD");
+            let is_default = !value.ends_with("# EXAMPLE") && !is_alternative;
+            let value = value.trim_end_matches("# EXAMPLE").trim_end_matches("# INSTEAD");
+            let value = value.trim().to_owned();
             found.push(Optional {
                 section: section.clone(),
                 key: key.to_owned(),
                 value,
                 is_default,
+                is_alternative,
             });
         }
     }
@@ -99,7 +104,7 @@ fn the_defaults_the_example_names_are_the_defaults() {
 #[test]
 fn the_example_is_accepted_with_every_setting_it_names() {
     let folder = Folder::new();
-    crate::config::load(&folder.config(EXAMPLE), overrides(|_| true)).unwrap();
+    crate::config::load(&folder.config(EXAMPLE), overrides(|o| !o.is_alternative)).unwrap();
 }
 
 #[test]

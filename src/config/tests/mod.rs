@@ -1,5 +1,6 @@
 //! Configurations on disk for tests: the example that users start from, with all files it names.
 
+mod clients;
 mod environment;
 mod example;
 mod files;

@@ -196,14 +196,19 @@ const CASES: &[Case] = &[
     ),
     // Clients.
     ("[clients", "provider = \"bnak\"", "clients.portal.provider", "no provider of this name"),
-    ("[clients", "profile = \"fapi2-security\"", "clients.portal.profile", "completes only"),
+    (
+        "[clients",
+        "profile = \"fapi2-security\"",
+        "clients.portal.request_object_key",
+        "set signed_request_object = true",
+    ),
     ("[clients", "profile = \"fapi3\"", "clients.portal.profile", "not one of the choices"),
     ("request_object_key", "", "clients.portal.request_object_key", "is missing"),
     (
         "[clients",
         "id_token_signed_response_alg = \"RS256\"",
         "clients.portal.id_token_signed_response_alg",
-        "not one of the choices",
+        "FAPI2-SP-5.4.1-1.2",
     ),
     ("[clients", "future_tolerance = 9", "clients.portal.future_tolerance", "not within 10s to 1m"),
     (
@@ -590,7 +595,7 @@ fn the_oidc_profile_demands_the_openid_scope() {
         example_with(&[("scopes", "scopes = [\"accounts\"]"), ("[clients", "profile = \"oidc\"")]);
     let paths: Vec<_> =
         Folder::new().faults(&text, &[]).into_iter().map(|fault| fault.path).collect();
-    assert_eq!(paths, ["clients.portal.profile", "clients.portal.scopes"]);
+    assert_eq!(paths, ["clients.portal.scopes", "clients.portal.request_object_key"]);
 }
 
 #[test]

@@ -184,3 +184,60 @@ fn ps256_takes_a_salt_of_32_bytes_only() {
         assert_eq!(judge(salt), Err(JwsRejected::SignatureInvalid), "{salt}");
     }
 }
+
+const JWE: JwePolicy = JwePolicy { alg: JweAlg::EcdhEsA256Kw, enc: JweEnc::A256Gcm };
+
+/// `token` with one of its parts cut or grown to this many bytes.
+fn resized(token: &str, part: usize, bytes: usize) -> String {
+    let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
+    let mut content = URL_SAFE_NO_PAD.decode(&parts[part]).unwrap();
+    content.resize(bytes, 0);
+    parts[part] = encode(content);
+    parts.join(".")
+}
+
+/// One byte is enough for josekit, so that one forgery in 256 passes.
+#[test]
+fn fault_gcm_accepts_a_tag_cut_short() {
+    let token = jwe_with(JWE, json!({}));
+    assert!(decrypt(&token, &RING, JWE).is_ok());
+    for bytes in [0, 1, 4, 8, 12, 15] {
+        let cut = resized(&token, 4, bytes);
+        assert_eq!(decrypt(&cut, &RING, JWE).unwrap_err(), JweRejected::Malformed, "{bytes}");
+    }
+}
+
+#[test]
+fn fault_an_empty_iv_panics() {
+    for enc in JweEnc::ALL {
+        let policy = JwePolicy { enc, ..JWE };
+        let token = resized(&jwe_with(policy, json!({})), 2, 0);
+        assert_eq!(decrypt(&token, &RING, policy).unwrap_err(), JweRejected::Malformed);
+    }
+}
+
+#[test]
+fn fault_an_encrypted_key_below_eight_bytes_panics() {
+    let token = jwe_with(JWE, json!({}));
+    for bytes in 0..8 {
+        let cut = resized(&token, 1, bytes);
+        assert_eq!(decrypt(&cut, &RING, JWE).unwrap_err(), JweRejected::Malformed, "{bytes}");
+    }
+}
+
+#[test]
+fn fault_compressed_content_is_inflated_without_bound() {
+    for zip in ["DEF", "", "none"] {
+        let token = jwe_with(JWE, json!({ "zip": zip }));
+        assert_eq!(decrypt(&token, &RING, JWE).unwrap_err(), JweRejected::HeaderNotAllowed);
+    }
+}
+
+#[test]
+fn fault_a_private_jwk_for_decryption_prints_in_debug() {
+    let generated = generate_decryption_key(JweAlg::EcdhEs).unwrap();
+    let jwk: Value = serde_json::from_str(&generated.private_jwk).unwrap();
+    let key = DecryptionKey::from_jwk(generated.private_jwk.as_bytes(), None).unwrap();
+    let shown = format!("{generated:?} {key:?}");
+    assert!(shown.contains(key.kid()) && !shown.contains(jwk["d"].as_str().unwrap()));
+}

@@ -1,5 +1,8 @@
 //! Tests of `jose`: what must be refused, what must be accepted, and the properties behind both.
 
+mod decryption;
+mod decryption_keys;
+mod encryption;
 mod josekit_faults;
 mod keys;
 mod properties;
@@ -82,6 +85,54 @@ fn es256_token(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
 fn good_token() -> String {
     let claims = object(json!({ "iss": "https://as.example", "exp": 1_700_000_000_i64 }));
     sign(&signer(JwsAlg::Es256), Some("JWT"), &claims).unwrap()
+}
+
+/// The shared keys for decryption, each serving every algorithm of its type.
+static RING: LazyLock<DecryptionKeys> = LazyLock::new(|| {
+    let key = |key: &GeneratedKey| DecryptionKey::from_pem(key.pkcs8_pem.as_bytes(), None).unwrap();
+    DecryptionKeys::new(vec![key(&RSA), key(&ES256)]).unwrap()
+});
+
+/// Every pair of algorithms a client may register.
+fn policies() -> impl Iterator<Item = JwePolicy> {
+    let encs = |alg| JweEnc::ALL.map(|enc| JwePolicy { alg, enc });
+    JweAlg::ALL.into_iter().flat_map(encs)
+}
+
+/// The public half of the shared key that serves `alg`.
+fn recipient(alg: JweAlg) -> EncryptionJwk {
+    RING.published().find(|key| key.fits(alg)).unwrap().clone()
+}
+
+/// The header of a good token but for `epk`, with changes as in [`with`].
+fn jwe_header(policy: JwePolicy, changes: Value) -> Value {
+    let kid = recipient(policy.alg).kid().map(str::to_owned);
+    let header = json!({
+        "alg": policy.alg.name(), "enc": policy.enc.name(), "kid": kid, "cty": "JWT",
+    });
+    with(&header, changes)
+}
+
+/// A token to the shared key over any content. `header` turns the header, `epk` included, into the
+/// text that is sent; the rest is right for it and for `policy`.
+fn raw_jwe(
+    policy: JwePolicy,
+    content: impl AsRef<[u8]>,
+    header: impl FnOnce(Value) -> String,
+) -> String {
+    let JwePolicy { alg, enc } = policy;
+    let wrapper = key_management::Wrapper::new(recipient(alg).material(), alg).unwrap();
+    let wrapped = wrapper.wrap(enc).unwrap();
+    let protected = encode(header(jwe_header(policy, Value::Object(wrapped.header))));
+    let mut text = content.as_ref().to_vec();
+    let sealed = content::seal(enc, &wrapped.key, protected.as_bytes(), &mut text).unwrap();
+    let parts = [wrapped.encrypted_key, sealed.iv, text, sealed.tag].map(encode);
+    format!("{protected}.{}", parts.join("."))
+}
+
+/// A token over a good signed one, with changes to its header as in [`with`].
+fn jwe_with(policy: JwePolicy, changes: Value) -> String {
+    raw_jwe(policy, good_token(), |header| with(&header, changes).to_string())
 }
 
 fn refused(token: &str) -> JwsRejected {

@@ -58,6 +58,10 @@ fn jwk_members(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map
     vec((name, value), 0..8).prop_map(|members| members.into_iter().collect())
 }
 
+fn any_policy() -> impl Strategy<Value = JwePolicy> {
+    proptest::sample::select(policies().collect::<Vec<_>>())
+}
+
 proptest! {
     #[test]
     fn arbitrary_text_never_panics_a_parser(
@@ -70,11 +74,58 @@ proptest! {
         let _ = KeySet::parse(text.as_bytes());
         let _ = KeySet::parse(&bytes);
         let _ = SoftwareSigner::from_file_bytes(&bytes, None);
+        let _ = DecryptionKey::from_file_bytes(&bytes, None);
     }
 
     #[test]
     fn token_like_text_never_panics_and_never_verifies(text in token_like()) {
         prop_assert!(verify(&text, &all_keys(), &POLICY).is_err());
+    }
+
+    #[test]
+    fn token_like_text_never_panics_and_never_decrypts(
+        text in token_like(),
+        parts in vec(vec(any::<u8>(), 0..40).prop_map(encode), 4),
+        policy in any_policy(),
+        header in json_value(),
+    ) {
+        prop_assert!(decrypt(&text, &RING, policy).is_err());
+        // A good header, and one with any member more, before parts of any length.
+        for changes in [json!({}), json!({ "epk": header, "apu": "AAAA" })] {
+            let header = encode(jwe_header(policy, changes).to_string());
+            let token = [&[header], &parts[..]].concat().join(".");
+            prop_assert!(decrypt(&token, &RING, policy).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_encrypted_comes_back_unchanged(
+        claims in jwk_members(json_value()),
+        policy in any_policy(),
+    ) {
+        let inner = sign(&signer(JwsAlg::EdDsa), None, &claims).unwrap();
+        let target =
+            EncryptionTarget::new(&recipient(policy.alg), policy.alg, policy.enc).unwrap();
+        let token = encrypt(&inner, None, &target).unwrap();
+        prop_assert_eq!(&*decrypt(&token, &RING, policy).unwrap(), &inner);
+    }
+
+    #[test]
+    fn any_single_byte_mutation_of_an_encrypted_token_is_refused(
+        policy in any_policy(),
+        position in any::<proptest::sample::Index>(),
+        replacement in prop_oneof![
+            0_u8..128,
+            proptest::sample::select(&b"ABCabc019-_"[..]),
+        ],
+    ) {
+        let token = jwe_with(policy, json!({}));
+        let mut bytes = token.clone().into_bytes();
+        let at = position.index(bytes.len());
+        prop_assume!(bytes[at] != replacement);
+        bytes[at] = replacement;
+        let mutated = String::from_utf8(bytes).unwrap();
+        prop_assert!(decrypt(&mutated, &RING, policy).is_err());
     }
 
     #[test]
@@ -89,6 +140,8 @@ proptest! {
     fn arbitrary_keys_never_panic(jwk in json_value()) {
         let _ = PublicJwk::from_json(&jwk);
         let _ = SoftwareSigner::from_jwk(jwk.to_string().as_bytes());
+        let _ = DecryptionKey::from_jwk(jwk.to_string().as_bytes(), None);
+        let _ = EncryptionJwk::from_json(&jwk);
         let set = published(std::slice::from_ref(&jwk));
         prop_assert_eq!(set.len() + set.skipped().len(), 1);
     }

@@ -405,6 +405,7 @@ fn every_refusal_of_a_key_has_its_own_stable_reason() {
         (KeyRejected::DuplicateMember, "duplicate_member"),
         (KeyRejected::UnsupportedType, "unsupported_type"),
         (KeyRejected::NotForSignatures, "not_for_signatures"),
+        (KeyRejected::NotForEncryption, "not_for_encryption"),
         (KeyRejected::UnsupportedAlg, "unsupported_alg"),
         (KeyRejected::AlgMismatch, "alg_mismatch"),
         (KeyRejected::RsaSize, "rsa_size"),
@@ -414,6 +415,7 @@ fn every_refusal_of_a_key_has_its_own_stable_reason() {
         (KeyRejected::PrivateMembers, "private_members"),
         (KeyRejected::CertificateMismatch, "certificate_mismatch"),
         (KeyRejected::PairMismatch, "pair_mismatch"),
+        (KeyRejected::DuplicateKid, "duplicate_kid"),
         (KeyRejected::Unusable, "unusable"),
     ];
     for (rejected, reason) in reasons {

@@ -88,7 +88,7 @@ fn aliases_of_other_endpoints_are_never_taken() {
     });
     let metadata = judge(&with(good(), "mtls_endpoint_aliases", aliases)).unwrap();
     let all = MtlsUse { endpoint_aliases: true, client_authentication: true, token_binding: true };
-    assert_eq!(metadata.jwks_uri().as_str(), "https://as.example/t/jwks");
+    assert_eq!(metadata.jwks_uri().unwrap().as_str(), "https://as.example/t/jwks");
     assert_eq!(metadata.authorization_endpoint().as_str(), "https://as.example/t/authorize");
     for (endpoint, url) in [
         (Endpoint::Jwks, "https://as.example/t/jwks"),

@@ -23,7 +23,8 @@ pub(super) fn expected() -> IdTokenExpected<'static> {
         now: now(),
         exp_leeway: LEEWAY,
         future_tolerance: TOLERANCE,
-        access_token: ACCESS_TOKEN,
+        access_token: Some(ACCESS_TOKEN),
+        subject: None,
         max_age: None,
         required_acr: &[],
     }

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::protocol::{
-    AuthorizationResponse, Expected, ResponseParameters, ResponseRejected, unverified_issuer,
-    unverified_state, verify_jarm,
+    AuthorizationResponse, Expected, JarmRejected, ResponseParameters, ResponseRejected,
+    unverified_issuer, unverified_state, verify_jarm,
 };
 
 pub(super) fn good() -> Value {
@@ -25,7 +25,7 @@ pub(super) fn expected() -> Expected<'static> {
 }
 
 fn verify_form(form: &str) -> Result<AuthorizationResponse, ResponseRejected> {
-    verify_jarm(&ResponseParameters::parse_form(form.as_bytes())?, &KEYS, &expected())
+    Ok(verify_jarm(&ResponseParameters::parse_form(form.as_bytes())?, &KEYS, &expected())?)
 }
 
 /// The reason for refusing this token.
@@ -79,7 +79,7 @@ fn a_pinned_algorithm_admits_no_other() {
         |token| ResponseParameters::parse_form(format!("response={token}").as_bytes()).unwrap();
     let pinned = Expected { algs: &[JwsAlg::Ps256], ..expected() };
     let refused = verify_jarm(&parameters(token(&good())), &KEYS, &pinned).unwrap_err();
-    assert_eq!(refused, ResponseRejected::AlgNotAllowed);
+    assert_eq!(refused, JarmRejected::AlgNotAllowed);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn every_claim_must_have_its_type() {
         for value in not_strings() {
             assert_eq!(
                 refused(&with(good(), name, value.clone())),
-                ResponseRejected::ClaimType(name),
+                JarmRejected::ClaimType(name).into(),
                 "{name} {value}"
             );
         }
@@ -111,7 +111,7 @@ fn every_claim_must_have_its_type() {
         for value in not_times() {
             assert_eq!(
                 refused(&with(good(), name, value.clone())),
-                ResponseRejected::ClaimType(name),
+                JarmRejected::ClaimType(name).into(),
                 "{name} {value}"
             );
         }
@@ -119,7 +119,7 @@ fn every_claim_must_have_its_type() {
     for value in [json!(null), json!(1), json!({}), json!([]), json!([1]), json!([CLIENT, null])] {
         assert_eq!(
             refused(&with(good(), "aud", value.clone())),
-            ResponseRejected::ClaimType("aud"),
+            JarmRejected::ClaimType("aud").into(),
             "{value}"
         );
     }
@@ -335,17 +335,17 @@ fn parameters_occur_once_and_are_bounded() {
     for form in
         ["response=a&response=b", "response=a&response=a", "x=1&%78=2", "code=a&code=b", "x&x"]
     {
-        assert_eq!(parse(form), Err("jarm.duplicate_parameter"), "{form}");
+        assert_eq!(parse(form), Err("response.duplicate_parameter"), "{form}");
     }
     let many = |count: usize| (0..count).map(|n| format!("p{n}=1")).collect::<Vec<_>>().join("&");
     assert!(parse(&many(32)).is_ok());
-    assert_eq!(parse(&many(33)), Err("jarm.too_large"));
+    assert_eq!(parse(&many(33)), Err("response.too_large"));
     assert!(parse(&format!("a={}", "x".repeat(32 * 1024 - 2))).is_ok());
-    assert_eq!(parse(&format!("a={}", "x".repeat(32 * 1024 - 1))), Err("jarm.too_large"));
-    assert_eq!(parse("a=%ff"), Err("jarm.form_malformed"));
+    assert_eq!(parse(&format!("a={}", "x".repeat(32 * 1024 - 1))), Err("response.too_large"));
+    assert_eq!(parse("a=%ff"), Err("response.form_malformed"));
     assert_eq!(
         ResponseParameters::parse_form(&[0xff]).unwrap_err().reason(),
-        "jarm.form_malformed"
+        "response.form_malformed"
     );
     let decoded = parse("a+b=c%20d+e&&f").unwrap();
     assert_eq!((decoded.get("a b"), decoded.get("f")), (Some("c d e"), Some("")));

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::protocol::{
-    Binding, ClientAuthMethod, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse,
-    Needs, ProfileName,
+use crate::{
+    profile::{ClientAuthMethod, ProfileName, ResponseForm, ResponseMode, ResponseType},
+    protocol::{Binding, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse, Needs},
 };
 
 pub(super) fn good() -> Value {
@@ -47,7 +47,14 @@ fn needs() -> Needs {
         binding: Binding::Mtls,
         id_token_alg: None,
         authorization_response_alg: None,
+        userinfo_alg: None,
+        response: form(ResponseType::Code, ResponseMode::Jwt),
+        openid: true,
     }
+}
+
+const fn form(response_type: ResponseType, response_mode: ResponseMode) -> ResponseForm {
+    ResponseForm { response_type, response_mode }
 }
 
 fn judge_with(
@@ -71,7 +78,7 @@ fn a_document_that_fits_is_accepted() {
     let metadata = judge(&good()).unwrap();
     assert_eq!(metadata.issuer(), ISSUER);
     assert_eq!(metadata.authorization_endpoint().as_str(), "https://as.example/t/authorize");
-    assert_eq!(metadata.jwks_uri().as_str(), "https://as.example/t/jwks");
+    assert_eq!(metadata.jwks_uri().unwrap().as_str(), "https://as.example/t/jwks");
     assert_eq!(metadata.end_session_endpoint().unwrap().as_str(), "https://as.example/t/logout");
     assert!(metadata.authorization_response_iss_parameter_supported());
     assert!(judge(&with(good(), "unknown", json!({"any": null}))).is_ok());

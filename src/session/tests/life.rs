@@ -17,14 +17,14 @@ async fn a_session_is_found_by_its_handle_and_says_what_was_put_in() {
     assert_eq!(found.scope(), "openid accounts");
     assert_eq!(found.access_token().expose(), "access-0");
     assert_eq!(found.refresh_token().unwrap().expose(), "refresh-0");
-    assert_eq!(found.id_token().expose(), "id-0");
+    assert_eq!(found.id_token().unwrap().expose(), "id-0");
     assert_eq!(found.access_expires(), Some(START.plus(ACCESS)));
     assert_eq!(found.absolute_expires(), START.plus(3600));
     assert_eq!(found.idle_expires(), START.plus(600));
     assert_eq!(found.version(), Version::FIRST);
     assert_eq!(found.pseudonym(), created.pseudonym());
     assert_eq!(found.pseudonym().as_str().len(), 22);
-    assert_ne!(found.pseudonym(), found.subject_pseudonym());
+    assert_ne!(Some(found.pseudonym()), found.subject_pseudonym());
 }
 
 /// BFF-6.1.2.2-1.

@@ -81,7 +81,8 @@ impl House {
                 access_token: token("access-0"),
                 access_expires: Some(self.sessions.ambient.now().plus(ACCESS)),
                 refresh_token: refresh_token.map(token),
-                id_token: token("id-0"),
+                id_token: Some(token("id-0")),
+                key_seed: None,
                 scope: "openid accounts".to_owned(),
             },
         };
@@ -112,19 +113,19 @@ impl House {
 pub(super) fn identity() -> Identity {
     let issuer = "https://as.example".to_owned();
     Identity {
-        subject: "subject-alice".to_owned(),
+        subject: Some("subject-alice".to_owned()),
         sid: Some("sid-1".to_owned()),
         acr: None,
         auth_time: Some(START),
         claims: Map::from_iter([("name".to_owned(), json!("Alice Archer"))]),
-        continuity: Continuity::restore(
+        continuity: Some(Continuity::restore(
             issuer.clone(),
             "subject-alice".to_owned(),
             "client".to_owned(),
             Some(START),
             None,
             "nonce".to_owned(),
-        ),
+        )),
         issuer,
     }
 }

@@ -273,7 +273,7 @@ async fn what_an_answer_leaves_out_stays() {
     let stored = house.find(&handle, Activity::Polls).await.unwrap();
     assert_eq!(stored.access_token().expose(), "access-1");
     assert_eq!(stored.refresh_token().unwrap().expose(), "refresh-0");
-    assert_eq!(stored.id_token().expose(), "id-0");
+    assert_eq!(stored.id_token().unwrap().expose(), "id-0");
     assert_eq!(stored.absolute_expires(), START.plus(3600));
     house.clock.advance(500);
     house.fresh(stored, &handle).await.unwrap();

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use clap::Parser;
-use fapi_bff::config;
+use fapi_bff::{config, profile::ProfileName};
 use serde_json::Value;
 
 use super::world::{CLIENT_ID, EXAMPLE, folder};
@@ -118,8 +118,6 @@ fn what_the_suite_has_no_words_for_is_refused() {
         ];
         assert_eq!(refused(&edit), GenerateFault::Issuer(other.to_owned()));
     }
-    let edit = [("scopes = [\"openid\", \"accounts\"]", "scopes = [\"accounts\"]")];
-    assert_eq!(refused(&edit), GenerateFault::NoOpenId("acme".to_owned()));
     let algs = "client_id = \"acme-bff-1\"\nid_token_signed_response_alg = \"ES256\"\nauthorization_signed_response_alg = \"PS256\"";
     let edit = [("client_id = \"acme-bff-1\"", algs)];
     assert_eq!(refused(&edit), GenerateFault::TwoAlgorithms("acme".to_owned()));
@@ -146,29 +144,52 @@ fn other_profiles_broken_keys_and_certificates_are_refused() {
         change(settings.clients.get_mut("acme").unwrap());
         plan_config(&settings, &Options::default())
     };
-    for (profile, name) in [
-        (config::ProfileName::Fapi1Advanced, "fapi1-advanced"),
-        (config::ProfileName::Oidc, "oidc"),
-    ] {
-        let mut settings = settings.clone();
-        settings.clients.get_mut("acme").unwrap().profile = profile;
-        let fault = plan_config(&settings, &Options::default()).unwrap_err();
-        let client = "acme".to_owned();
-        assert_eq!(fault, GenerateFault::Profile { client, profile: name });
-    }
-    let certificate = with(|client| client.tls_identity.certificate_pem.clear()).unwrap_err();
+    let oidc = with(|client| client.profile = ProfileName::Oidc).unwrap_err();
+    let client = "acme".to_owned();
+    assert_eq!(oidc, GenerateFault::Profile { client, profile: "oidc" });
+    let certificate =
+        with(|client| client.tls_identity.as_mut().unwrap().certificate_pem.clear()).unwrap_err();
     assert_eq!(certificate, GenerateFault::Certificate("acme".to_owned()));
     let key = with(|client| {
-        client.client_assertion_key.bytes = config::Secret::new(b"no key".to_vec());
+        let key = client.authentication.assertion_key().unwrap().clone();
+        let bytes = config::Secret::new(b"no key".to_vec());
+        client.authentication =
+            config::ClientAuthentication::PrivateKeyJwt(config::KeyFile { bytes, ..key });
     });
     let key = key.unwrap_err();
     assert!(matches!(key, GenerateFault::Key { key: "client_assertion_key", .. }), "{key}");
+}
 
+/// Each choice of the settings is one of the variant's.
+#[test]
+fn every_fapi_profile_has_its_plan_and_variant() {
+    let with = |edits: &[(&str, &str)]| generated(edits, &Options::default()).unwrap();
+    let value = |plan: &PlanConfig, name: &str| plan.variant.get(name).cloned();
+    let id = "client_id = \"acme-bff-1\"";
+    let unsigned = ("request_object_key = ", "# request_object_key = ");
     // The plan of the security profile pins what the other one chooses.
-    let plan = with(|client| client.profile = config::ProfileName::Fapi2Security).unwrap();
+    let security = format!("{id}\nprofile = \"fapi2-security\"");
+    let plan = with(&[(id, &security), unsigned]);
     assert_eq!(plan.plan, "fapi2-security-profile-final-client-test-plan");
-    assert!(!plan.variant.contains_key("fapi_request_method"));
-    assert!(!plan.variant.contains_key("fapi_response_mode"));
+    assert_eq!(value(&plan, "fapi_request_method"), None);
+    assert_eq!(value(&plan, "fapi_response_mode"), None);
+    let mixed = format!("{security}\nresponse_mode = \"jwt\"\nsender_constraint = \"dpop\"");
+    let plan = with(&[(id, &mixed), unsigned]);
+    assert_eq!(plan.plan, "fapi2-message-signing-final-client-test-plan");
+    assert_eq!(value(&plan, "fapi_request_method").as_deref(), Some("unsigned"));
+    assert_eq!(value(&plan, "fapi_response_mode").as_deref(), Some("jarm"));
+    assert_eq!(value(&plan, "sender_constrain").as_deref(), Some("dpop"));
+    let scopes = ("scopes = [\"openid\", \"accounts\"]", "scopes = [\"accounts\"]");
+    let fapi1 = format!("{id}\nprofile = \"fapi1-advanced\"");
+    let plan = with(&[(id, &fapi1), scopes]);
+    assert_eq!(plan.plan, "fapi1-advanced-final-client-test-plan");
+    assert_eq!(value(&plan, "fapi_client_type").as_deref(), Some("plain_oauth"));
+    assert_eq!(value(&plan, "fapi_response_mode").as_deref(), Some("jarm"));
+    let certification = plan.certification.as_deref();
+    assert_eq!(certification, Some("FAPI Adv. RP w/ Private Key, PAR, JARM (OAuth)"));
+    let hybrid = format!("{fapi1}\nresponse_type = \"code id_token\"");
+    let plan = with(&[(id, &hybrid)]);
+    assert_eq!(value(&plan, "fapi_response_mode").as_deref(), Some("plain_response"));
 }
 
 #[test]

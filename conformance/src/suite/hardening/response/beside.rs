@@ -73,7 +73,7 @@ fn besides() -> Vec<Module> {
                 "The same response stands twice in the address.",
                 &["OA-3.1", "JARM-2.3"],
             ),
-            Refusal::rejected("jarm.duplicate_parameter"),
+            Refusal::rejected("response.duplicate_parameter"),
             |response| format!("{0}&{0}", response.query),
         ),
         mangled(
@@ -82,7 +82,7 @@ fn besides() -> Vec<Module> {
                 "A plain iss stands twice beside the response.",
                 &["OA-3.1", "FAPI2-SP-5.3.3.2-5"],
             ),
-            Refusal::rejected("jarm.duplicate_parameter"),
+            Refusal::rejected("response.duplicate_parameter"),
             |response| format!("{}&iss=a&iss=b", response.query),
         ),
         taken(
@@ -182,7 +182,7 @@ fn malformed() -> Vec<Module> {
         ),
         mangled(
             &Wrong("jarm-not-utf8", "The response is not UTF-8.", &["JWT-PARSE"]),
-            Refusal::rejected("jarm.form_malformed"),
+            Refusal::rejected("response.form_malformed"),
             |response| format!("{}%FF", response.query),
         ),
         Module::new(

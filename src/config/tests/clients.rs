@@ -1,0 +1,228 @@
+//! What each profile leaves to the settings of a client, and what it does not.
+
+use super::{Folder, example_with};
+use crate::{
+    config::{Client, ClientAuthentication},
+    profile::{ProfileName, ResponseForm, ResponseMode, ResponseType, SenderConstraint},
+};
+
+/// The example with its client's settings replaced by these, but for the name and the scopes.
+fn text(lines: &[&str]) -> String {
+    let lines = lines.join("\n");
+    let mut text = example_with(&[("[clients", &lines)]);
+    for key in ["client_assertion_key", "request_object_key", "tls_identity"] {
+        // A line of the test's own comes first and stands.
+        if lines.contains(&format!("{key} = ")) || lines.contains(&format!("-{key}")) {
+            let at = text.rfind(&format!("\n{key}")).unwrap();
+            let end = at + 1 + text[at + 1..].find('\n').unwrap();
+            text.replace_range(at..end, "");
+        }
+    }
+    text
+}
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.secret("keys/client-secret", b"a secret: & 100 %\n");
+    folder.secret("keys/dpop.pem", rcgen::KeyPair::generate().unwrap().serialize_pem().as_bytes());
+    folder
+}
+
+fn client(lines: &[&str]) -> Client {
+    let settings = folder().load(&text(lines), &[]).unwrap_or_else(|faults| panic!("{faults}"));
+    settings.clients["portal"].clone()
+}
+
+/// The only fault, with its place.
+fn refused(lines: &[&str]) -> (String, String) {
+    let faults = folder().faults(&text(lines), &[]);
+    assert_eq!(faults.len(), 1, "{lines:?}: {faults:#?}");
+    let fault = &faults[0];
+    let place = fault.path.strip_prefix("clients.portal.").unwrap_or(&fault.path).to_owned();
+    (place, format!("{} | {}", fault.message, fault.remedy))
+}
+
+const fn form(response_type: ResponseType, response_mode: ResponseMode) -> ResponseForm {
+    ResponseForm { response_type, response_mode }
+}
+
+const SECURITY: &str = "profile = \"fapi2-security\"";
+const FAPI1: &str = "profile = \"fapi1-advanced\"";
+const OIDC: &str = "profile = \"oidc\"";
+const UNSIGNED: &str = "#-request_object_key";
+
+#[test]
+fn each_profile_has_its_defaults() {
+    use ResponseMode::{Jwt, Query};
+    for (lines, name, response, constraint, signed) in [
+        (vec![], ProfileName::Fapi2MessageSigning, Jwt, SenderConstraint::Mtls, true),
+        (
+            vec![SECURITY, UNSIGNED],
+            ProfileName::Fapi2Security,
+            Query,
+            SenderConstraint::Mtls,
+            false,
+        ),
+        (vec![FAPI1], ProfileName::Fapi1Advanced, Jwt, SenderConstraint::Mtls, true),
+        (vec![OIDC, UNSIGNED], ProfileName::Oidc, Query, SenderConstraint::None, false),
+    ] {
+        let client = client(&lines);
+        assert_eq!(client.profile, name);
+        assert_eq!(client.response, form(ResponseType::Code, response), "{name}");
+        assert_eq!(client.sender_constraint, constraint, "{name}");
+        assert_eq!(client.request_object_key.is_some(), signed, "{name}");
+        assert!(matches!(client.authentication, ClientAuthentication::PrivateKeyJwt(_)));
+    }
+}
+
+#[test]
+fn what_a_profile_leaves_open_can_be_chosen() {
+    let hybrid = "response_type = \"code id_token\"";
+    let by_form = "response_mode = \"form_post\"";
+    assert_eq!(
+        client(&[FAPI1, hybrid]).response,
+        form(ResponseType::CodeIdToken, ResponseMode::Fragment)
+    );
+    assert_eq!(
+        client(&[FAPI1, hybrid, by_form]).response,
+        form(ResponseType::CodeIdToken, ResponseMode::FormPost)
+    );
+    assert_eq!(
+        client(&["response_mode = \"form_post.jwt\""]).response,
+        form(ResponseType::Code, ResponseMode::FormPostJwt)
+    );
+    // One side signed, or both: stronger than the profile demands is always possible.
+    let jarm = client(&[SECURITY, UNSIGNED, "response_mode = \"jwt\""]);
+    assert!(jarm.response.response_mode.is_signed() && jarm.request_object_key.is_none());
+    assert!(client(&[SECURITY, "signed_request_object = true"]).request_object_key.is_some());
+    let dpop = client(&["sender_constraint = \"dpop\"", "#-tls_identity"]);
+    assert_eq!(dpop.sender_constraint, SenderConstraint::Dpop);
+    assert!(dpop.tls_identity.is_none() && dpop.dpop_key.is_none());
+    let keyed = client(&["sender_constraint = \"dpop\"", "dpop_key = \"keys/dpop.pem\""]);
+    assert!(keyed.dpop_key.is_some() && keyed.tls_identity.is_some());
+}
+
+#[test]
+fn each_method_takes_what_it_needs_and_nothing_else() {
+    let tls = "token_endpoint_auth_method = \"tls_client_auth\"";
+    let basic = "token_endpoint_auth_method = \"client_secret_basic\"";
+    let secret = "client_secret_file = \"keys/client-secret\"";
+    let keyless = "#-client_assertion_key";
+    assert!(matches!(client(&[tls, keyless]).authentication, ClientAuthentication::TlsClientAuth));
+    let by_secret = client(&[OIDC, UNSIGNED, basic, secret, keyless, "#-tls_identity"]);
+    let ClientAuthentication::ClientSecretBasic(text) = &by_secret.authentication else {
+        panic!("{by_secret:?}");
+    };
+    assert_eq!(text.expose(), b"a secret: & 100 %");
+    assert!(!format!("{by_secret:?}").contains("100"));
+
+    let (place, told) = refused(&[tls]);
+    assert_eq!(place, "client_assertion_key");
+    assert!(told.contains("is not used"), "{told}");
+    let bound = "sender_constraint = \"dpop\"";
+    assert_eq!(refused(&[tls, keyless, bound, "#-tls_identity"]).0, "tls_identity");
+    assert_eq!(refused(&["#-tls_identity"]).0, "tls_identity");
+    assert_eq!(refused(&[OIDC, UNSIGNED, basic, keyless]).0, "client_secret_file");
+    assert_eq!(refused(&[OIDC, UNSIGNED, secret]).0, "client_secret_file");
+    assert_eq!(refused(&["dpop_key = \"keys/dpop.pem\""]).0, "dpop_key");
+    assert_eq!(refused(&[keyless]).0, "client_assertion_key");
+    assert_eq!(refused(&[UNSIGNED]).0, "request_object_key");
+}
+
+/// Whatever a profile demands, no other setting takes away; the clause is named.
+#[test]
+fn what_a_profile_demands_cannot_be_weakened() {
+    for (lines, place, clause) in [
+        (vec!["response_mode = \"query\""], "response_mode", "FAPI2-MS-5.4.2-1"),
+        (vec!["response_type = \"code id_token\""], "response_type", "FAPI2-MS-5.4.2-1"),
+        (vec!["signed_request_object = false"], "signed_request_object", "FAPI2-MS-5.3.2-1"),
+        (vec!["sender_constraint = \"none\""], "sender_constraint", "FAPI2-SP-5.3.3.1-1"),
+        (
+            vec!["token_endpoint_auth_method = \"client_secret_basic\""],
+            "token_endpoint_auth_method",
+            "FAPI2-SP-5.3.3.1-2",
+        ),
+        (
+            vec!["id_token_signed_response_alg = \"RS256\""],
+            "id_token_signed_response_alg",
+            "FAPI2-SP-5.4.1-1.2",
+        ),
+        (
+            vec!["client_assertion_key = { file = \"keys/assertion.pem\", alg = \"RS256\" }"],
+            "client_assertion_key",
+            "FAPI2-SP-5.4.1-1.2",
+        ),
+        (vec![FAPI1, "sender_constraint = \"dpop\""], "sender_constraint", "FAPI1-ADV-5.2.3-1"),
+        (vec![FAPI1, "response_mode = \"query\""], "response_mode", "FAPI1-ADV-5.2.2-2"),
+        (
+            vec![FAPI1, "signed_request_object = false"],
+            "signed_request_object",
+            "FAPI1-ADV-5.2.3-8",
+        ),
+        (
+            vec![FAPI1, "userinfo_signed_response_alg = \"EdDSA\""],
+            "userinfo_signed_response_alg",
+            "FAPI1-ADV-8.6",
+        ),
+        (
+            vec![FAPI1, "response_type = \"code id_token\"", "response_mode = \"query\""],
+            "response_mode",
+            "FAPI1-ADV-5.2.2-2",
+        ),
+        (
+            vec![SECURITY, UNSIGNED, "response_type = \"code id_token\""],
+            "response_type",
+            "FAPI2-SP-5.3.3.2-1",
+        ),
+        (vec![OIDC, UNSIGNED, "response_type = \"code id_token\""], "response_type", "BCP-2.1.2"),
+    ] {
+        let (at, told) = refused(&lines);
+        assert_eq!(at, place, "{lines:?}: {told}");
+        assert!(told.contains(clause), "{lines:?}: {told}");
+    }
+}
+
+/// FAPI1-ADV-5.2.3.1-1/2.
+#[test]
+fn a_signed_code_takes_openid() {
+    let lines = [FAPI1, "response_type = \"code id_token\""];
+    let text =
+        text(&lines).replace("scopes = [\"openid\", \"accounts\"]", "scopes = [\"accounts\"]");
+    let faults = folder().faults(&text, &[]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert_eq!(faults[0].path, "clients.portal.scopes");
+}
+
+#[test]
+fn a_secret_file_holds_one_line() {
+    let folder = folder();
+    let lines = [
+        OIDC,
+        UNSIGNED,
+        "#-client_assertion_key",
+        "token_endpoint_auth_method = \"client_secret_post\"",
+        "client_secret_file = \"keys/client-secret\"",
+    ];
+    for wrong in ["", "\n", "two\nlines\n", "b\u{7}ll", "clef\u{e9}"] {
+        folder.secret("keys/client-secret", wrong.as_bytes());
+        let faults = folder.faults(&text(&lines), &[]);
+        assert_eq!(faults.len(), 1, "{wrong:?}");
+        assert_eq!(faults[0].path, "clients.portal.client_secret_file", "{wrong:?}");
+    }
+}
+
+/// A certificate that is not there cannot be shown to an upstream.
+#[test]
+fn a_route_presents_a_certificate_only_if_there_is_one() {
+    let lines = ["sender_constraint = \"dpop\"", "#-tls_identity"];
+    let text = text(&lines);
+    let settings = folder().load(&text, &[]).unwrap();
+    assert!(!settings.apps["portal"].routes[0].present_client_certificate);
+    let asked = text.replace(
+        "path = \"/api/accounts\"",
+        "path = \"/api/accounts\"\npresent_client_certificate = true",
+    );
+    let faults = folder().faults(&asked, &[]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert_eq!(faults[0].path, "apps.portal.routes[0].present_client_certificate");
+}
