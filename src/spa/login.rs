@@ -30,7 +30,7 @@ const fn same_site(mode: Mode) -> SameSite {
 /// Starts a login that the page itself drives.
 #[utoipa::path(post, path = "/login/start", tag = "login", operation_id = "loginStart",
     request_body(content_type = "application/x-www-form-urlencoded", content = String,
-        description = "Extra authorization parameters, as far as the configuration allows them; after `step_up_required` those of its `step_up`: `acr_values`, `max_age`, `scope`"),
+        description = "Extra authorization parameters, as far as the configuration allows them; after `step_up_required` those of its `step_up`, `acr_values` and `max_age`"),
     responses(
         (status = 200, description = "Navigate to `authorization_url`; a transaction cookie is set", body = LoginStarted),
         (status = 400, description = "`invalid_request`", body = crate::web::ErrorBody),

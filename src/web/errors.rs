@@ -155,9 +155,6 @@ pub struct StepUpHint<'a> {
     /// Seconds since the user authenticated, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<u32>,
-    /// Scope the API wants, separated by spaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<&'a str>,
 }
 
 /// The JSON body of every refusal.
@@ -223,7 +220,6 @@ impl ErrorAnswer {
             step_up: self.step_up.as_ref().map(|demand| StepUpHint {
                 acr_values: &demand.acr_values,
                 max_age: demand.max_age,
-                scope: demand.scope.as_deref(),
             }),
         })
         .unwrap_or_default();

@@ -20,4 +20,5 @@ mod process;
 mod refresh;
 mod responses;
 mod secrets;
+mod step_up;
 mod support;
