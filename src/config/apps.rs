@@ -174,6 +174,7 @@ fn login(mut section: Section<'_>) -> LoginSettings {
         transaction_lifetime: s
             .or("transaction_lifetime", minutes(10), |s| duration(s, minutes(1)..=minutes(30))),
         max_transactions: s.or("max_transactions", 5, |s| integer(s, 1..=20)),
+        third_party_initiated: s.flag("third_party_initiated", false),
     };
     section.finish();
     login

@@ -306,6 +306,8 @@ pub struct LoginSettings {
     pub transaction_lifetime: Duration,
     /// Logins one browser may have under way.
     pub max_transactions: usize,
+    /// Whether other sites may send users to `login/initiate` (OIDC-4).
+    pub third_party_initiated: bool,
 }
 
 /// How long sessions live and what they show (SES-7.3).

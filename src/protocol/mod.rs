@@ -11,6 +11,7 @@ mod challenge;
 mod claims;
 mod dpop;
 mod id_token;
+mod initiated;
 mod jarm;
 mod logout;
 mod metadata;
@@ -39,6 +40,7 @@ pub use id_token::{
     Continuity, Detached, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_front_id_token,
     verify_id_token, verify_refreshed_id_token,
 };
+pub use initiated::{InitiatedLogin, InitiationRejected, initiated_login};
 pub use jarm::{Expected, JarmRejected, unverified_issuer, unverified_state, verify_jarm};
 pub use logout::end_session_url;
 pub use metadata::{

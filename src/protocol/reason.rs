@@ -84,9 +84,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::protocol::{
-        IdTokenRejected, IssuerRejected, JarmRejected, Malformation, MetadataRejected,
-        NonceRejected, ParameterRejected, ParametersRejected, StepUpRejected, TokenRejected,
-        TransactionRejected, UserinfoRejected, answer::AsAnswer,
+        IdTokenRejected, InitiationRejected, IssuerRejected, JarmRejected, Malformation,
+        MetadataRejected, NonceRejected, ParameterRejected, ParametersRejected, StepUpRejected,
+        TokenRejected, TransactionRejected, UserinfoRejected, answer::AsAnswer,
     };
 
     #[test]
@@ -94,6 +94,7 @@ mod tests {
         let kinds = [
             AsAnswer::REASONS,
             IdTokenRejected::REASONS,
+            InitiationRejected::REASONS,
             IssuerRejected::REASONS,
             Malformation::REASONS,
             MetadataRejected::REASONS,

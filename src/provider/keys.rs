@@ -42,13 +42,11 @@ pub struct Received<'p> {
 impl Received<'_> {
     /// The `state` it carries. Only to find the transaction it may belong to.
     pub fn state(&self) -> Result<String, ResponseRejected> {
-        match &self.signed {
-            Some(response) => Ok(unverified_state(response)?),
-            None => {
-                let state = self.parameters.get("state").ok_or(ParametersRejected::StateMissing)?;
-                Ok(state.to_owned())
-            }
+        if let Some(response) = &self.signed {
+            return Ok(unverified_state(response)?);
         }
+        let state = self.parameters.get("state").ok_or(ParametersRejected::StateMissing)?;
+        Ok(state.to_owned())
     }
 }
 

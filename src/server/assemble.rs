@@ -258,6 +258,8 @@ impl House {
             admission: Arc::clone(&admission),
             login,
             provider: Arc::clone(&client.provider),
+            third_party_initiated_login: app.login.third_party_initiated,
+            redirect_path: app.login.redirect_path.clone(),
             default_return_to: app.login.default_return_to.clone(),
             post_logout_path: app.login.post_logout_path.clone(),
             ambient: self.ambient.clone(),
