@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     faults::{FaultRule, Schedule},
+    jwe::Flaw,
     jws::{Object, SigningKey},
     ledger::Endpoint,
 };
@@ -140,8 +141,8 @@ pub struct Behaviour {
     pub login_age: i64,
     /// Granted beside the `authorization_details` that were asked for.
     pub further_details: Vec<Value>,
-    /// Encrypts in place of [`super::AsConfig::encrypt`].
-    pub encrypt: Option<super::Encrypt>,
+    /// What is wrong with every token that is encrypted.
+    pub flaw: Option<Flaw>,
     /// Appended to `issuer` in the metadata (only there).
     pub issuer_suffix: String,
     /// Unusable keys that carry the signing key's `kid` stand first in the JWKS.
@@ -190,7 +191,7 @@ impl Default for Behaviour {
             ignore_max_age: false,
             login_age: 0,
             further_details: Vec::new(),
-            encrypt: None,
+            flaw: None,
             issuer_suffix: String::new(),
             decoy_keys: false,
             omit_kid: false,

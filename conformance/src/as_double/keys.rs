@@ -30,7 +30,7 @@ fn trap(alg: Alg) -> Result<&'static SigningKey, JwsFault> {
 pub(super) struct Publication {
     decoys: bool,
     named: bool,
-    extra: Vec<Value>,
+    pub(super) extra: Vec<Value>,
 }
 
 impl Publication {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    ClientRegistration,
+    ClientRegistration, Encryption,
     behaviour::Target,
     conduct::{Conduct, Family, ResponseForm},
     core::Core,
@@ -62,7 +62,7 @@ pub(super) fn document(core: &Core) -> Object {
         requests(conduct),
         authentication(conduct),
         signatures(conduct, core.config.signing_alg, clients),
-        encryption(clients),
+        encryption(clients, core.config.request_object_encryption.as_ref()),
         constraint(conduct),
     ] {
         document.extend(members(more));
@@ -186,18 +186,21 @@ fn signatures(conduct: Conduct, own: Alg, clients: &[ClientRegistration]) -> Val
     Value::Object(all)
 }
 
-fn encryption(clients: &[ClientRegistration]) -> Value {
+fn encryption(clients: &[ClientRegistration], request_object: Option<&Encryption>) -> Value {
     let mut all = Object::new();
+    let mut add = |what: &str, encryption: Option<&Encryption>| {
+        if let Some(Encryption { alg, enc }) = encryption {
+            all.insert(format!("{what}_encryption_alg_values_supported"), json!([alg]));
+            all.insert(format!("{what}_encryption_enc_values_supported"), json!([enc]));
+        }
+    };
+    add("request_object", request_object);
     for (what, target) in [
         ("id_token", Target::IdToken),
         ("authorization", Target::Jarm),
         ("userinfo", Target::Userinfo),
     ] {
-        let registered = clients.iter().find_map(|client| client.encryption(target));
-        if let Some(encryption) = registered {
-            all.insert(format!("{what}_encryption_alg_values_supported"), json!([encryption.alg]));
-            all.insert(format!("{what}_encryption_enc_values_supported"), json!([encryption.enc]));
-        }
+        add(what, clients.iter().find_map(|client| client.encryption(target)));
     }
     Value::Object(all)
 }

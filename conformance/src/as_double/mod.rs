@@ -9,6 +9,7 @@ mod client_auth;
 mod conduct;
 mod core;
 mod dpop;
+mod encryption;
 pub(crate) mod exchange;
 mod keys;
 mod logout;
@@ -49,7 +50,7 @@ pub use crate::{
     ledger::{Answer, Check, Endpoint, Event, ListenerKind, OnEvent, OnVisit, Outcome},
 };
 
-/// How a token is encrypted for a client, by the names of the standards.
+/// How a token is encrypted, by the names of the standards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encryption {
     /// `alg` (RFC 7518 §4.1).
@@ -57,9 +58,6 @@ pub struct Encryption {
     /// `enc` (RFC 7518 §5.1).
     pub enc: String,
 }
-
-/// Encrypts a signed token for the client whose public keys these are (a JWK set).
-pub type Encrypt = Arc<dyn Fn(&str, &Value, &Encryption) -> Result<String, JwsFault> + Send + Sync>;
 
 /// One client as the server knows it.
 #[derive(Clone, Debug, Default)]
@@ -192,8 +190,8 @@ pub struct AsConfig {
     pub authorization_details_types: Vec<String>,
     /// Resources a token may be asked for (RFC 8707); any if empty.
     pub resources: Vec<String>,
-    /// Encrypts for clients that registered for it.
-    pub encrypt: Option<Encrypt>,
+    /// How request objects come encrypted, if they must.
+    pub request_object_encryption: Option<Encryption>,
     /// Whether a person is asked.
     pub interaction: Interaction,
     /// Algorithm of ID tokens and authorization responses.
@@ -238,7 +236,7 @@ impl AsConfig {
             conduct: Conduct::message_signing(),
             authorization_details_types: Vec::new(),
             resources: Vec::new(),
-            encrypt: None,
+            request_object_encryption: None,
             interaction: Interaction::Auto,
             signing_alg: Alg::Es256,
             now: system_now(),

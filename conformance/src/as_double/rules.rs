@@ -271,6 +271,8 @@ alone {
     ParRequestForbidden = "par.request_forbidden", REQUEST, ["PAR-3"],
         "a server that takes plain parameters is pushed no request object";
 
+    RoEncryption = "request_object.encryption", OBJECT, ["JAR-4a"],
+        "the request object is encrypted to the server's key, if that was agreed";
     RoMalformed = "request_object.malformed", OBJECT, ["JWT-BIS-3.13/3.14"],
         "the request object is a compact JWS";
     RoDuplicateMember = "request_object.duplicate_member", OBJECT, ["JWT-PARSE"],
