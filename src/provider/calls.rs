@@ -110,12 +110,7 @@ impl Provider {
             Some(object) => vec![("request".to_owned(), object)],
             None => request.form(),
         };
-        let form: Vec<_> = form
-            .iter()
-            // `post` names the client itself.
-            .filter(|(name, _)| name != "client_id")
-            .map(|(name, text)| (name.as_str(), text.as_str()))
-            .collect();
+        let form: Vec<_> = form.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let answer = self.post(PAR, &form, proof).await?;
         let pushed =
             par_response(&judged(&answer)).map_err(|answer| AsFailure::from_answer(PAR, answer))?;
@@ -463,19 +458,22 @@ impl Provider {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
+        // A secret in the header names the client, too; the other methods need it in the form (MTLS-2).
+        // A plain pushed request has it among its own parameters.
+        let by_header =
+            matches!(self.credentials.authentication, Authentication::ClientSecretBasic(_));
+        if !by_header && form.iter().all(|(name, _)| *name != "client_id") {
+            body.append_pair("client_id", &registration.client_id);
+        }
         match &self.credentials.authentication {
             Authentication::PrivateKeyJwt(key) => {
                 let assertion = self.client_assertion(endpoint, &**key)?;
-                body.append_pair("client_id", &registration.client_id)
-                    .append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
+                body.append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
                     .append_pair("client_assertion", &assertion);
             }
-            Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {
-                body.append_pair("client_id", &registration.client_id);
-            }
+            Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {}
             Authentication::ClientSecretPost(secret) => {
-                body.append_pair("client_id", &registration.client_id)
-                    .append_pair("client_secret", secret);
+                body.append_pair("client_secret", secret);
             }
             Authentication::ClientSecretBasic(secret) => {
                 let credentials = basic(&registration.client_id, secret)

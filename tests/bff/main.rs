@@ -17,6 +17,7 @@ mod mixups;
 mod navigation;
 mod outage;
 mod process;
+mod profiles;
 mod refresh;
 mod responses;
 mod secrets;
