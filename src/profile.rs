@@ -287,6 +287,8 @@ pub struct Profile {
     pub signed_introspection: bool,
     /// Whether endpoints may come from the metadata document only. We take them from nowhere else.
     pub endpoints_from_metadata_only: bool,
+    /// Whether authorization responses may be encrypted.
+    pub encrypted_responses: bool,
     /// Which clause stands behind which demand, by the field's name.
     pub clauses: &'static [(&'static str, &'static str)],
 }
@@ -325,7 +327,9 @@ static FAPI2_MESSAGE_SIGNING: Profile = Profile {
     client_auth: FAPI_CLIENT_AUTH,
     signed_introspection: true,
     endpoints_from_metadata_only: true,
+    encrypted_responses: false,
     clauses: &[
+        ("encrypted_responses", "FAPI2-MS-6.1"),
         ("responses", "FAPI2-MS-5.4.2-1"),
         ("iss_parameter", "FAPI2-SP-5.3.3.2-5"),
         ("par", "FAPI2-SP-5.3.3.2-2"),
@@ -360,7 +364,9 @@ static FAPI2_SECURITY: Profile = Profile {
     client_auth: FAPI_CLIENT_AUTH,
     signed_introspection: false,
     endpoints_from_metadata_only: true,
+    encrypted_responses: false,
     clauses: &[
+        ("encrypted_responses", "FAPI2-MS-6.1"),
         ("responses", "FAPI2-SP-5.3.3.2-1"),
         ("iss_parameter", "FAPI2-SP-5.3.3.2-5"),
         ("par", "FAPI2-SP-5.3.3.2-2"),
@@ -392,6 +398,7 @@ static FAPI1_ADVANCED: Profile = Profile {
     client_auth: FAPI_CLIENT_AUTH,
     signed_introspection: false,
     endpoints_from_metadata_only: true,
+    encrypted_responses: true,
     clauses: &[
         ("responses", "FAPI1-ADV-5.2.2-2"),
         ("iss_parameter", "ISS-2.4-4"),
@@ -424,6 +431,7 @@ static OIDC: Profile = Profile {
     client_auth: &ClientAuthMethod::ALL,
     signed_introspection: false,
     endpoints_from_metadata_only: false,
+    encrypted_responses: true,
     clauses: &[("responses", "BCP-2.1.2"), ("iss_parameter", "ISS-2.4-2"), ("jws_algs", "ALG-MAT")],
 };
 
@@ -433,7 +441,7 @@ pub fn markdown_table() -> String {
     fn list<T: Copy>(items: &[T], name: fn(T) -> &'static str) -> String {
         items.iter().map(|item| format!("`{}`", name(*item))).collect::<Vec<_>>().join(", ")
     }
-    const ROWS: [(&str, &str, Cell); 11] = [
+    const ROWS: [(&str, &str, Cell); 12] = [
         ("authorization response", "responses", |profile| {
             let form = |form: &ResponseForm| {
                 format!("`{}` by `{}`", form.response_type.name(), form.response_mode.name())
@@ -468,6 +476,9 @@ pub fn markdown_table() -> String {
         }),
         ("signature algorithms", "jws_algs", |profile| list(profile.jws_algs, JwsAlg::name)),
         ("ID token signature", "id_token_signature_required", |_| "always verified".to_owned()),
+        ("authorization response encrypted", "encrypted_responses", |profile| {
+            if profile.encrypted_responses { "can be set" } else { "no" }.to_owned()
+        }),
         ("introspection answers", "signed_introspection", |profile| {
             if profile.signed_introspection { "signed" } else { "plain or signed" }.to_owned()
         }),
@@ -516,11 +527,11 @@ mod tests {
         let when = Par::WhenAdvertised;
         #[rustfmt::skip]
         let table = [
-            // name, responses, iss, PAR, signed request, S256, bindings, algorithms, ID token, client auth, introspection, well-known
-            (Oidc, plain, IfAnnounced, when, false, false, ["none", "mtls", "dpop"].as_slice(), all, false, secrets.as_slice(), false, false),
-            (Fapi1Advanced, &hybrid, IfAnnounced, when, true, false, &["mtls"], fapi1, true, keys, false, true),
-            (Fapi2Security, plain, Required, Par::Required, false, true, bound, fapi2, false, keys, false, true),
-            (Fapi2MessageSigning, signed, Required, Par::Required, true, true, bound, fapi2, true, keys, true, true),
+            // name, responses, iss, PAR, signed request, S256, bindings, algorithms, ID token, client auth, introspection, well-known, encryption
+            (Oidc, plain, IfAnnounced, when, false, false, ["none", "mtls", "dpop"].as_slice(), all, false, secrets.as_slice(), false, false, true),
+            (Fapi1Advanced, &hybrid, IfAnnounced, when, true, false, &["mtls"], fapi1, true, keys, false, true, true),
+            (Fapi2Security, plain, Required, Par::Required, false, true, bound, fapi2, false, keys, false, true, false),
+            (Fapi2MessageSigning, signed, Required, Par::Required, true, true, bound, fapi2, true, keys, true, true, false),
         ];
         for (
             name,
@@ -535,6 +546,7 @@ mod tests {
             auth,
             introspection,
             well_known,
+            encrypted,
         ) in table
         {
             let profile = name.profile();
@@ -558,6 +570,7 @@ mod tests {
             assert_eq!(names(profile.client_auth, ClientAuthMethod::name), auth, "{name}");
             assert_eq!(profile.signed_introspection, introspection, "{name}");
             assert_eq!(profile.endpoints_from_metadata_only, well_known, "{name}");
+            assert_eq!(profile.encrypted_responses, encrypted, "{name}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! A sample API behind mutual TLS. It takes a token only over a connection with the certificate the
-//! token is bound to (RFC 8705 §3), and has a corner for everything a proxy must get right: bodies
+//! A sample API. It takes a token only with the certificate or the proof of the key that the token is
+//! bound to (RFC 8705 §3, RFC 9449 §7), and has a corner for everything a proxy must get right: bodies
 //! both ways, streams, odd headers, redirects, challenges.
 
 use std::{
@@ -26,14 +26,14 @@ use tokio::net::TcpListener;
 
 use crate::{
     as_double::{
-        ActiveToken, TokenState,
+        ActiveToken, ClientAuth, TokenState,
         exchange::{Call, Refusal, Verdict, header_pairs, json_response, respond},
         resource::{active_token, interaction_id},
         rules::Rule,
     },
     faults::{FaultRule, Schedule, through},
     ledger::{Answer, Endpoint, Event, Ledger, ListenerKind, OnEvent, OnVisit},
-    pki::{API_HOST, Identity, Pki, server_config},
+    pki::{API_HOST, ClientCertificates, Identity, Pki, server_config},
     serve::{Connection, Server, StartError},
 };
 
@@ -84,6 +84,8 @@ impl ApiConfig {
 }
 
 struct Shared {
+    /// What a token's audience calls it, without trailing slash.
+    address: String,
     tokens: TokenState,
     ledger: Ledger,
     faults: Mutex<HashMap<String, Schedule<FaultRule>>>,
@@ -122,8 +124,13 @@ impl SampleApi {
     /// Binds and serves; tokens are those of the double the state came from.
     pub async fn start(config: ApiConfig, tokens: TokenState) -> Result<Self, StartError> {
         let listener = TcpListener::bind((config.bind, config.port)).await?;
-        let tls = server_config(&config.identity, Some(&config.ca_pem))?;
+        let accepted = match tokens.core().client_auth() {
+            ClientAuth::SelfSignedTls => ClientCertificates::Any,
+            _ => ClientCertificates::By(&config.ca_pem),
+        };
+        let tls = server_config(&config.identity, accepted)?;
         let shared = Arc::new(Shared {
+            address: format!("https://{}:{}", config.host, listener.local_addr()?.port()),
             tokens,
             ledger: Ledger::new(config.on_event, config.on_visit),
             faults: Mutex::default(),
@@ -223,17 +230,18 @@ async fn serve(shared: Arc<Shared>, connection: Connection, request: Request) ->
 }
 
 async fn judge(shared: &Shared, mut call: Call, body: Body) -> Response {
-    call.observe_connection();
+    let core = shared.tokens.core();
+    call.observe_connection(core.uses_dpop());
     let judged = match interaction_id(&mut call) {
         Ok(()) => dispatch(shared, &mut call, body).await,
         Err(refusal) => Err(refusal),
     };
     let (mut response, verdict) = match judged {
-        Ok(response) => (response, Verdict::Accepted),
-        Err(refusal) => {
-            let response = refusal.respond();
-            (response, Verdict::Refused(refusal.reason, refusal.detail))
+        Ok(mut response) => {
+            core.announce(call.endpoint, &mut response);
+            (response, Verdict::Accepted)
         }
+        Err(refusal) => (refusal.respond(), refusal.verdict()),
     };
     call.echo_interaction_id(&mut response);
     let headers = header_pairs(response.headers());
@@ -243,12 +251,24 @@ async fn judge(shared: &Shared, mut call: Call, body: Body) -> Response {
 }
 
 fn check_token(shared: &Shared, call: &mut Call) -> Result<ActiveToken, Refusal> {
-    active_token(call, |token, thumbprint| shared.tokens.judge(token, thumbprint))
+    let core = shared.tokens.core();
+    let active = active_token(core, call)?;
+    let ours = |target: &String| target.trim_end_matches('/') == shared.address;
+    let meant = active.audience.is_empty() || active.audience.iter().any(ours);
+    let meant = call.checks.demand(Rule::ApiAudience, meant);
+    meant.map_err(|refusal| refusal.at_resource(scheme(shared)))?;
+    Ok(active)
 }
 
-fn demand_scope(call: &mut Call, active: &ActiveToken, scope: &str) -> Result<(), Refusal> {
-    let granted = active.scope.split(' ').any(|name| name == scope);
-    call.checks.demand_with(Rule::ApiScope, granted, scope)
+fn demand_scope(
+    shared: &Shared,
+    call: &mut Call,
+    active: &ActiveToken,
+    wanted: &str,
+) -> Result<(), Refusal> {
+    let granted = active.scope.split(' ').any(|name| name == wanted);
+    let narrow = call.checks.demand_with(Rule::ApiScope, granted, wanted);
+    narrow.map_err(|refusal| refusal.at_resource(scheme(shared)))
 }
 
 async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Response, Refusal> {
@@ -261,13 +281,13 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
     match path.as_str() {
         "/accounts" => {
             call.demand_method(&Method::GET)?;
-            demand_scope(call, &active, "accounts")?;
+            demand_scope(shared, call, &active, "accounts")?;
             let owner = active.sub.unwrap_or_default();
             Ok(ok(&json!({"owner": owner, "accounts": accounts()})))
         }
         "/payments" => {
             call.demand_method(&Method::POST)?;
-            demand_scope(call, &active, "payments")?;
+            demand_scope(shared, call, &active, "payments")?;
             pay(call, body).await
         }
         "/upload" => {
@@ -286,11 +306,12 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
             set(&mut response, "location", "https://elsewhere.example/stolen");
             Ok(response)
         }
-        "/challenge" => Ok(challenge()),
+        "/challenge" => Ok(challenge(scheme(shared))),
+        "/step-up" => Ok(step_up(shared, call, &active)),
         _ => {
             if let Some(id) = path.strip_prefix("/accounts/") {
                 call.demand_method(&Method::GET)?;
-                demand_scope(call, &active, "accounts")?;
+                demand_scope(shared, call, &active, "accounts")?;
                 let account = accounts().into_iter().find(|a| a.get("id") == Some(&json!(id)));
                 return account.map(|account| ok(&account)).ok_or_else(|| nowhere(call));
             }
@@ -427,15 +448,29 @@ fn mischief(call: &Call) -> Response {
     response
 }
 
+/// The scheme of the tokens.
+fn scheme(shared: &Shared) -> &'static str {
+    shared.tokens.core().token_type()
+}
+
 /// Step-up challenge (RFC 9470 §3).
-fn challenge() -> Response {
+fn challenge(scheme: &str) -> Response {
     let body = json!({"error": "insufficient_user_authentication"});
     let mut response = json_response(StatusCode::UNAUTHORIZED, &body);
-    set(
-        &mut response,
-        "www-authenticate",
-        "Bearer error=\"insufficient_user_authentication\", \
-         acr_values=\"urn:example:loa:3\", max_age=\"60\"",
+    let challenge = format!(
+        "{scheme} error=\"insufficient_user_authentication\", \
+         acr_values=\"urn:example:loa:3\", max_age=\"60\""
     );
+    if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
     response
+}
+
+/// Challenges until the person has logged in as strongly and as recently as the challenge says.
+fn step_up(shared: &Shared, call: &mut Call, active: &ActiveToken) -> Response {
+    let recent = shared.tokens.now() - active.auth_time <= 60;
+    let strong = active.acr.as_deref() == Some("urn:example:loa:3");
+    call.note("stepped_up", recent && strong);
+    if recent && strong { ok(&json!({"stepped_up": true})) } else { challenge(scheme(shared)) }
 }

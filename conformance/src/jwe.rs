@@ -554,9 +554,9 @@ impl DecryptionKey {
             let public = p256_jwk(private.compute_public_key()?.as_ref());
             (KeyKind::Ec(private), public)
         };
-        let kid = thumbprint(&public).ok_or(JweFault::KeyUnusable)?;
+        let name = thumbprint(&public).ok_or(JweFault::KeyUnusable)?;
         if let Some(members) = public.as_object_mut() {
-            members.insert("kid".into(), json!(kid));
+            members.insert("kid".into(), json!(name));
             members.insert("use".into(), json!("enc"));
             members.insert("alg".into(), json!(alg.name()));
         }
@@ -609,9 +609,9 @@ impl DecryptionKey {
                 let mut plain = vec![0; key.min_output_size()];
                 key.decrypt(self.alg.oaep(), encrypted, &mut plain, None)?.to_vec()
             }
-            KeyKind::Ec(key) => {
+            KeyKind::Ec(own) => {
                 let epk = header.get("epk").ok_or(JweFault::Malformed)?;
-                let agreed = agree(key, epk, self.alg, enc, header)?;
+                let agreed = agree(own, epk, self.alg, enc, header)?;
                 match self.alg.key_wrap(&agreed)? {
                     None if encrypted.is_empty() => agreed,
                     Some(kek) if encrypted.len() == enc.key_bytes() + 8 => {

@@ -69,7 +69,7 @@ impl JwsFault {
     }
 }
 
-/// Signature algorithms. RS256 exists for the trap key only.
+/// Signature algorithms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alg {
     /// ECDSA on P-256 with SHA-256.
@@ -78,7 +78,8 @@ pub enum Alg {
     Ps256,
     /// Ed25519.
     EdDsa,
-    /// RSASSA-PKCS1-v1_5 with SHA-256, which no FAPI profile allows.
+    /// RSASSA-PKCS1-v1_5 with SHA-256, which no FAPI profile allows: OpenID Connect's usual one, and
+    /// elsewhere a trap.
     Rs256,
 }
 
@@ -323,43 +324,70 @@ pub fn peek(token: &str) -> Result<(Object, Object), JwsFault> {
     Ok((parse_object(header)?, parse_object(claims)?))
 }
 
+/// Header members that bring a key, point to one, or change what a signature means.
+const FOREIGN: [&str; 7] = ["crit", "b64", "jku", "x5u", "x5c", "zip", "jwk"];
+
 /// Verifies a compact JWS against a JWK set: `kid` required, algorithm in `algs` and fitting the
 /// key, no critical extensions, no keys brought along.
 pub fn verify(token: &str, jwks: &Value, algs: &[Alg]) -> Result<Verified, JwsFault> {
-    let (header, claims) = peek(token)?;
-    let (input, signature) = token.rsplit_once('.').ok_or(JwsFault::Malformed)?;
-    let signature = B64.decode(signature).map_err(|_| JwsFault::Malformed)?;
-    let foreign = ["crit", "b64", "jku", "jwk", "x5u", "x5c", "zip"];
-    if foreign.iter().any(|name| header.contains_key(*name)) {
-        return Err(JwsFault::HeaderNotAllowed);
-    }
-    let alg = header
-        .get("alg")
-        .and_then(Value::as_str)
-        .and_then(Alg::from_name)
-        .filter(|alg| algs.contains(alg))
-        .ok_or(JwsFault::AlgNotAllowed)?;
-    let kid = header.get("kid").and_then(Value::as_str).ok_or(JwsFault::KidMissing)?;
-    let key = jwks
-        .get("keys")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .find(|jwk| key_fits(jwk, kid, alg))
-        .ok_or(JwsFault::KeyUnknown)?;
-    verify_with(key, alg, input.as_bytes(), &signature)?;
-    Ok(Verified { header, claims })
+    let signed = Signed::read(token, algs, &FOREIGN)?;
+    let kid = signed.header.get("kid").and_then(Value::as_str).ok_or(JwsFault::KidMissing)?;
+    let mut keys = jwks.get("keys").and_then(Value::as_array).into_iter().flatten();
+    let named = |jwk: &&Value| jwk.get("kid").and_then(Value::as_str) == Some(kid);
+    let key = keys.find(|jwk| named(jwk) && key_fits(jwk, signed.alg));
+    let key = key.ok_or(JwsFault::KeyUnknown)?.clone();
+    signed.verify_with(&key)
 }
 
-fn key_fits(jwk: &Value, kid: &str, alg: Alg) -> bool {
+/// Verifies a compact JWS by the public key that its own header brings, as a DPoP proof does
+/// (RFC 9449 §4.3): who holds that key signed it, and no more is known of them. A key with a
+/// private member is [`JwsFault::KeyUnknown`].
+pub fn verify_self_contained(token: &str, algs: &[Alg]) -> Result<Verified, JwsFault> {
+    let foreign = FOREIGN.iter().copied().filter(|name| *name != "jwk");
+    let signed = Signed::read(token, algs, &foreign.collect::<Vec<_>>())?;
+    let private = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+    let public = |key: &&Value| private.iter().all(|name| key.get(*name).is_none());
+    let key = signed.header.get("jwk").filter(public).filter(|key| key_fits(key, signed.alg));
+    let key = key.ok_or(JwsFault::KeyUnknown)?.clone();
+    signed.verify_with(&key)
+}
+
+/// A token in its parts, its signature not yet verified.
+struct Signed<'a> {
+    header: Object,
+    claims: Object,
+    input: &'a str,
+    signature: Vec<u8>,
+    alg: Alg,
+}
+
+impl<'a> Signed<'a> {
+    fn read(token: &'a str, algs: &[Alg], foreign: &[&str]) -> Result<Self, JwsFault> {
+        let (header, claims) = peek(token)?;
+        let (input, signature) = token.rsplit_once('.').ok_or(JwsFault::Malformed)?;
+        let signature = B64.decode(signature).map_err(|_| JwsFault::Malformed)?;
+        if foreign.iter().any(|name| header.contains_key(*name)) {
+            return Err(JwsFault::HeaderNotAllowed);
+        }
+        let alg = header.get("alg").and_then(Value::as_str).and_then(Alg::from_name);
+        let alg = alg.filter(|alg| algs.contains(alg)).ok_or(JwsFault::AlgNotAllowed)?;
+        Ok(Self { header, claims, input, signature, alg })
+    }
+
+    fn verify_with(self, key: &Value) -> Result<Verified, JwsFault> {
+        verify_with(key, self.alg, self.input.as_bytes(), &self.signature)?;
+        Ok(Verified { header: self.header, claims: self.claims })
+    }
+}
+
+fn key_fits(jwk: &Value, alg: Alg) -> bool {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
     let kty = match alg {
         Alg::Es256 => "EC",
         Alg::EdDsa => "OKP",
         Alg::Ps256 | Alg::Rs256 => "RSA",
     };
-    text("kid") == Some(kid)
-        && text("kty") == Some(kty)
+    text("kty") == Some(kty)
         && text("use").is_none_or(|usage| usage == "sig")
         && text("alg").is_none_or(|name| Alg::from_name(name) == Some(alg))
 }

@@ -84,6 +84,8 @@ pub enum Outcome {
     Accepted,
     /// Against a rule: see the reason.
     Refused,
+    /// By the rules, but to come again with the nonce that the answer brings (RFC 9449 §8, §9).
+    Challenged,
     /// Not looked at: a fault answered in its place.
     Faulted,
 }
@@ -135,7 +137,7 @@ pub struct Event {
     pub status: u16,
     /// How it ended.
     pub outcome: Outcome,
-    /// Stable reason of a refusal, such as `request_object.aud`.
+    /// Stable reason of a refusal or challenge, such as `request_object.aud`.
     pub reason: Option<String>,
     /// The same for people.
     pub detail: String,

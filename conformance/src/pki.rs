@@ -14,11 +14,15 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    client::Resumption,
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+    client::{Resumption, danger::HandshakeSignatureValid},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
 };
 use serde_json::{Value, json};
 
@@ -244,6 +248,17 @@ impl Pki {
         client_identity(&self.issuer()?, common_name)
     }
 
+    /// A client certificate that nobody issued but its holder.
+    pub fn self_signed_client(common_name: &str) -> Result<Identity, PkiError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        validity(&mut params);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        Ok(Identity { cert_pem: params.self_signed(&key)?.pem(), key_pem: key.serialize_pem() })
+    }
+
     /// The client's public keys, as registered at the authorization server.
     pub fn client_jwks(&self) -> Value {
         json!({"keys": [self.client_assertion.public_jwk(), self.request_object.public_jwk()]})
@@ -308,25 +323,86 @@ fn root_store(ca_pem: &str) -> Result<RootCertStore, PkiError> {
     Ok(roots)
 }
 
-/// TLS for a server. With `client_ca` a client certificate is asked for and, if one comes, must be
-/// issued by that authority; whether one is needed is decided per request, so the refusal can say why.
+/// Which client certificates a server takes, if it asks for any. Whether one is needed is decided per
+/// request, so that the refusal can say why.
+#[derive(Clone, Copy)]
+pub(crate) enum ClientCertificates<'a> {
+    /// None is asked for.
+    Unasked,
+    /// Those of this authority.
+    By(&'a str),
+    /// All whose key the client has: they are registered themselves (RFC 8705 §2.2).
+    Any,
+}
+
+/// TLS for a server.
 pub(crate) fn server_config(
     identity: &Identity,
-    client_ca: Option<&str>,
+    clients: ClientCertificates<'_>,
 ) -> Result<ServerConfig, PkiError> {
     let builder =
         ServerConfig::builder_with_provider(crypto()).with_safe_default_protocol_versions()?;
-    let builder = match client_ca {
-        Some(ca_pem) => builder.with_client_cert_verifier(
+    let builder = match clients {
+        ClientCertificates::Unasked => builder.with_no_client_auth(),
+        ClientCertificates::By(ca_pem) => builder.with_client_cert_verifier(
             WebPkiClientVerifier::builder_with_provider(Arc::new(root_store(ca_pem)?), crypto())
                 .allow_unauthenticated()
                 .build()?,
         ),
-        None => builder.with_no_client_auth(),
+        ClientCertificates::Any => {
+            builder.with_client_cert_verifier(Arc::new(AnyCertificate(crypto())))
+        }
     };
     let mut config = builder.with_single_cert(vec![identity.cert_der()?], identity.key_der()?)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Takes every certificate, and demands proof of its key all the same.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ClientCertVerifier for AnyCertificate {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 fn validity(params: &mut CertificateParams) {

@@ -15,6 +15,7 @@ use crate::{
     config::{Client, Fault, Faults, KeyFile, Settings, Source, TlsFiles},
     jose::{Signer as _, SoftwareSigner},
     profile::Profile,
+    server::decryption_keys,
 };
 
 /// What an authorization server's administrator has to know.
@@ -99,6 +100,12 @@ pub fn inspect(settings: &Settings, now: UnixTime) -> Result<Summary, Faults> {
     for (name, client) in &settings.clients {
         let path = format!("clients.{name}");
         let keys = signers(&path, client).map_err(|found| faults.extend(found));
+        let at = format!("{path}.decryption_keys");
+        if let Err(fault) = decryption_keys(&client.encryption, &at) {
+            let source = Source::Default;
+            let remedy = "make one with `fapi-bff keys generate --use enc`".to_owned();
+            faults.push(Fault { path: fault.path, source, message: fault.message, remedy });
+        }
         let identity = client.tls_identity.as_ref();
         let tls = identity
             .map(|files| certificate(&format!("{path}.tls_identity"), files, now))

@@ -183,6 +183,7 @@ fn login(mut section: Section<'_>) -> LoginSettings {
         transaction_lifetime: s
             .or("transaction_lifetime", minutes(10), |s| duration(s, minutes(1)..=minutes(30))),
         max_transactions: s.or("max_transactions", 5, |s| integer(s, 1..=20)),
+        third_party_initiated: s.flag("third_party_initiated", false),
     };
     section.finish();
     login
@@ -285,7 +286,7 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
     let idle_timeout = s.or("idle_timeout", seconds(60), |s| duration(s, seconds(1)..=hours(1)));
     let request_body_limit = s.or("request_body_limit", 10 << 20, |s| size(s, 10 << 30));
     let replay_body_limit = s.or("replay_body_limit", 64 << 10, |s| size(s, 1 << 20));
-    let StepUp { acr_values, max_age, relay } = step_up(s, access, login);
+    let Demands { acr_values, max_age, relayed: step_up } = demands(s, access, login);
     let narrowing = grants::narrowing(s, access, &around.scopes);
     let authorization_type = grants::authorization_type(s, access, login, around.authorizations);
     let place = path.clone().map(|path| (path, s.place_of("path")));
@@ -306,7 +307,7 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
         replay_body_limit: usize::try_from(replay_body_limit).unwrap_or_default(),
         acr_values,
         max_age,
-        step_up: relay,
+        step_up,
         narrowing,
         authorization_type,
     });
@@ -314,13 +315,14 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
 }
 
 /// A route's settings on the user's authentication.
-struct StepUp {
+struct Demands {
     acr_values: Vec<String>,
     max_age: Option<u32>,
-    relay: bool,
+    /// Whether the upstream may make demands of its own.
+    relayed: bool,
 }
 
-fn step_up(s: &mut Section<'_>, access: Access, login: &LoginSettings) -> StepUp {
+fn demands(s: &mut Section<'_>, access: Access, login: &LoginSettings) -> Demands {
     let acr_values = s.or("acr_values", Vec::new(), |setting| {
         filled_list(setting, |item| {
             let value = token(item)?;
@@ -334,23 +336,25 @@ fn step_up(s: &mut Section<'_>, access: Access, login: &LoginSettings) -> StepUp
     let max_age = s
         .optional("max_age", |s| duration(s, minutes(1)..=hours(24)))
         .and_then(|age| u32::try_from(age.as_secs()).ok());
-    let demands = s.has("acr_values") || s.has("max_age");
-    let step_up =
-        s.flag("step_up", access != Access::Public && (demands || !login.acr_values.is_empty()));
-    if access == Access::Public {
-        for key in ["acr_values", "max_age", "step_up"] {
-            if s.has(key) && (key != "step_up" || step_up) {
-                let message = "a public route has no user who could authenticate";
-                let remedy = "remove it, or set access = \"session\"";
-                s.place_of(key).report(s.report, message, remedy);
-            }
+    let demanded = s.has("acr_values") || s.has("max_age");
+    let public = access == Access::Public;
+    let relayed = s.flag("step_up", !public && (demanded || !login.acr_values.is_empty()));
+    let contradiction = |key, message, remedy| s.place_of(key).report(s.report, message, remedy);
+    if public {
+        let wanted = [
+            ("acr_values", s.has("acr_values")),
+            ("max_age", s.has("max_age")),
+            ("step_up", relayed),
+        ];
+        for (key, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+            let message = "a public route has no user who could authenticate";
+            contradiction(key, message, "remove it, or set access = \"session\"");
         }
-    } else if demands && !step_up {
+    } else if demanded && !relayed {
         let message = "the route demands an authentication, and the page would not hear of it";
-        let remedy = "remove step_up, or remove acr_values and max_age";
-        s.place_of("step_up").report(s.report, message, remedy);
+        contradiction("step_up", message, "remove step_up, or remove acr_values and max_age");
     }
-    StepUp { acr_values, max_age, relay: step_up }
+    Demands { acr_values, max_age, relayed }
 }
 
 /// The one upstream of a route: nothing in a request can change it (BFF-6.1.3.6-1).

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{
     reader::{Section, Setting},
-    settings::{KeyFile, PemFile, Secret, ServerKey, TlsFiles},
+    settings::{DecryptionKeyFile, KeyFile, PemFile, Secret, ServerKey, TlsFiles},
     values::choice,
 };
 use crate::jose::JwsAlg;
@@ -82,6 +82,11 @@ pub(super) fn key_file(setting: &Setting<'_>) -> Option<KeyFile> {
     let alg = section.optional("alg", |setting| choice(setting, &algs));
     section.finish();
     file.map(|(path, bytes)| KeyFile { path, alg, bytes })
+}
+
+/// A key for decryption: a file's name.
+pub(super) fn decryption_key(setting: &Setting<'_>) -> Option<DecryptionKeyFile> {
+    secret(setting).map(|(path, bytes)| DecryptionKeyFile { path, bytes })
 }
 
 /// A file that holds a client secret and nothing else but a final line break.

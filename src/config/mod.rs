@@ -20,9 +20,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
-    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, Discovery,
-    IntentSettings, KeyFile, Log, LoginSettings, Narrowing, PemFile, Provider, Route, Secret,
-    Server, ServerKey, SessionSettings, Settings, Store, TlsFiles, TokenPolicy,
+    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
+    Discovery, Encryption, IntentSettings, KeyFile, Log, LoginSettings, Narrowing, PemFile,
+    Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store, TlsFiles,
+    TokenPolicy,
 };
 
 use cross::Facts;

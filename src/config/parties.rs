@@ -5,14 +5,14 @@ use super::{
     cross::{self, ClientFacts, Facts, ProviderFacts},
     files,
     reader::{Section, Setting},
-    settings::{Client, ClientAuthentication, Discovery, KeyFile, PemFile, Provider},
+    settings::{Client, ClientAuthentication, Discovery, Encryption, KeyFile, PemFile, Provider},
     values::{
         choice, claim_seconds, duration, filled_list, host_allowed, hours, list, minutes, networks,
         plain_url, seconds, token,
     },
 };
 use crate::{
-    jose::JwsAlg,
+    jose::{JweAlg, JweEnc, JwePolicy, JwsAlg},
     net::Network,
     profile::{
         ClientAuthMethod, Profile, ProfileName, ResponseForm, ResponseMode, ResponseType,
@@ -144,6 +144,7 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
     let id_token_signed_response_alg = pin("id_token_signed_response_alg");
     let authorization_signed_response_alg = pin("authorization_signed_response_alg");
     let userinfo_signed_response_alg = pin("userinfo_signed_response_alg");
+    let encryption = encryption(s, profile, userinfo_signed_response_alg.is_some());
     let client_assertion_typ = s.flag("client_assertion_typ", true);
     let future_tolerance = s.or("future_tolerance", 30, |s| claim_seconds(s, 10..=60));
     let exp_leeway = s.or("exp_leeway", 10, |s| claim_seconds(s, 0..=60));
@@ -174,6 +175,7 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         id_token_signed_response_alg,
         authorization_signed_response_alg,
         userinfo_signed_response_alg,
+        encryption,
         client_assertion_typ,
         future_tolerance,
         exp_leeway,
@@ -280,6 +282,62 @@ fn request_object_key(s: &mut Section<'_>, profile: &Profile) -> Option<KeyFile>
     }
     let remedy = "set signed_request_object = true, or remove the key";
     unused(s, "request_object_key", "requests are not signed", remedy)
+}
+
+/// What comes encrypted. Keys nobody encrypts to, and answers nobody can open, are noted.
+fn encryption(s: &mut Section<'_>, profile: &Profile, userinfo_signed: bool) -> Encryption {
+    let id_token =
+        encrypted(s, "id_token_encrypted_response_alg", "id_token_encrypted_response_enc");
+    let authorization = encrypted(
+        s,
+        "authorization_encrypted_response_alg",
+        "authorization_encrypted_response_enc",
+    );
+    if authorization.is_some() && !profile.encrypted_responses {
+        let message = forbidden(profile, "encrypted_responses");
+        s.place_of("authorization_encrypted_response_alg").report(s.report, message, "remove it");
+    }
+    let userinfo =
+        encrypted(s, "userinfo_encrypted_response_alg", "userinfo_encrypted_response_enc");
+    if userinfo.is_some() && !userinfo_signed {
+        let message = "encrypts what nobody has signed (OIDC-5.3.2-sig)";
+        let remedy = "set userinfo_signed_response_alg as well";
+        s.place_of("userinfo_encrypted_response_alg").report(s.report, message, remedy);
+    }
+    let request_object =
+        encrypted(s, "request_object_encryption_alg", "request_object_encryption_enc");
+    if request_object.is_some() && !s.has("request_object_key") {
+        let message = "encrypts request objects, and none are made";
+        let remedy = "set signed_request_object = true and request_object_key";
+        s.place_of("request_object_encryption_alg").report(s.report, message, remedy);
+    }
+    let opens = [id_token, authorization, userinfo].iter().any(Option::is_some);
+    let decryption_keys = if opens {
+        let remedy = "list files with private keys, the active one first; make one with `fapi-bff keys generate --use enc`";
+        let keys = |setting: &Setting<'_>| {
+            let keys: Option<Vec<_>> = setting.items()?.iter().map(files::decryption_key).collect();
+            keys.filter(|keys| !keys.is_empty()).or_else(|| setting.wrong("is empty", remedy))
+        };
+        s.required("decryption_keys", remedy, keys).unwrap_or_default()
+    } else {
+        let remedy = "set id_token_encrypted_response_alg or its like, or remove the keys";
+        unused::<()>(s, "decryption_keys", "nothing comes encrypted", remedy);
+        Vec::new()
+    };
+    Encryption { decryption_keys, id_token, authorization, userinfo, request_object }
+}
+
+/// A pair of `alg` and `enc`; the second has a default (OpenID Connect Registration §2).
+fn encrypted(s: &mut Section<'_>, alg: &'static str, enc: &'static str) -> Option<JwePolicy> {
+    let algs = JweAlg::ALL.map(|alg| (alg.name(), alg));
+    let encs = JweEnc::ALL.map(|enc| (enc.name(), enc));
+    let Some(alg) = s.optional(alg, |s| choice(s, &algs)) else {
+        let remedy = format!("set {alg}, or remove it");
+        unused::<()>(s, enc, "nothing is encrypted", &remedy);
+        return None;
+    };
+    let enc = s.or(enc, JweEnc::A128CbcHs256, |s| choice(s, &encs));
+    Some(JwePolicy { alg, enc })
 }
 
 /// A setting that would change nothing: whoever wrote it expects otherwise.

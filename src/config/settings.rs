@@ -10,7 +10,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
-    jose::JwsAlg,
+    jose::{JwePolicy, JwsAlg},
     net::Network,
     profile::{ClientAuthMethod, ProfileName, ResponseForm, SenderConstraint},
     telemetry::LogFormat,
@@ -173,6 +173,8 @@ pub struct Client {
     pub authorization_signed_response_alg: Option<JwsAlg>,
     /// The `alg` userinfo answers are signed with; `None` for plain JSON.
     pub userinfo_signed_response_alg: Option<JwsAlg>,
+    /// What comes encrypted, and what it is opened with.
+    pub encryption: Encryption,
     /// Whether client assertions carry `typ`.
     pub client_assertion_typ: bool,
     /// Seconds `iat` and `nbf` may lie ahead (CLK-1: 10 to 60).
@@ -181,6 +183,30 @@ pub struct Client {
     pub exp_leeway: i64,
     /// Seconds from a request object's `nbf` to its `exp` (CLK-2: 10 to 300).
     pub request_object_lifetime: i64,
+}
+
+/// What a client registered to be encrypted, and the keys for it.
+#[derive(Clone, Default, Debug)]
+pub struct Encryption {
+    /// Private keys, the active ones first.
+    pub decryption_keys: Vec<DecryptionKeyFile>,
+    /// `id_token_encrypted_response_alg` and `_enc`.
+    pub id_token: Option<JwePolicy>,
+    /// `authorization_encrypted_response_alg` and `_enc`.
+    pub authorization: Option<JwePolicy>,
+    /// `userinfo_encrypted_response_alg` and `_enc`.
+    pub userinfo: Option<JwePolicy>,
+    /// `request_object_encryption_alg` and `_enc`: to the server's key.
+    pub request_object: Option<JwePolicy>,
+}
+
+/// A file with one private key for decryption, PEM (PKCS#8) or JWK.
+#[derive(Clone, Debug)]
+pub struct DecryptionKeyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Its contents.
+    pub bytes: Secret,
 }
 
 /// How a client proves its identity, with what it takes.
@@ -331,6 +357,8 @@ pub struct LoginSettings {
     pub transaction_lifetime: Duration,
     /// Logins one browser may have under way.
     pub max_transactions: usize,
+    /// Whether other sites may send users to `login/initiate` (OIDC-4).
+    pub third_party_initiated: bool,
 }
 
 /// How long sessions live and what they show (SES-7.3).

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{
     EncryptionJwk, JweAlg, KeyRejected, SignFailed,
+    encryption_jwk::Half,
     engine::{PrivateMembers, private_jwk, wipe},
     jwk::Material,
     key_management::Unwrapper,
@@ -39,8 +40,7 @@ impl DecryptionKey {
     /// or else its thumbprint.
     pub fn from_jwk(json: &[u8], alg: Option<JweAlg>) -> Result<Self, KeyRejected> {
         let members = PrivateJwk::parse(json)?;
-        let operations = ["decrypt", "unwrapKey", "deriveKey", "deriveBits"];
-        let public = EncryptionJwk::from_members(members.as_map(), &operations)?;
+        let public = EncryptionJwk::from_members(members.as_map(), Half::Private)?;
         let private = members.private(public.material())?;
         Self::new(public, &private, alg)
     }

@@ -11,6 +11,25 @@ use super::{
     jwks_document,
 };
 
+/// Which half of a key a JWK holds, and so which operations its `key_ops` must name.
+#[derive(Clone, Copy)]
+pub(super) enum Half {
+    Public,
+    Private,
+}
+
+impl Half {
+    /// One of these is needed (RFC 7517 §4.3). Both halves derive.
+    const fn operations(self, key: &Material) -> &'static [&'static str] {
+        match (self, key) {
+            (Self::Public, Material::Rsa { .. }) => &["encrypt", "wrapKey"],
+            (Self::Private, Material::Rsa { .. }) => &["decrypt", "unwrapKey"],
+            (_, Material::P256 { .. }) => &["deriveKey", "deriveBits"],
+            (_, Material::Ed25519 { .. }) => &[],
+        }
+    }
+}
+
 /// A public key fit for encrypting to: RSA or P-256.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EncryptionJwk {
@@ -25,26 +44,24 @@ impl EncryptionJwk {
     /// of ours and fit the key (JWK-SEL, JWK-FETCH, JWT-3.4).
     pub fn from_json(jwk: &Value) -> Result<Self, KeyRejected> {
         let jwk = jwk.as_object().ok_or(KeyRejected::UnknownFormat)?;
-        let key = Self::from_members(jwk, &["encrypt", "wrapKey", "deriveKey", "deriveBits"])?;
+        let key = Self::from_members(jwk, Half::Public)?;
         if jwk::has_private_members(jwk) {
             return Err(KeyRejected::PrivateMembers);
         }
         Ok(key)
     }
 
-    /// Reads the public part of a JWK that must permit one of `operations`.
-    pub(super) fn from_members(
-        jwk: &Map<String, Value>,
-        operations: &[&str],
-    ) -> Result<Self, KeyRejected> {
+    /// Reads the public part of a JWK that holds this half of a key.
+    pub(super) fn from_members(jwk: &Map<String, Value>, half: Half) -> Result<Self, KeyRejected> {
         let kty = jwk::text(jwk, "kty")?.ok_or(KeyRejected::Malformed)?;
-        if jwk::text(jwk, "use")?.is_some_and(|purpose| purpose != "enc")
-            || !jwk::permits(jwk.get("key_ops"), operations)?
-        {
+        if jwk::text(jwk, "use")?.is_some_and(|purpose| purpose != "enc") {
             return Err(KeyRejected::NotForEncryption);
         }
         let kid = jwk::kid(jwk)?;
         let material = Material::from_members(jwk, kty)?;
+        if !jwk::permits(jwk.get("key_ops"), half.operations(&material))? {
+            return Err(KeyRejected::NotForEncryption);
+        }
         let alg = jwk::text(jwk, "alg")?
             .map(|name| JweAlg::from_name(name).ok_or(KeyRejected::UnsupportedAlg))
             .transpose()?;

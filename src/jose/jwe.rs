@@ -169,7 +169,9 @@ impl<'t> Jwe<'t> {
             return Err(JweRejected::Malformed);
         }
         // Where no key comes out, a random one takes its place, and the token fails where every
-        // forged one does: at its tag (RFC 7516 §11.5).
+        // forged one does: at its tag (RFC 7516 §11.5). What a stopwatch may still tell is whether
+        // the OAEP check as a whole passed, which OpenSSL makes in constant time; knowing that much
+        // is what OAEP withstands.
         let random = random_key(enc).ok_or(JweRejected::DecryptionFailed)?;
         let content_key = unwrapper
             .unwrap(enc, &self.encrypted_key, self.header.agreement.as_ref())

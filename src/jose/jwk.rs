@@ -334,6 +334,38 @@ pub fn jwks_document<'k>(keys: impl IntoIterator<Item = &'k PublicJwk>) -> Value
     json!({ "keys": keys })
 }
 
+/// A self-signed client certificate as a member of the client's JWK set, where its key and the
+/// certificate are what the server knows the client by (RFC 8705 §2.2.2): `x5c` holds `der`. Fails for
+/// keys other than P-256, RSA and Ed25519.
+pub fn certificate_jwk(der: &[u8]) -> Result<Value, KeyRejected> {
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_| KeyRejected::UnknownFormat)?;
+    let key = certificate.public_key();
+    let material = match key.parsed() {
+        Ok(PublicKey::EC(point)) => match point.data() {
+            [4, coordinates @ ..] if coordinates.len() == 64 => {
+                let (x, y) = coordinates.split_at(32);
+                let fixed = |half: &[u8]| half.try_into().map_err(|_| KeyRejected::Malformed);
+                Material::p256(fixed(x)?, fixed(y)?)?
+            }
+            _ => return Err(KeyRejected::UnsupportedType),
+        },
+        Ok(PublicKey::RSA(rsa)) => Material::rsa(rsa.modulus, rsa.exponent)?,
+        _ => {
+            let x = key.subject_public_key.data.as_ref();
+            Material::ed25519(x.try_into().map_err(|_| KeyRejected::UnsupportedType)?)?
+        }
+    };
+    if !material.is_certified_by(der) {
+        return Err(KeyRejected::CertificateMismatch);
+    }
+    let mut jwk = material.to_map();
+    jwk.insert("use".into(), "sig".into());
+    jwk.insert("kid".into(), material.thumbprint().into());
+    jwk.insert("x5c".into(), json!([STANDARD.encode(der)]));
+    Ok(Value::Object(jwk))
+}
+
 /// A string member that may be absent.
 pub(super) fn text<'j>(
     jwk: &'j Map<String, Value>,

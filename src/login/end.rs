@@ -5,10 +5,10 @@
 use super::{Channel, Login, LoginFailure, SealedTransaction};
 use crate::{
     protocol::{
-        Arrival, AuthorizationResponse, Mode, ResponseParameters, TokenResponse, Transaction,
-        TransactionRejected, VerifiedIdToken,
+        Arrival, AuthorizationResponse, Mode, ResponseParameters, ResponseRejected, TokenResponse,
+        Transaction, TransactionRejected, VerifiedIdToken,
     },
-    provider::{Demands, Redeemed},
+    provider::{Demands, Received, Redeemed},
     session::{EndReason, Handle, Identity, NewSession, Session, Tokens},
     telemetry::{Action, AuditEvent, Outcome, Pseudonym},
 };
@@ -118,7 +118,7 @@ impl Login {
         let refused = |reason| LoginFailure::Rejected { reason, channel: Channel::Front };
         let parameters = ResponseParameters::parse_form(answer.parameters)
             .map_err(|rejected| refused(rejected.reason()))?;
-        let transaction = self.find_transaction(&answer, &parameters)?;
+        let (received, transaction) = self.find_transaction(&answer, &parameters)?;
         // From here on the transaction is spent, whatever follows: neither a replay nor a second
         // tab with the same answer gets any further (FAPI2-SP-6.4).
         self.consume(&transaction).await?;
@@ -143,7 +143,7 @@ impl Login {
 
         let response = self
             .provider
-            .authorization_response(&parameters, &transaction.state, transaction.nonce.as_deref())
+            .authorization_response(&received, &transaction.state, transaction.nonce.as_deref())
             .await?;
         let code = match response {
             AuthorizationResponse::Code(code) => code,
@@ -184,25 +184,30 @@ impl Login {
         answer.current.clone().or_else(|| at_start.and_then(Handle::parse))
     }
 
-    fn find_transaction(
+    fn find_transaction<'p>(
         &self,
         answer: &Answer<'_>,
-        parameters: &ResponseParameters,
-    ) -> Result<Transaction, LoginFailure> {
+        parameters: &'p ResponseParameters,
+    ) -> Result<(Received<'p>, Transaction), LoginFailure> {
         let missing = LoginFailure::Transaction { reason: "transaction.missing" };
         if answer.transactions.is_empty() {
             return Err(missing);
         }
         // The state is read unverified, only to find the cookie; it is compared with the sealed one
         // once the response is verified.
-        let state = self.provider.response_state(parameters).map_err(|rejected| {
-            LoginFailure::Rejected { reason: rejected.reason(), channel: Channel::Front }
-        })?;
+        let refused = |rejected: ResponseRejected| {
+            let (reason, channel) = (rejected.reason(), Channel::Front);
+            LoginFailure::Rejected { reason, channel }
+        };
+        let received = self.provider.received(parameters).map_err(refused)?;
+        let state = received.state().map_err(refused)?;
         let id = super::transactions::transaction_id(&state);
         let sealed =
             answer.transactions.iter().find(|transaction| transaction.id == id).ok_or(missing)?;
-        self.open_transaction(*sealed)
-            .ok_or(LoginFailure::Transaction { reason: "transaction.unreadable" })
+        let transaction = self
+            .open_transaction(*sealed)
+            .ok_or(LoginFailure::Transaction { reason: "transaction.unreadable" })?;
+        Ok((received, transaction))
     }
 
     async fn make_session(

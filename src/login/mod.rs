@@ -109,6 +109,11 @@ impl Login {
         }
     }
 
+    /// Whether the app's pages may set this authorization parameter.
+    pub fn allows(&self, parameter: &str) -> bool {
+        self.policy.allowed_parameters.iter().any(|allowed| allowed == parameter)
+    }
+
     /// The logins of the app called `app`, sealed under keys derived from `key`.
     #[expect(clippy::too_many_arguments, reason = "the one place where a login's parts meet")]
     pub fn new(

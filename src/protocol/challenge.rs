@@ -171,7 +171,7 @@ mod tests {
             r#"Bearer error="invalid_token" realm="x""#,
             r#"Bearer error="invalid_token"#,
             r#"Bearer error="invalid_token"x"#,
-            r#"Bearer error=invalid token"#,
+            "Bearer error=invalid token",
             "Bearer error=",
             r#"Bearer error="invalid_token", error="invalid_token""#,
             r#"Bearer error="invalid_token", ERROR="insufficient_scope""#,

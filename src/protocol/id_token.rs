@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     claims::{Audience, Window, audience, equal_secrets},
+    nested::{Encryption, open_nested},
     reason::rejection,
 };
 
@@ -34,6 +35,8 @@ pub struct IdTokenExpected<'a> {
     pub client_id: &'a str,
     /// Allowed algorithms: the pinned one, or the profile's.
     pub algs: &'a [JwsAlg],
+    /// How it is encrypted, if the client registered that it is (OIDC-3.1.3.7-1).
+    pub encryption: Option<Encryption<'a>>,
     /// The time.
     pub now: UnixTime,
     /// Seconds `exp` may have passed (CLK-1); also granted to `max_age`.
@@ -196,7 +199,7 @@ rejection! {
         SHashMismatch => "id_token.s_hash_mismatch", "`s_hash` is not the state's (FAPI1-ADV-5.2.3.1-4)";
         SubjectDiffers => "id_token.subject_differs", "the two ID tokens of a login are about different users (OIDC-3.3.3.6)";
         ContinuityForeign => "id_token.continuity_foreign", "the session belongs to another issuer or client (OIDC-12.2)";
-    }
+    } with nested "id_token"
 }
 
 impl IdTokenRejected {
@@ -306,7 +309,8 @@ fn verify(
     check_own: impl FnOnce(&Claims, JwsAlg) -> Result<String, IdTokenRejected>,
 ) -> Result<VerifiedIdToken, IdTokenRejected> {
     let policy = JwsPolicy { algs: expected.algs, typ: TypRule::IfPresent(&["JWT"]) };
-    let jws = crate::jose::verify(token, keys, &policy)?;
+    let token = open_nested(token, expected.encryption.as_ref())?;
+    let jws = crate::jose::verify(&token, keys, &policy)?;
     let (alg, claims) = (jws.alg(), jws.claims());
     if FOREIGN_MEMBERS.iter().any(|name| claims.contains(name)) {
         return Err(IdTokenRejected::KindMismatch);

@@ -79,7 +79,7 @@ rejection! {
         CodeAndError => "jarm.code_and_error", "the response has both code and error";
         CodeMissing => "jarm.code_missing", "the response has neither code nor error";
         CodeMalformed => "jarm.code_malformed", "code is empty, too long or not printable";
-    }
+    } with nested "jarm"
 }
 
 impl From<JwsRejected> for JarmRejected {
@@ -117,12 +117,14 @@ pub fn unverified_state(response: &str) -> Result<String, JarmRejected> {
 /// Verifies a response against what was asked (JARM §2.4): the signature first, then `iss`, `aud`
 /// and the times, then `state`, and only then is the code or error read. An unsigned response is
 /// refused even if it is an error: it may be anybody's.
+///
+/// `response` is the signed token of `parameters`, out of the encrypted one if it came in one.
 pub fn verify_jarm(
     parameters: &ResponseParameters,
+    response: &str,
     keys: &KeySet,
     expected: &Expected<'_>,
 ) -> Result<AuthorizationResponse, JarmRejected> {
-    let response = parameters.response().ok_or(JarmRejected::Missing)?;
     if INSIDE_ONLY.iter().any(|name| parameters.get(name).is_some()) {
         return Err(JarmRejected::ExtraParameters);
     }

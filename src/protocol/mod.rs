@@ -11,6 +11,7 @@ mod challenge;
 mod claims;
 mod dpop;
 mod id_token;
+mod initiated;
 mod jarm;
 mod logout;
 mod metadata;
@@ -41,6 +42,7 @@ pub use id_token::{
     Continuity, Detached, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_front_id_token,
     verify_id_token, verify_refreshed_id_token,
 };
+pub use initiated::{InitiatedLogin, InitiationRejected, initiated_login};
 pub use jarm::{Expected, JarmRejected, unverified_issuer, unverified_state, verify_jarm};
 pub use logout::end_session_url;
 pub use metadata::{
@@ -68,5 +70,7 @@ pub use token::{
     Unwanted, check_binding, granted_scope, token_response,
 };
 pub use transaction::{Arrival, Mode, Transaction, TransactionRejected};
-pub use userinfo::{UserinfoError, UserinfoRejected, userinfo};
+pub use userinfo::{
+    UserinfoError, UserinfoExpected, UserinfoRejected, signed_userinfo, userinfo, userinfo_token,
+};
 pub use well_known::{Discovery, IssuerRejected, check_issuer, well_known_url};

@@ -153,10 +153,10 @@ mod tests {
         assert_eq!(&*open_nested(&inner, None).unwrap(), inner);
         let opened = open_nested(&outer, None).unwrap();
         assert_eq!(&*opened, outer);
-        let signed = jwks_document([&signing.public_jwk]).to_string();
+        let set = jwks_document([&signing.public_jwk]).to_string();
         let policy = JwsPolicy { algs: &[JwsAlg::Es256], typ: TypRule::IfPresent(&["JWT"]) };
-        let signers = KeySet::parse(signed.as_bytes()).unwrap();
-        assert_eq!(verify(&opened, &signers, &policy).unwrap_err(), JwsRejected::Encrypted);
+        let published = KeySet::parse(set.as_bytes()).unwrap();
+        assert_eq!(verify(&opened, &published, &policy).unwrap_err(), JwsRejected::Encrypted);
     }
 
     /// JWT-3.3: being encrypted to us is no proof of origin.

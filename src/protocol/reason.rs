@@ -84,9 +84,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::protocol::{
-        DetailsRejected, IdTokenRejected, IssuerRejected, JarmRejected, Malformation,
-        MetadataRejected, NonceRejected, ParameterRejected, ParametersRejected, ResourceRejected,
-        StepUpRejected, TokenRejected, TransactionRejected, UserinfoRejected, answer::AsAnswer,
+        DetailsRejected, IdTokenRejected, InitiationRejected, IssuerRejected, JarmRejected,
+        Malformation, MetadataRejected, NonceRejected, ParameterRejected, ParametersRejected,
+        ResourceRejected, StepUpRejected, TokenRejected, TransactionRejected, UserinfoRejected,
+        answer::AsAnswer,
     };
 
     #[test]
@@ -95,6 +96,7 @@ mod tests {
             AsAnswer::REASONS,
             DetailsRejected::REASONS,
             IdTokenRejected::REASONS,
+            InitiationRejected::REASONS,
             IssuerRejected::REASONS,
             Malformation::REASONS,
             MetadataRejected::REASONS,

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
@@ -25,7 +25,7 @@ use crate::{
         TokenResponseRejected, TokenType, UserinfoError, UserinfoRejected, VerifiedCode,
         VerifiedIdToken, authorization_url, challenges, check_audience, check_binding,
         client_assertion_claims, par_response, plain_authorization_url, signed_authorization_url,
-        token_response, userinfo,
+        token_response, userinfo, userinfo_token,
     },
 };
 
@@ -125,7 +125,7 @@ impl Provider {
         const PAR: Endpoint = Endpoint::PushedAuthorizationRequest;
         let metadata = self.metadata().await?;
         let endpoint = metadata.authorization_endpoint();
-        let object = self.request_object(request)?;
+        let object = self.request_object(request).await?;
         let protected = object.is_some() || metadata.endpoint(PAR, self.mtls_use()).is_some();
         if let Some(reason) = unsupported(&metadata, request, protected) {
             return Err(AsFailure::new(PAR, AsFailureKind::Unsupported { reason }));
@@ -141,12 +141,7 @@ impl Provider {
             Some(object) => vec![("request".to_owned(), object)],
             None => request.form(),
         };
-        let form: Vec<_> = form
-            .iter()
-            // `post` names the client itself.
-            .filter(|(name, _)| name != "client_id")
-            .map(|(name, text)| (name.as_str(), text.as_str()))
-            .collect();
+        let form: Vec<_> = form.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let answer = self.post(PAR, &form, proof).await?;
         let pushed =
             par_response(&judged(&answer)).map_err(|answer| AsFailure::from_answer(PAR, answer))?;
@@ -155,8 +150,11 @@ impl Provider {
         Ok(Begun { authorization_url, expires_in: Some(pushed.expires_in) })
     }
 
-    /// The request as a signed object, if the client signs its requests.
-    fn request_object(&self, request: &AuthorizationRequest) -> Result<Option<String>, AsFailure> {
+    /// The request as a signed object, if the client signs its requests; encrypted if it does that.
+    async fn request_object(
+        &self,
+        request: &AuthorizationRequest,
+    ) -> Result<Option<String>, AsFailure> {
         const PAR: Endpoint = Endpoint::PushedAuthorizationRequest;
         let Some(key) = &self.credentials.request_object_key else { return Ok(None) };
         let registration = &self.registration;
@@ -167,7 +165,14 @@ impl Provider {
             registration.request_object_lifetime,
             &jti,
         );
-        Self::sign(PAR, &**key, Some(REQUEST_OBJECT_TYP), &claims).map(Some)
+        let object = Self::sign(PAR, &**key, Some(REQUEST_OBJECT_TYP), &claims)?;
+        match self.request_object_target().await? {
+            None => Ok(Some(object)),
+            // Signed first, then encrypted (JAR-4a).
+            Some(target) => jose::encrypt(&object, Some(REQUEST_OBJECT_TYP), &target)
+                .map(Some)
+                .map_err(|_| AsFailure::not_made(PAR, "encrypting failed")),
+        }
     }
 
     /// Redeems a code that a verified response brought, and judges everything that comes back.
@@ -340,7 +345,11 @@ impl Provider {
                 answer = self.ask_userinfo(&url, access_token, proof).await?;
             }
         }
-        userinfo(&judged(&answer), subject).map_err(UserinfoFailure::from)
+        let answer = judged(&answer);
+        match self.registration.userinfo_alg {
+            None => userinfo(&answer, subject).map_err(UserinfoFailure::from),
+            Some(alg) => self.signed_userinfo(userinfo_token(&answer)?, subject, alg).await,
+        }
     }
 
     async fn ask_userinfo(
@@ -351,6 +360,9 @@ impl Provider {
     ) -> Result<net::Answer, AsFailure> {
         const USERINFO: Endpoint = Endpoint::Userinfo;
         let mut headers = json();
+        if self.registration.userinfo_alg.is_some() {
+            headers.insert(ACCEPT, HeaderValue::from_static("application/jwt"));
+        }
         let scheme = if proof.is_some() { TokenType::DPoP } else { TokenType::Bearer };
         let credential = Zeroizing::new(format!("{} {}", scheme.name(), access_token.expose()));
         let mut credential = HeaderValue::from_str(&credential)
@@ -505,19 +517,22 @@ impl Provider {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
+        // A secret in the header names the client, too; the other methods need it in the form (MTLS-2).
+        // A plain pushed request has it among its own parameters.
+        let by_header =
+            matches!(self.credentials.authentication, Authentication::ClientSecretBasic(_));
+        if !by_header && form.iter().all(|(name, _)| *name != "client_id") {
+            body.append_pair("client_id", &registration.client_id);
+        }
         match &self.credentials.authentication {
             Authentication::PrivateKeyJwt(key) => {
                 let assertion = self.client_assertion(endpoint, &**key)?;
-                body.append_pair("client_id", &registration.client_id)
-                    .append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
+                body.append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
                     .append_pair("client_assertion", &assertion);
             }
-            Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {
-                body.append_pair("client_id", &registration.client_id);
-            }
+            Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {}
             Authentication::ClientSecretPost(secret) => {
-                body.append_pair("client_id", &registration.client_id)
-                    .append_pair("client_secret", secret);
+                body.append_pair("client_secret", secret);
             }
             Authentication::ClientSecretBasic(secret) => {
                 let credentials = basic(&registration.client_id, secret)
@@ -586,7 +601,7 @@ impl Provider {
 pub enum UserinfoFailure {
     /// The call failed.
     #[error(transparent)]
-    Call(#[from] AsFailure),
+    Call(AsFailure),
     /// The AS did not take the access token.
     #[error("the AS did not take the access token")]
     TokenRejected,
@@ -598,14 +613,28 @@ pub enum UserinfoFailure {
     },
 }
 
+impl From<AsFailure> for UserinfoFailure {
+    fn from(failure: AsFailure) -> Self {
+        Self::Call(failure)
+    }
+}
+
+impl From<UserinfoRejected> for UserinfoFailure {
+    fn from(rejected: UserinfoRejected) -> Self {
+        match rejected {
+            UserinfoRejected::TokenRefused => Self::TokenRejected,
+            rejected => Self::Refused { reason: rejected.reason() },
+        }
+    }
+}
+
 impl From<UserinfoError> for UserinfoFailure {
     fn from(error: UserinfoError) -> Self {
         match error {
             UserinfoError::Answer(answer) => {
                 Self::Call(AsFailure::from_answer(Endpoint::Userinfo, answer))
             }
-            UserinfoError::Userinfo(UserinfoRejected::TokenRefused) => Self::TokenRejected,
-            UserinfoError::Userinfo(rejected) => Self::Refused { reason: rejected.reason() },
+            UserinfoError::Userinfo(rejected) => rejected.into(),
         }
     }
 }

@@ -2,15 +2,20 @@
 //! when one is unknown. Must not know: the rules a token is judged by; those are `protocol`'s.
 
 use http::Method;
+use serde_json::{Map, Value};
 
-use super::{AsFailure, AsFailureKind, JWKS_LIMIT, Provider, cache::Want, calls::judged, json};
+use super::{
+    AsFailure, AsFailureKind, JWKS_LIMIT, Provider, UserinfoFailure, cache::Want, calls::judged,
+    json,
+};
 use crate::{
-    jose::KeySet,
+    jose::{EncryptionTarget, JwePolicy, JwsAlg, KeySet},
     profile::{IssParameter, ResponseType},
     protocol::{
-        AuthorizationResponse, Continuity, Endpoint, Expected, IdTokenExpected, IdTokenRejected,
-        JarmRejected, Metadata, ParametersRejected, PlainExpected, ResponseParameters,
-        ResponseRejected, VerifiedIdToken, unverified_issuer, unverified_state, verify_hybrid,
+        AuthorizationResponse, Continuity, Encryption, Endpoint, Expected, IdTokenExpected,
+        IdTokenRejected, JarmRejected, Metadata, Opened, ParametersRejected, PlainExpected,
+        ResponseParameters, ResponseRejected, UserinfoExpected, UserinfoRejected, VerifiedIdToken,
+        open_nested, signed_userinfo, unverified_issuer, unverified_state, verify_hybrid,
         verify_id_token, verify_jarm, verify_plain, verify_refreshed_id_token,
     },
 };
@@ -24,6 +29,25 @@ pub enum ResponseFailure {
     /// It was judged and refused.
     #[error(transparent)]
     Rejected(#[from] ResponseRejected),
+}
+
+/// An authorization response as it came: its parameters, and the signed token they are in where this
+/// client's responses are signed. Nothing in it is believed yet.
+#[derive(Debug)]
+pub struct Received<'p> {
+    parameters: &'p ResponseParameters,
+    signed: Option<Opened<'p>>,
+}
+
+impl Received<'_> {
+    /// The `state` it carries. Only to find the transaction it may belong to.
+    pub fn state(&self) -> Result<String, ResponseRejected> {
+        if let Some(response) = &self.signed {
+            return Ok(unverified_state(response)?);
+        }
+        let state = self.parameters.get("state").ok_or(ParametersRejected::StateMissing)?;
+        Ok(state.to_owned())
+    }
 }
 
 /// An ID token that could not be believed.
@@ -48,6 +72,12 @@ impl KeyDependent for ResponseRejected {
     }
 }
 
+impl KeyDependent for UserinfoRejected {
+    fn key_unknown(&self) -> bool {
+        self.may_be_new_key()
+    }
+}
+
 impl KeyDependent for IdTokenRejected {
     fn key_unknown(&self) -> bool {
         self.may_be_new_key()
@@ -55,31 +85,39 @@ impl KeyDependent for IdTokenRejected {
 }
 
 impl Provider {
-    /// The `state` a response carries, in the place where this client's responses have it. Only to
-    /// find the transaction it may belong to.
-    pub fn response_state(
+    /// Takes a response apart, in the one form this client asks for, and out of the encrypted token it
+    /// came in if the client registered that.
+    pub fn received<'p>(
         &self,
-        parameters: &ResponseParameters,
-    ) -> Result<String, ResponseRejected> {
-        if self.registration.response.response_mode.is_signed() {
-            let response = parameters.response().ok_or(JarmRejected::Missing)?;
-            return Ok(unverified_state(response)?);
+        parameters: &'p ResponseParameters,
+    ) -> Result<Received<'p>, ResponseRejected> {
+        if !self.registration.response.response_mode.is_signed() {
+            return Ok(Received { parameters, signed: None });
         }
-        let state = parameters.get("state").ok_or(ParametersRejected::StateMissing)?;
-        Ok(state.to_owned())
+        let response = parameters.response().ok_or(JarmRejected::Missing)?;
+        let encryption = self.encryption(self.registration.authorization_response_encryption);
+        let signed = open_nested(response, encryption.as_ref()).map_err(JarmRejected::from)?;
+        Ok(Received { parameters, signed: Some(signed) })
+    }
+
+    /// How a kind of token comes encrypted, with the keys to open it.
+    fn encryption(&self, registered: Option<JwePolicy>) -> Option<Encryption<'_>> {
+        let JwePolicy { alg, enc } = registered?;
+        Some(Encryption { alg, enc, keys: &self.credentials.decryption_keys })
     }
 
     /// Verifies an authorization response, in the one form this client asks for: a response of
     /// another form is refused, however good it is (JARM-2.3).
     pub async fn authorization_response(
         &self,
-        parameters: &ResponseParameters,
+        received: &Received<'_>,
         state: &str,
         nonce: Option<&str>,
     ) -> Result<AuthorizationResponse, ResponseFailure> {
+        let parameters = received.parameters;
         let form = self.registration.response;
-        if form.response_mode.is_signed() {
-            return self.signed_response(parameters, state).await;
+        if let Some(response) = &received.signed {
+            return self.signed_response(parameters, response, state).await;
         }
         let announced = self.metadata().await?.authorization_response_iss_parameter_supported();
         let expected = PlainExpected {
@@ -107,6 +145,7 @@ impl Provider {
     async fn signed_response(
         &self,
         parameters: &ResponseParameters,
+        response: &str,
         state: &str,
     ) -> Result<AuthorizationResponse, ResponseFailure> {
         let registration = &self.registration;
@@ -120,11 +159,11 @@ impl Provider {
             future_tolerance: registration.future_tolerance,
         };
         let refused = |rejected: JarmRejected| ResponseRejected::from(rejected);
-        let response = parameters.response().ok_or(refused(JarmRejected::Missing))?;
         if unverified_issuer(response).map_err(refused)? != registration.issuer {
             return Err(refused(JarmRejected::IssuerMismatch).into());
         }
-        self.judged(|keys| verify_jarm(parameters, keys, &expected).map_err(refused)).await
+        self.judged(|keys| verify_jarm(parameters, response, keys, &expected).map_err(refused))
+            .await
     }
 
     /// Verifies the ID token of a code exchange (FAPI2-MS-5.6.2-1).
@@ -156,12 +195,50 @@ impl Provider {
         self.judged(|keys| verify_refreshed_id_token(token, keys, original, &expected)).await
     }
 
+    /// Verifies a signed userinfo answer (OIDC-5.3.2-sig).
+    pub(super) async fn signed_userinfo(
+        &self,
+        token: &str,
+        subject: &str,
+        alg: JwsAlg,
+    ) -> Result<Map<String, Value>, UserinfoFailure> {
+        let registration = &self.registration;
+        let expected = UserinfoExpected {
+            issuer: &registration.issuer,
+            client_id: &registration.client_id,
+            alg,
+            encryption: self.encryption(registration.userinfo_encryption),
+            now: self.ambient.now(),
+            exp_leeway: registration.exp_leeway,
+            future_tolerance: registration.future_tolerance,
+        };
+        self.judged(|keys| signed_userinfo(token, keys, subject, &expected)).await
+    }
+
+    /// The AS's key to encrypt request objects to, if they are to be encrypted.
+    pub(super) async fn request_object_target(
+        &self,
+    ) -> Result<Option<EncryptionTarget>, AsFailure> {
+        let Some(JwePolicy { alg, enc }) = self.registration.request_object_encryption else {
+            return Ok(None);
+        };
+        let (keys, _) = self.keys(Want::Fresh, "expired").await?;
+        EncryptionTarget::in_set(&keys, alg, enc, None).map(Some).map_err(|failed| {
+            tracing::warn!(provider = %self.registration.provider_label, "a request object cannot be encrypted: {failed}");
+            AsFailure::not_made(
+                Endpoint::PushedAuthorizationRequest,
+                "the AS publishes no key, or several, to encrypt request objects to",
+            )
+        })
+    }
+
     fn expected_id_token<'a>(&'a self, access_token: Option<&'a str>) -> IdTokenExpected<'a> {
         let registration = &self.registration;
         IdTokenExpected {
             issuer: &registration.issuer,
             client_id: &registration.client_id,
             algs: registration.algs(registration.id_token_alg.as_ref()),
+            encryption: self.encryption(registration.id_token_encryption),
             now: self.ambient.now(),
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,

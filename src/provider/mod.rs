@@ -16,15 +16,19 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{ACCEPT, CONTENT_TYPE},
 };
-pub use keys::{ResponseFailure, TokenFailure};
+pub use keys::{Received, ResponseFailure, TokenFailure};
 
 use tokio_util::task::TaskTracker;
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
     clock::Ambient,
-    jose::{JwsAlg, KeySeed, KeySet, PublicJwk, SignFailed, Signer, SoftwareSigner},
+    jose::{
+        DecryptionKeys, JwePolicy, JwsAlg, KeyRejected, KeySeed, KeySet, PublicJwk, SignFailed,
+        Signer, SoftwareSigner, jwks_document_of_both,
+    },
     net::OAuthHttp,
     profile::{ClientAuthMethod, Profile, ResponseForm, SenderConstraint},
     protocol::{
@@ -66,6 +70,14 @@ pub struct Registration {
     pub authorization_response_alg: Option<JwsAlg>,
     /// `userinfo_signed_response_alg`; none means plain JSON.
     pub userinfo_alg: Option<JwsAlg>,
+    /// How ID tokens come encrypted, if they do (`id_token_encrypted_response_alg`, `_enc`).
+    pub id_token_encryption: Option<JwePolicy>,
+    /// How authorization responses do.
+    pub authorization_response_encryption: Option<JwePolicy>,
+    /// How userinfo answers do.
+    pub userinfo_encryption: Option<JwePolicy>,
+    /// How request objects are encrypted to the AS, if they are.
+    pub request_object_encryption: Option<JwePolicy>,
     /// Whether assertions carry `typ` `client-authentication+jwt` (PKJ-10070-4-typ).
     pub client_assertion_typ: bool,
     /// Seconds an `iat` or `nbf` may lie ahead (CLK-1).
@@ -140,6 +152,11 @@ pub struct Credentials {
     pub request_object_key: Option<Arc<dyn Signer>>,
     /// The one key that all tokens are bound to; without it every session has its own.
     pub dpop_key: Option<Arc<dyn Signer>>,
+    /// What tokens are encrypted to, old keys included; may be empty.
+    pub decryption_keys: DecryptionKeys,
+    /// The client certificate as a key, where the AS knows it from the client's key set alone
+    /// (MTLS-2.2.2).
+    pub certificate_jwk: Option<Value>,
 }
 
 /// One AS as seen by one client.
@@ -192,17 +209,28 @@ impl Provider {
         &self.registration
     }
 
-    /// The client's public keys, as its `jwks_uri` publishes them (FAPI2-SP-5.4.2).
-    pub fn public_keys(&self) -> Vec<&PublicJwk> {
-        let Credentials { authentication, request_object_key, .. } = &self.credentials;
-        let mut keys: Vec<&PublicJwk> = Vec::new();
+    /// The client's public keys, as its `jwks_uri` publishes them: what it signs with, what tokens may
+    /// be encrypted to, and a self-signed certificate (FAPI2-SP-5.4.2, OIDC-10.2.1, MTLS-2.2.2). Fails
+    /// only if two keys have one name.
+    pub fn jwks_document(&self) -> Result<Value, KeyRejected> {
+        let Credentials { authentication, request_object_key, decryption_keys, .. } =
+            &self.credentials;
+        let mut signing: Vec<&PublicJwk> = Vec::new();
         for key in authentication.assertion_key().into_iter().chain(request_object_key) {
             // One key may serve both purposes; it is published once.
-            if !keys.iter().any(|known| known.kid() == Some(key.kid())) {
-                keys.push(key.public_jwk());
+            if !signing.iter().any(|known| known.kid() == Some(key.kid())) {
+                signing.push(key.public_jwk());
             }
         }
-        keys
+        let mut document = jwks_document_of_both(signing, decryption_keys.published())?;
+        let keys = document.get_mut("keys").and_then(Value::as_array_mut);
+        if let Some((keys, certificate)) = keys.zip(self.credentials.certificate_jwk.as_ref()) {
+            if keys.iter().any(|key| key.get("kid") == certificate.get("kid")) {
+                return Err(KeyRejected::DuplicateKid);
+            }
+            keys.push(certificate.clone());
+        }
+        Ok(document)
     }
 
     /// Whether tokens are bound to a key, the client's or one of the session's own.
@@ -257,7 +285,7 @@ impl Provider {
         if !is_json(&answer.headers) {
             return Err(failure(AsFailureKind::Malformed { why: "as_answer.content_type" }));
         }
-        let Credentials { authentication, request_object_key, dpop_key } = &self.credentials;
+        let Credentials { authentication, request_object_key, dpop_key, .. } = &self.credentials;
         let needs = Needs {
             client_auth: authentication.method(),
             client_assertion_alg: authentication.assertion_key().map(|key| key.alg()),

@@ -21,7 +21,7 @@ use crate::{
     admission::Admission,
     clock::Ambient,
     config::{self, ClientAuthentication, Settings, TlsFiles, TokenPolicy},
-    jose::{Signer, SoftwareSigner},
+    jose::{self, DecryptionKey, DecryptionKeys, KeyRejected, Signer, SoftwareSigner},
     login::{Login, LoginPolicy},
     net::{OAuthHttp, Resolver, proxy_http},
     profile::Profile,
@@ -153,6 +153,9 @@ impl House {
             authentication: authentication(&client.authentication, profile, name)?,
             request_object_key: optional(&client.request_object_key, "request_object_key")?,
             dpop_key: optional(&client.dpop_key, "dpop_key")?,
+            decryption_keys: decryption_keys(&client.encryption, &at("decryption_keys"))?,
+            certificate_jwk: certificate_jwk(client, identity.as_ref())
+                .map_err(|fault| AssemblyFault::new(at("tls_identity"), fault))?,
         };
         let registration = Registration {
             label: name.to_owned(),
@@ -171,6 +174,10 @@ impl House {
             id_token_alg: client.id_token_signed_response_alg,
             authorization_response_alg: client.authorization_signed_response_alg,
             userinfo_alg: client.userinfo_signed_response_alg,
+            id_token_encryption: client.encryption.id_token,
+            authorization_response_encryption: client.encryption.authorization,
+            userinfo_encryption: client.encryption.userinfo,
+            request_object_encryption: client.encryption.request_object,
             client_assertion_typ: client.client_assertion_typ,
             future_tolerance: client.future_tolerance,
             exp_leeway: client.exp_leeway,
@@ -189,6 +196,9 @@ impl House {
             self.ambient.clone(),
             self.telemetry.clone(),
         ));
+        provider
+            .jwks_document()
+            .map_err(|fault| AssemblyFault::new(format!("clients.{name}"), fault))?;
         Ok(ClientParts { provider, identity })
     }
 
@@ -260,6 +270,8 @@ impl House {
             admission: Arc::clone(&admission),
             login,
             provider: Arc::clone(&client.provider),
+            third_party_initiated_login: app.login.third_party_initiated,
+            redirect_path: app.login.redirect_path.clone(),
             default_return_to: app.login.default_return_to.clone(),
             post_logout_path: app.login.post_logout_path.clone(),
             ambient: self.ambient.clone(),
@@ -476,6 +488,38 @@ fn signer(
         let message = format!("{alg} is not an algorithm of {} ({clause})", profile.name);
         Err(AssemblyFault::new(at, message))
     }
+}
+
+/// The keys that tokens are encrypted to; each algorithm registered must have one that serves it.
+pub(crate) fn decryption_keys(
+    encryption: &config::Encryption,
+    at: &str,
+) -> Result<DecryptionKeys, AssemblyFault> {
+    let mut keys = Vec::new();
+    for file in &encryption.decryption_keys {
+        let key = DecryptionKey::from_file_bytes(file.bytes.expose(), None);
+        let unusable = |fault| AssemblyFault::new(at, format!("{}: {fault}", file.path.display()));
+        keys.push(key.map_err(unusable)?);
+    }
+    let keys = DecryptionKeys::new(keys).map_err(|fault| AssemblyFault::new(at, fault))?;
+    let registered = [encryption.id_token, encryption.authorization, encryption.userinfo];
+    match registered.iter().flatten().find(|policy| !keys.serve(policy.alg)) {
+        None => Ok(keys),
+        Some(policy) => {
+            Err(AssemblyFault::new(at, format!("holds no key for {}", policy.alg.name())))
+        }
+    }
+}
+
+/// A self-signed certificate is known to the AS by the client's key set alone (MTLS-2.2.2).
+fn certificate_jwk(
+    client: &config::Client,
+    identity: Option<&Identity>,
+) -> Result<Option<serde_json::Value>, KeyRejected> {
+    let self_signed =
+        matches!(client.authentication, ClientAuthentication::SelfSignedTlsClientAuth);
+    let leaf = identity.filter(|_| self_signed).and_then(Identity::leaf);
+    leaf.map(jose::certificate_jwk).transpose()
 }
 
 pub(super) fn roots(system: bool, extra: &[config::PemFile]) -> Result<Roots, TlsFault> {

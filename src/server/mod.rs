@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use assemble::AssemblyFault;
+pub(crate) use assemble::decryption_keys;
 
 use self::{
     assemble::House,

@@ -11,26 +11,17 @@ use super::{
 };
 use crate::{
     login::{Answer, Ended, LoginFailure, Start, Started},
-    protocol::Mode,
+    protocol::{Mode, initiated_login},
     web::{
         Body, ErrorAnswer, ErrorCode, Refusal, RequestId, SameSite, clear_cookie, set_cookie,
         with_cookies,
     },
 };
 
-/// Transaction cookies of script-driven logins come back by same-origin `fetch`, those of
-/// navigation logins with the AS's cross-site redirect (CK-SS-1, CK-SS-2).
-const fn same_site(mode: Mode) -> SameSite {
-    match mode {
-        Mode::Spa => SameSite::Strict,
-        Mode::Navigation => SameSite::Lax,
-    }
-}
-
 /// Starts a login that the page itself drives.
 #[utoipa::path(post, path = "/login/start", tag = "login", operation_id = "loginStart",
     request_body(content_type = "application/x-www-form-urlencoded", content = String,
-        description = "Extra authorization parameters, as far as the configuration allows them; after `step_up_required` those of its `step_up`: `acr_values`, `max_age`, `scope`; to have something authorized in detail `authorization`, a name from the configuration, and `intent`, whose details the BFF fetches. With `acr_values`, `max_age` or `authorization` a login during a session is for that session's user: for anybody else it fails, and the session stays"),
+        description = "Extra authorization parameters, as far as the configuration allows them; after `step_up_required` those of its `step_up`, `acr_values` and `max_age`; to have something authorized in detail `authorization`, a name from the configuration, and `intent`, whose details the BFF fetches. With `acr_values`, `max_age` or `authorization` a login during a session is for that session's user: for anybody else it fails, and the session stays"),
     responses(
         (status = 200, description = "Navigate to `authorization_url`; a transaction cookie is set", body = LoginStarted),
         (status = 400, description = "`invalid_request`", body = crate::web::ErrorBody),
@@ -43,19 +34,26 @@ pub(super) async fn login_start(
     form: &[u8],
     id: &RequestId,
 ) -> Result<Response<Body>, Refusal> {
+    // A form that the AS posts reaches no script. The BFF takes it instead and sends the browser on to
+    // the page, which finds itself logged in.
+    let (mode, return_to) = if spa.response_mode().is_posted() {
+        (Mode::Navigation, Some(spa.redirect_path.as_str()))
+    } else {
+        (Mode::Spa, None)
+    };
     let started = spa
         .login
         .start(Start {
-            mode: Mode::Spa,
+            mode,
             parameters: pairs(form),
-            return_to: None,
+            return_to,
             existing: spa.transactions(headers),
             current: spa.admission.handle(headers),
             request_id: id.as_str(),
         })
         .await
         .map_err(|failure| answers::login_failure(&failure))?;
-    let cookies = spa.transaction_cookies(&started, Mode::Spa)?;
+    let cookies = spa.transaction_cookies(&started, mode)?;
     let url = started.authorization_url.as_str();
     Ok(with_cookies(answers::json(&LoginStarted { authorization_url: url })?, cookies))
 }
@@ -128,10 +126,10 @@ pub(super) async fn navigate_to_login(
 pub(super) async fn callback(
     spa: &Spa,
     headers: &HeaderMap,
-    query: &str,
+    parameters: &[u8],
     id: &RequestId,
 ) -> Response<Body> {
-    let ended = match spa.end(headers, query.as_bytes(), Mode::Navigation, id).await {
+    let ended = match spa.end(headers, parameters, Mode::Navigation, id).await {
         Ok(ended) => ended,
         Err((failure, used)) => {
             return page::refused(spa, spa.login_refusal(&failure, used, Mode::Navigation), id);
@@ -146,7 +144,51 @@ pub(super) async fn callback(
     }
 }
 
+/// The same for an answer that the AS's page posts, or that our own page read out of the fragment.
+#[utoipa::path(post, path = "/callback", tag = "navigation", operation_id = "postedCallback",
+    request_body(content_type = "application/x-www-form-urlencoded", content = String,
+        description = "The authorization response's parameters; only where the client's `response_mode` is one that posts"),
+    responses((status = 303, description = "To the path given at the start"), (status = 400, description = "The login did not hold"), (status = 405, description = "Answers of this client come by GET")))]
+pub(super) async fn posted_callback(
+    spa: &Spa,
+    headers: &HeaderMap,
+    form: &[u8],
+    id: &RequestId,
+) -> Response<Body> {
+    callback(spa, headers, form, id).await
+}
+
+/// A login that another site would like to start (OpenID Connect Core §4). It starts none: it shows a
+/// page on which the user may (FAPI2-SP-5.3.3.1-12). The parameters come in the query, or in a form.
+#[utoipa::path(method(get, post), path = "/login/initiate", tag = "navigation", operation_id = "initiateLogin",
+    params(("iss" = String, Query, description = "The issuer, exactly the client's"),
+        ("target_link_uri" = Option<String>, Query, description = "Where to go afterwards; only the app's own origin counts"),
+        ("login_hint" = Option<String>, Query, description = "Passed on if the app allows it")),
+    responses((status = 200, description = "A page with one button"), (status = 400, description = "Another issuer, or a target elsewhere"), (status = 404, description = "Not switched on")))]
+pub(super) fn initiate(spa: &Spa, parameters: &[u8], id: &RequestId) -> Response<Body> {
+    let wish = pairs(parameters);
+    let issuer = &spa.provider.registration().issuer;
+    match initiated_login(&wish, issuer, &spa.origin) {
+        Ok(initiated) => page::invitation(spa, &initiated),
+        Err(rejected) => {
+            tracing::info!(app = %spa.app, request_id = %id, reason = rejected.reason(), "a login by another site is refused");
+            page::error(spa, &ErrorAnswer::new(ErrorCode::InvalidRequest), id)
+        }
+    }
+}
+
 impl Spa {
+    /// Transaction cookies of script-driven logins come back by same-origin `fetch`, those of
+    /// navigation logins with the AS's cross-site redirect, or with a form that it posts (CK-SS-1,
+    /// CK-SS-2).
+    fn same_site(&self, mode: Mode) -> SameSite {
+        match mode {
+            Mode::Spa => SameSite::Strict,
+            Mode::Navigation if self.response_mode().is_posted() => SameSite::None,
+            Mode::Navigation => SameSite::Lax,
+        }
+    }
+
     async fn end(
         &self,
         headers: &HeaderMap,
@@ -171,11 +213,11 @@ impl Spa {
         mode: Mode,
     ) -> Result<Vec<HeaderValue>, ErrorAnswer> {
         let name = self.admission.cookies.transaction(&started.transaction_id);
-        let set = set_cookie(&name, &started.sealed, Some(started.max_age), same_site(mode))
+        let set = set_cookie(&name, &started.sealed, Some(started.max_age), self.same_site(mode))
             .ok_or_else(|| self.cookie_too_large(&name))?;
         let evicted = started.evict.iter().filter_map(|id| {
             // Which mode it was started in is not known; a deletion works with either attribute.
-            clear_cookie(&self.admission.cookies.transaction(id), same_site(mode))
+            clear_cookie(&self.admission.cookies.transaction(id), self.same_site(mode))
         });
         Ok(std::iter::once(set).chain(evicted).collect())
     }
@@ -188,7 +230,7 @@ impl Spa {
             .ok_or_else(|| self.cookie_too_large(name))?;
         let done = clear_cookie(
             &self.admission.cookies.transaction(&ended.transaction_id),
-            same_site(mode),
+            self.same_site(mode),
         );
         Ok(std::iter::once(session).chain(done).collect())
     }
@@ -205,7 +247,9 @@ impl Spa {
         let browsers_fault = answer.code().status() < StatusCode::INTERNAL_SERVER_ERROR;
         let cookies = used
             .filter(|_| browsers_fault)
-            .and_then(|id| clear_cookie(&self.admission.cookies.transaction(&id), same_site(mode)))
+            .and_then(|id| {
+                clear_cookie(&self.admission.cookies.transaction(&id), self.same_site(mode))
+            })
             .into_iter()
             .collect();
         Refusal { answer, cookies }

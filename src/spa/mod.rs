@@ -28,6 +28,7 @@ use crate::{
     admission::Admission,
     clock::Ambient,
     login::{Login, SealedTransaction},
+    profile::ResponseMode,
     provider::Provider,
     telemetry::{Action, AuditEvent, Outcome, Telemetry},
     web::{
@@ -59,6 +60,10 @@ pub struct Spa {
     pub login: Arc<Login>,
     /// The AS as this app's client sees it.
     pub provider: Arc<Provider>,
+    /// Whether other sites may send users here to log in (OIDC-4).
+    pub third_party_initiated_login: bool,
+    /// The page of the app's that starts and ends logins by script, a path on its origin.
+    pub redirect_path: String,
     /// Where a navigation login ends that did not say where to.
     pub default_return_to: String,
     /// Where a logout ends.
@@ -88,33 +93,46 @@ enum Kind {
     Document,
 }
 
-/// Every call: its path below the prefix, method, name in metrics, and kind.
-const CALLS: [(&str, Method, &str, Kind); 11] = [
-    ("/login/start", Method::POST, "login_start", Kind::Api),
-    ("/login/end", Method::POST, "login_end", Kind::Api),
-    ("/session", Method::GET, "session", Kind::Api),
-    ("/userinfo", Method::GET, "userinfo", Kind::Api),
-    ("/refresh", Method::POST, "refresh", Kind::Api),
-    ("/logout", Method::POST, "logout", Kind::Api),
-    ("/login", Method::GET, "login", Kind::NavigationStart),
-    ("/callback", Method::GET, "callback", Kind::NavigationReturn),
-    ("/logout/continue", Method::GET, "logout_continue", Kind::NavigationStart),
-    ("/logout/callback", Method::GET, "logout_callback", Kind::NavigationReturn),
-    ("/jwks", Method::GET, "jwks", Kind::Document),
+/// Every call: its path below the prefix, methods, name in metrics, and kind.
+const CALLS: [(&str, &[Method], &str, Kind); 11] = [
+    ("/login/start", &[Method::POST], "login_start", Kind::Api),
+    ("/login/end", &[Method::POST], "login_end", Kind::Api),
+    ("/session", &[Method::GET], "session", Kind::Api),
+    ("/userinfo", &[Method::GET], "userinfo", Kind::Api),
+    ("/refresh", &[Method::POST], "refresh", Kind::Api),
+    ("/logout", &[Method::POST], "logout", Kind::Api),
+    ("/login", &[Method::GET], "login", Kind::NavigationStart),
+    ("/login/initiate", &[Method::GET, Method::POST], "login_initiate", Kind::NavigationReturn),
+    ("/logout/continue", &[Method::GET], "logout_continue", Kind::NavigationStart),
+    ("/logout/callback", &[Method::GET], "logout_callback", Kind::NavigationReturn),
+    ("/jwks", &[Method::GET], "jwks", Kind::Document),
 ];
+
+/// How the browser may bring an authorization response: the one way it was asked for. A fragment comes
+/// in two steps, the page that reads it and the form that page sends.
+const fn callback_methods(mode: ResponseMode) -> &'static [Method] {
+    match mode {
+        ResponseMode::Query | ResponseMode::Jwt => &[Method::GET],
+        ResponseMode::FormPost | ResponseMode::FormPostJwt => &[Method::POST],
+        ResponseMode::Fragment => &[Method::GET, Method::POST],
+    }
+}
 
 /// The routes of one app's face. Requests must carry a [`RequestId`] extension.
 pub fn router(spa: Arc<Spa>) -> Router {
     let mut router = Router::new();
-    for (path, method, name, kind) in CALLS {
-        let allow = allow(&method, kind);
-        let Ok(filter) = MethodFilter::try_from(method) else { continue };
+    let methods = callback_methods(spa.response_mode());
+    let callback = ("/callback", methods, "callback", Kind::NavigationReturn);
+    for (path, methods, name, kind) in CALLS.into_iter().chain([callback]) {
+        let allow = allow(methods, kind);
+        let filters = methods.iter().filter_map(|m| MethodFilter::try_from(m.clone()).ok());
+        let Some(filter) = filters.reduce(MethodFilter::or) else { continue };
         let path = format!("{}{path}", spa.prefix);
         let handler = call.layer(Extension((name, kind)));
         router = router.route(&path, only(on(filter, handler), allow));
     }
     let document = on(MethodFilter::GET, openapi::document);
-    let document = only(document, allow(&Method::GET, Kind::Document));
+    let document = only(document, allow(&[Method::GET], Kind::Document));
     router
         .route(&format!("{}/openapi.json", spa.prefix), document)
         .fallback(not_found)
@@ -130,9 +148,9 @@ async fn call(
     let started = spa.ambient.clock.monotonic_millis();
     // HEAD would do what GET does, unseen: start a login, or end one.
     if request.method() == Method::HEAD && kind != Kind::Document {
-        return method_not_allowed(&id, allow(&Method::GET, kind));
+        return method_not_allowed(&id, allow(&[Method::GET], kind));
     }
-    let mut response = match spa.admit(&request, kind, &id) {
+    let mut response = match spa.admit(&request, spa.door(name, request.method(), kind), &id) {
         Ok(()) => dispatch(&spa, name, request, &id).await,
         Err(_) if kind == Kind::Api => ErrorAnswer::new(ErrorCode::CsrfRejected).into_response(&id),
         Err(_) => page::error(&spa, &ErrorAnswer::new(ErrorCode::CsrfRejected), &id),
@@ -181,9 +199,10 @@ fn only(route: MethodRouter<Arc<Spa>>, allow: HeaderValue) -> MethodRouter<Arc<S
 }
 
 /// What `Allow` says of a call (RFC 9110 §15.5.6); left to the router it would promise HEAD, too.
-fn allow(method: &Method, kind: Kind) -> HeaderValue {
-    HeaderValue::from_static(match (method, kind) {
-        (&Method::POST, _) => "POST",
+fn allow(methods: &[Method], kind: Kind) -> HeaderValue {
+    HeaderValue::from_static(match (methods, kind) {
+        ([Method::POST], _) => "POST",
+        ([_, _, ..], _) => "GET, POST",
         (_, Kind::Document) => "GET, HEAD",
         _ => "GET",
     })
@@ -206,6 +225,25 @@ const fn status_class(status: StatusCode) -> &'static str {
 }
 
 impl Spa {
+    /// Whether the app's pages may set this authorization parameter.
+    fn allows(&self, parameter: &str) -> bool {
+        self.login.allows(parameter)
+    }
+
+    /// How authorization responses come.
+    fn response_mode(&self) -> ResponseMode {
+        self.provider.registration().response.response_mode
+    }
+
+    /// Which door a call comes in by. What was read out of a fragment is sent by our own page, and by
+    /// nobody else.
+    fn door(&self, name: &str, method: &Method, kind: Kind) -> Kind {
+        let relayed = name == "callback"
+            && method == Method::POST
+            && self.response_mode() == ResponseMode::Fragment;
+        if relayed { Kind::NavigationStart } else { kind }
+    }
+
     /// The guards, before anything costs anything.
     fn admit(&self, request: &Request, kind: Kind, id: &RequestId) -> Result<(), GuardRejection> {
         let headers = request.headers();
@@ -251,10 +289,25 @@ impl Spa {
             "refresh" => session::refresh(self, headers, &form).await,
             "logout" => logout::logout(self, headers, id).await,
             "login" => return login::navigate_to_login(self, headers, query, id).await,
-            "callback" => return login::callback(self, headers, query, id).await,
+            "callback" if parts.method == Method::POST => {
+                return login::posted_callback(self, headers, &form, id).await;
+            }
+            // An answer in the fragment did not come along: the page that it came to has it.
+            "callback" if self.response_mode() == ResponseMode::Fragment && query.is_empty() => {
+                return page::relay();
+            }
+            "callback" => return login::callback(self, headers, query.as_bytes(), id).await,
+            "login_initiate" if self.third_party_initiated_login => {
+                let posted = parts.method == Method::POST;
+                let parameters = if posted { form.as_slice() } else { query.as_bytes() };
+                return login::initiate(self, parameters, id);
+            }
+            "login_initiate" => {
+                return page::error(self, &ErrorAnswer::new(ErrorCode::NotFound), id);
+            }
             "logout_continue" => return logout::logout_continue(self, headers).await,
             "logout_callback" => return logout::logout_callback(self, headers, query, id),
-            _ => return session::jwks(self),
+            _ => return session::jwks(self, id),
         };
         answer.unwrap_or_else(|refusal| refusal.into_response(id))
     }

@@ -28,6 +28,8 @@ use crate::web::{
         super::logout::logout,
         super::login::navigate_to_login,
         super::login::callback,
+        super::login::posted_callback,
+        super::login::initiate,
         super::logout::logout_continue,
         super::logout::logout_callback,
         super::session::jwks
@@ -66,7 +68,11 @@ pub(super) async fn document(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{CALLS, callback_methods},
+        *,
+    };
+    use crate::profile::ResponseMode;
 
     /// A call that is not in the document, or the reverse, fails here.
     #[test]
@@ -80,9 +86,13 @@ mod tests {
                 item.as_object().unwrap().keys().map(|m| (path.clone(), m.to_uppercase()))
             })
             .collect();
-        let mut real: Vec<(String, String)> = super::super::CALLS
-            .iter()
-            .map(|(path, method, _, _)| ((*path).to_owned(), method.to_string()))
+        let callback = callback_methods(ResponseMode::Fragment);
+        let every = CALLS.iter().map(|(path, methods, _, _)| (*path, *methods));
+        let mut real: Vec<(String, String)> = every
+            .chain([("/callback", callback)])
+            .flat_map(|(path, methods)| {
+                methods.iter().map(move |method| (path.to_owned(), method.to_string()))
+            })
             .collect();
         described.sort();
         real.sort();

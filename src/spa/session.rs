@@ -11,10 +11,9 @@ use super::{
 };
 use crate::{
     clock::UnixTime,
-    jose,
     provider::UserinfoFailure,
     session::{Activity, Cause, FindError, Session},
-    web::{Body, ErrorAnswer, ErrorCode, Refusal, with_cookies},
+    web::{Body, ErrorAnswer, ErrorCode, Refusal, RequestId, with_cookies},
 };
 
 /// Whether somebody is logged in. Never extends the session, never starts a login.
@@ -108,8 +107,11 @@ pub(super) async fn refresh(
 /// The client's public keys, for the AS.
 #[utoipa::path(get, path = "/jwks", tag = "client", operation_id = "jwks",
     responses((status = 200, description = "A JWK set with public members only", body = Object)))]
-pub(super) fn jwks(spa: &Spa) -> Response<Body> {
-    let document = jose::jwks_document(spa.provider.public_keys());
+pub(super) fn jwks(spa: &Spa, id: &RequestId) -> Response<Body> {
+    // Assembling the server has shown that it can be made.
+    let Ok(document) = spa.provider.jwks_document() else {
+        return ErrorAnswer::new(ErrorCode::ServerError).into_response(id);
+    };
     let mut response = Response::new(Body::from(document.to_string()));
     let value = HeaderValue::from_static("application/jwk-set+json");
     response.headers_mut().insert(CONTENT_TYPE, value);

@@ -83,6 +83,11 @@ impl Identity {
         URL_SAFE_NO_PAD.encode(self.thumbprint)
     }
 
+    /// The certificate itself, DER.
+    pub fn leaf(&self) -> Option<&[u8]> {
+        self.certified.cert.first().map(|leaf| &**leaf)
+    }
+
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)
     }

@@ -97,6 +97,8 @@ pub enum SameSite {
     Strict,
     /// On top-level GET navigations.
     Lax,
+    /// Always. Only for what has to survive a form posted by another site (CK-SS-2).
+    None,
 }
 
 impl SameSite {
@@ -104,6 +106,7 @@ impl SameSite {
         match self {
             Self::Strict => "Strict",
             Self::Lax => "Lax",
+            Self::None => "None",
         }
     }
 }

@@ -174,9 +174,6 @@ pub struct StepUpHint<'a> {
     /// Seconds since the user authenticated, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<u32>,
-    /// Scope the API wants, separated by spaces.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<&'a str>,
 }
 
 /// The authorization that a call wants (RFC 9396).
@@ -259,11 +256,8 @@ impl ErrorAnswer {
         let (mut step_up, mut authorization) = (None, None);
         match self.wanted.as_deref() {
             Some(Wanted::Authentication(demand)) => {
-                step_up = Some(StepUpHint {
-                    acr_values: &demand.acr_values,
-                    max_age: demand.max_age,
-                    scope: demand.scope.as_deref(),
-                });
+                step_up =
+                    Some(StepUpHint { acr_values: &demand.acr_values, max_age: demand.max_age });
             }
             Some(Wanted::Authorization { kind, template }) => {
                 authorization =

@@ -17,6 +17,8 @@ mod mixups;
 mod navigation;
 mod outage;
 mod process;
+mod profiles;
+mod raising;
 mod refresh;
 mod responses;
 mod secrets;

@@ -431,14 +431,29 @@ async fn a_refused_token_is_renewed_once_and_the_call_repeated_once() {
     accounts(&mut browser).await.expect(200).unwrap();
     assert_eq!((refreshes(&bed).len(), bed.api.count("/accounts")), (1, 2));
 
+    // The API did not act on what it refused, so a short body is sent again.
     bed.api.fault("/payments", Fault::invalid_token().once());
-    let payment = Call::post("/api/payments").json(&json!({"amount": 1}));
+    let payment = json!({"amount": 1});
+    let answer = browser.fetch(Call::post("/api/payments").json(&payment)).await.unwrap();
+    assert_eq!(answer.expect(201).unwrap().json().unwrap(), payment);
+    assert_eq!((refreshes(&bed).len(), bed.api.count("/payments")), (2, 2));
+    assert_eq!(bed.api.last("/payments").unwrap().notes["body"], payment);
+}
+
+/// DPOP-9-PRJ, PXY-7: what is too long to be kept is the page's to send again.
+#[tokio::test]
+async fn a_long_payment_is_not_sent_twice_unasked() {
+    let bed = bed(|_| {}).await;
+    let mut browser = bed.logged_in().await;
+    bed.api.fault("/payments", Fault::invalid_token().once());
+    let payment =
+        Call::post("/api/payments").json(&json!({"amount": 1, "purpose": "x".repeat(64 << 10)}));
     let answer = browser.fetch(payment.clone()).await.unwrap();
     let answer = answer.expect_refusal(503, "upstream_token_renewed").unwrap();
     assert_eq!(answer.header("retry-after"), "0");
-    assert_eq!((refreshes(&bed).len(), bed.api.count("/payments")), (2, 1));
+    assert_eq!((refreshes(&bed).len(), bed.api.count("/payments")), (1, 1));
     browser.fetch(payment).await.unwrap().expect(201).unwrap();
-    assert_eq!((refreshes(&bed).len(), bed.api.count("/payments")), (2, 2));
+    assert_eq!((refreshes(&bed).len(), bed.api.count("/payments")), (1, 2));
 }
 
 /// An API that never likes a token gets two tries, not a loop; and the session is not to blame.

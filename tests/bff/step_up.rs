@@ -1,176 +1,172 @@
-//! Logins that raise a session: they end in the session and for the person they were started for, or
-//! not at all.
+//! A call that wants the user to authenticate otherwise: what the page is told, and when no more.
 
 use fapi_bff_conformance::{
-    as_double::{Behaviour, Endpoint, Target, edits},
-    demo::browser::{Browser, Call, From},
+    as_double::{Fault, FaultRule, Target, edits},
+    demo::browser::{Answer, Browser, Call, From},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{
-    login::{refused, session_cookie},
-    support::Bed,
-};
+use crate::support::{Bed, Wish};
 
-const HIGH: &str = "acr_values=urn%3Ax%3Ahigh&max_age=60";
+const ROUTE: &str = "path = \"/api\"";
 
-/// Starts a login for more and lets the AS answer; gives what the page would find in its address.
-async fn response(browser: &mut Browser, wish: &str) -> String {
-    let started = browser.fetch(Call::post("/bff/login/start").form(wish)).await.unwrap();
-    let started = started.expect(200).unwrap().json().unwrap();
-    let url = started["authorization_url"].as_str().unwrap().to_owned();
-    let answer = browser.navigate(From::SameOrigin, &url).await.unwrap().expect(303).unwrap();
-    answer.location().unwrap().query().unwrap_or_default().to_owned()
+async fn bed(edit: &[(&'static str, &str)]) -> Bed {
+    let edit = edit.iter().map(|(from, to)| (*from, (*to).to_owned())).collect();
+    Bed::with(Wish { edit, ..Wish::default() }).await
 }
 
-async fn works(bed: &Bed, browser: &mut Browser, cookie: &str) {
-    assert_eq!(session_cookie(browser).as_deref(), Some(cookie), "the old session's cookie");
-    assert!(bed.is_logged_in(browser).await);
-    browser.fetch(Call::get("/api/accounts")).await.unwrap().expect(200).unwrap();
+async fn demanding() -> Bed {
+    let demands = format!("{ROUTE}\nacr_values = [\"urn:example:loa:3\"]\nmax_age = \"5m\"");
+    bed(&[(ROUTE, &demands)]).await
 }
 
-/// From here on the AS says this of everybody.
-fn id_tokens(
-    bed: &Bed,
-    edit: impl Fn(&mut serde_json::Map<String, serde_json::Value>) + Send + Sync + 'static,
-) {
-    bed.double.behave(|as_: &mut Behaviour| as_.edit(Target::IdToken, edit));
+async fn accounts(browser: &mut Browser) -> Answer {
+    browser.fetch(Call::get("/api/accounts")).await.unwrap()
 }
 
-/// STEP-4, STEP-5, SES-7.2.4: a new handle, and the session before it has ended.
+/// Logs in as the page would after a hint.
+async fn log_in(bed: &Bed, browser: &mut Browser, parameters: &str) {
+    let start = Call::post("/bff/login/start").form(parameters);
+    let started = browser.fetch(start).await.unwrap().expect(200).unwrap().json().unwrap();
+    let url = started["authorization_url"].as_str().unwrap();
+    let answer = browser.navigate(From::SameOrigin, url).await.unwrap().expect(303).unwrap();
+    let location = answer.location().unwrap();
+    bed.end(browser, location.query().unwrap()).await.expect(200).unwrap();
+}
+
+/// STEP-9: data for the page, never a redirect, a cookie or a header that opens a dialog.
+#[track_caller]
+fn told(answer: Answer, hint: &Value) {
+    let answer = answer.expect_refusal(401, "step_up_required").unwrap();
+    assert_eq!((answer.header("location"), answer.header("www-authenticate")), ("", ""));
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert!(answer.cookies().is_empty());
+    let body = answer.json().unwrap();
+    assert_eq!(body["step_up"], *hint);
+    assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
+    assert!(body["request_id"].as_str().unwrap().starts_with("req-"));
+}
+
+#[track_caller]
+fn no_more(answer: Answer) {
+    let answer = answer.expect_refusal(403, "insufficient_authentication").unwrap();
+    assert!(answer.json().unwrap().get("step_up").is_none());
+}
+
+fn challenge(parameters: &str) -> FaultRule {
+    let challenge = format!("Bearer error=\"insufficient_user_authentication\"{parameters}");
+    Fault::Respond {
+        status: 401,
+        content_type: "text/plain".to_owned(),
+        body: b"the API's own".to_vec(),
+        headers: vec![("www-authenticate".to_owned(), challenge)],
+    }
+    .into()
+}
+
+/// SES-7.5, STEP-4, STEP-5: the whole way, from the hint through a login to the call.
 #[tokio::test]
-async fn a_session_is_raised_and_replaced() {
-    let bed = Bed::start().await;
+async fn a_route_gets_the_authentication_it_demands() {
+    let bed = demanding().await;
     let mut browser = bed.logged_in().await;
-    let before = session_cookie(&browser).unwrap();
-    let mut old = browser.clone();
-    let query = response(&mut browser, HIGH).await;
-    let state = bed.end(&mut browser, &query).await.expect(200).unwrap().json().unwrap();
-    assert_eq!(state["id_token_claims"]["acr"], "urn:x:high");
-    assert_ne!(session_cookie(&browser).unwrap(), before);
-    assert_eq!(bed.last_audit("session.end"), ("success".to_owned(), "replaced".to_owned()));
-    assert!(!bed.is_logged_in(&mut old).await);
+    let hint = json!({"acr_values": ["urn:example:loa:3"], "max_age": 300});
+    told(accounts(&mut browser).await, &hint);
+    assert_eq!(bed.api.count("/accounts"), 0, "the API was not asked");
+    assert!(bed.is_logged_in(&mut browser).await, "the session stays as it is");
+    bed.clock.advance(5);
+    log_in(&bed, &mut browser, "acr_values=urn%3Aexample%3Aloa%3A3&max_age=300").await;
+    accounts(&mut browser).await.expect(200).unwrap();
+    bed.clock.advance(300);
+    accounts(&mut browser).await.expect(200).unwrap();
+    // It was fresh and has aged, so asking anew makes sense.
+    bed.clock.advance(1);
+    told(accounts(&mut browser).await, &hint);
+    let count = |outcome| {
+        bed.metric(&format!(
+            "fapi_bff_step_ups_total{{app=\"web\",outcome=\"{outcome}\",route=\"/api\"}}"
+        ))
+    };
+    assert!((count("asked") - 2.0).abs() < 0.1 && count("exhausted") < 0.1);
 }
 
-/// STEP-5: one attempt; what was there before stays.
+/// STEP-5: an authorization server that does not do as asked is asked once.
 #[tokio::test]
-async fn an_authentication_that_falls_short_raises_nothing_and_ends_nothing() {
-    let bed = Bed::start().await;
-    let mut browser = bed.logged_in().await;
-    let before = session_cookie(&browser).unwrap();
-    let now = fapi_bff::clock::Clock::now(&*bed.clock).as_i64();
-    for (claim, value, reason) in [
-        ("acr", json!("urn:x:low"), "id_token.acr_mismatch"),
-        ("acr", json!(null), "id_token.claim_type"),
-        ("auth_time", json!(now - 71), "id_token.auth_too_old"),
-    ] {
-        id_tokens(&bed, edits::set(claim, value));
-        let query = response(&mut browser, HIGH).await;
-        bed.end(&mut browser, &query).await.expect(502).unwrap();
-        assert_eq!(bed.last_audit("login.end"), ("rejected".to_owned(), reason.to_owned()));
-        bed.double.reset_behaviour();
-        works(&bed, &mut browser, &before).await;
+async fn a_login_that_does_not_reach_what_is_demanded_is_not_asked_for_twice() {
+    for acr in [None, Some("urn:example:loa:2")] {
+        let bed = demanding().await;
+        let mut browser = bed.logged_in().await;
+        accounts(&mut browser).await.expect_refusal(401, "step_up_required").unwrap();
+        bed.clock.advance(5);
+        let reached = edits::set("acr", json!(acr));
+        bed.double.behave(|as_| match acr {
+            Some(_) => as_.edit(Target::IdToken, reached),
+            None => as_.edit(Target::IdToken, edits::remove("acr")),
+        });
+        // A login that does not say what for, and so is not held to it.
+        log_in(&bed, &mut browser, "prompt=login").await;
+        no_more(accounts(&mut browser).await);
+        bed.clock.advance(500);
+        no_more(accounts(&mut browser).await);
+        assert_eq!(bed.api.count("/accounts"), 0);
+        assert!(bed.is_logged_in(&mut browser).await);
     }
 }
 
-/// DRAFT-9700U-2: the browser is right, the person is not.
+/// STEP-3, STEP-5, STEP-9: an upstream that is never content is heard once.
 #[tokio::test]
-async fn another_persons_authentication_does_not_raise_a_session() {
-    let bed = Bed::start().await;
+async fn an_upstreams_challenge_becomes_a_hint_once() {
+    let bed = bed(&[(ROUTE, &format!("{ROUTE}\nstep_up = true"))]).await;
     let mut browser = bed.logged_in().await;
-    let before = session_cookie(&browser).unwrap();
-    id_tokens(&bed, edits::set("sub", json!("mallory")));
-    let query = response(&mut browser, HIGH).await;
-    let revoked = bed.double.count(Endpoint::Revocation);
-    let answer = bed.end(&mut browser, &query).await;
-    refused(&bed, answer, "transaction_missing", "transaction.wrong_session");
-    works(&bed, &mut browser, &before).await;
-    crate::support::until("revocation", || bed.double.count(Endpoint::Revocation) > revoked).await;
-
-    // Who asks for nothing in particular may hand the browser on.
-    let query = bed.response(&mut browser).await;
-    bed.end(&mut browser, &query).await.expect(200).unwrap();
-    assert_ne!(session_cookie(&browser).unwrap(), before);
+    let hint = json!({"acr_values": ["urn:example:loa:3"], "max_age": 60});
+    for _ in 0..2 {
+        told(browser.fetch(Call::get("/api/challenge")).await.unwrap(), &hint);
+    }
+    assert_eq!(bed.api.count("/challenge"), 2, "no call is repeated");
+    bed.clock.advance(5);
+    log_in(&bed, &mut browser, "acr_values=urn%3Aexample%3Aloa%3A3&max_age=60").await;
+    no_more(browser.fetch(Call::get("/api/challenge")).await.unwrap());
+    // Other demands, one after the other: seldom, and a few.
+    let mut asked = 0;
+    for age in 1..20 {
+        bed.api.heal();
+        bed.api.fault("/accounts", challenge(&format!(", max_age={age}")));
+        let answer = accounts(&mut browser).await;
+        match answer.status {
+            401 => asked += 1,
+            _ => no_more(answer),
+        }
+        bed.clock.advance(2);
+    }
+    assert_eq!(asked, 3);
+    bed.api.heal();
+    accounts(&mut browser).await.expect(200).unwrap();
 }
 
-/// CK-SS-3: the same browser in another session is not the one that asked.
+/// STEP-9: what the operator does not allow, or nobody can read, is the API's own answer.
 #[tokio::test]
-async fn a_login_started_in_one_session_does_not_end_in_another() {
-    let bed = Bed::start().await;
-    let mut browser = bed.logged_in().await;
-    let first = response(&mut browser, HIGH).await;
-    let other = bed.response(&mut browser).await;
-    bed.end(&mut browser, &other).await.expect(200).unwrap();
-    let now = session_cookie(&browser).unwrap();
-    let answer = bed.end(&mut browser, &first).await;
-    refused(&bed, answer, "transaction_missing", "transaction.wrong_session");
-    works(&bed, &mut browser, &now).await;
-
-    // Nor in none, after a logout.
-    let query = response(&mut browser, HIGH).await;
-    let tokens = bed.double.count(Endpoint::Token);
-    browser.fetch(Call::post("/bff/logout")).await.unwrap().expect(200).unwrap();
-    let answer = bed.end(&mut browser, &query).await;
-    refused(&bed, answer, "transaction_missing", "transaction.wrong_session");
-    assert_eq!(bed.double.count(Endpoint::Token), tokens, "the code is not redeemed");
-    assert!(session_cookie(&browser).is_none());
-}
-
-/// A link that reaches somebody else's browser finds no transaction there.
-#[tokio::test]
-async fn an_answer_in_another_browser_is_nobodys() {
-    let bed = Bed::start().await;
-    let mut attacker = bed.logged_in().await;
-    let mut victim = bed.logged_in().await;
-    let before = session_cookie(&victim).unwrap();
-    let query = response(&mut attacker, HIGH).await;
-    let answer = bed.end(&mut victim, &query).await;
-    refused(&bed, answer, "transaction_missing", "transaction.missing");
-    works(&bed, &mut victim, &before).await;
-}
-
-async fn navigated(bed: &Bed, browser: &mut Browser) -> String {
-    let path = format!("/bff/login?return_to=%2Fpay&{HIGH}");
-    let started = browser.navigate(From::SameOrigin, &path).await.unwrap();
-    let there = started.expect(303).unwrap().location().unwrap();
-    let back = browser.navigate(From::SameOrigin, there.as_str()).await.unwrap();
-    let callback = back.expect(303).unwrap().location().unwrap();
-    assert!(callback.as_str().starts_with(&format!("{}/bff/callback", bed.origin)));
-    callback.to_string()
-}
-
-/// CK-SS-1, CK-SS-3: the Strict cookie is not there when the AS sends the browser back.
-#[tokio::test]
-async fn a_navigation_raises_the_session_it_was_started_in() {
-    let bed = Bed::start().await;
-    let mut browser = bed.logged_in().await;
-    let before = session_cookie(&browser).unwrap();
-    let callback = navigated(&bed, &mut browser).await;
-    let ended = browser.navigate(From::CrossSite, &callback).await.unwrap().expect(303).unwrap();
-    assert_eq!(ended.header("location"), format!("{}/pay", bed.origin));
-    assert_ne!(session_cookie(&browser).unwrap(), before);
-    assert!(bed.is_logged_in(&mut browser).await);
-    assert_eq!(bed.last_audit("session.end"), ("success".to_owned(), "replaced".to_owned()));
-}
-
-#[tokio::test]
-async fn a_navigation_raises_no_session_that_has_ended_and_none_of_another_person() {
-    let bed = Bed::start().await;
-    let mut browser = bed.logged_in().await;
-    let callback = navigated(&bed, &mut browser).await;
-    browser.fetch(Call::post("/bff/logout")).await.unwrap().expect(200).unwrap();
-    let answer = browser.navigate(From::CrossSite, &callback).await.unwrap();
-    answer.expect(400).unwrap();
-    let wrong = ("rejected".to_owned(), "transaction.wrong_session".to_owned());
-    assert_eq!(bed.last_audit("login.end"), wrong);
-    assert!(session_cookie(&browser).is_none());
-
-    bed.login(&mut browser).await;
-    let before = session_cookie(&browser).unwrap();
-    id_tokens(&bed, edits::set("sub", json!("mallory")));
-    let callback = navigated(&bed, &mut browser).await;
-    browser.navigate(From::CrossSite, &callback).await.unwrap().expect(400).unwrap();
-    assert_eq!(bed.last_audit("login.end"), wrong);
-    bed.double.reset_behaviour();
-    works(&bed, &mut browser, &before).await;
+async fn a_challenge_that_is_not_for_the_page_stays_the_apis_401() {
+    let login = "[apps.web.login]";
+    let listed = format!("{login}\nacr_values = [\"urn:example:loa:2\"]");
+    let allowed = format!("{ROUTE}\nstep_up = true");
+    for (edit, parameters) in [
+        (&[][..], ", acr_values=\"urn:example:loa:3\""),
+        (&[(login, listed.as_str())], ", acr_values=\"urn:example:loa:3\""),
+        (&[(ROUTE, allowed.as_str())], ", max_age=-1"),
+        (&[(ROUTE, allowed.as_str())], ", max_age=1, max_age=2"),
+    ] {
+        let bed = bed(edit).await;
+        let mut browser = bed.logged_in().await;
+        bed.api.fault("/accounts", challenge(parameters));
+        let answer = accounts(&mut browser).await.expect(401).unwrap();
+        assert_eq!(answer.body, b"the API's own".as_slice(), "{parameters}");
+        assert_eq!(answer.header("www-authenticate"), "");
+        // Values that are listed do get through.
+        if edit.first().is_some_and(|(from, _)| *from == login) {
+            bed.api.heal();
+            let both = ", acr_values=\"urn:example:loa:3 urn:example:loa:2\"";
+            bed.api.fault("/accounts", challenge(both));
+            told(accounts(&mut browser).await, &json!({"acr_values": ["urn:example:loa:2"]}));
+        }
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     faults::{FaultRule, Schedule},
+    jwe::Flaw,
     jws::{Object, SigningKey},
     ledger::Endpoint,
 };
@@ -14,10 +15,14 @@ use crate::{
 /// What an edit or a tampering applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// Claims or signature of the ID token.
+    /// Claims or signature of every ID token.
     IdToken,
-    /// Claims or signature of the authorization response (under the Security Profile: its plain
-    /// parameters, and nothing to sign).
+    /// Those of the ID token that comes with the authorization response, after [`Self::IdToken`].
+    FrontIdToken,
+    /// Those of the ID token that comes with a token response, after [`Self::IdToken`].
+    TokenIdToken,
+    /// Claims or signature of the authorization response; where it is not signed, its plain
+    /// parameters.
     Jarm,
     /// The metadata document.
     Metadata,
@@ -25,10 +30,33 @@ pub enum Target {
     Jwks,
     /// The JSON of a successful token response.
     TokenResponse,
-    /// The JSON of a successful userinfo response.
+    /// The JSON of a successful userinfo response, or its claims and signature where it is signed.
     Userinfo,
+    /// The JSON of an introspection response, or its claims and signature where it is signed.
+    Introspection,
     /// The JSON of a successful PAR response.
     ParResponse,
+}
+
+impl Target {
+    /// What else applies to this, first.
+    const fn whole(self) -> Option<Self> {
+        match self {
+            Self::FrontIdToken | Self::TokenIdToken => Some(Self::IdToken),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a DPoP proof must hold a nonce of the server's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DpopNonces {
+    /// The one that counts at the moment, at the server and at each of its resources another.
+    Demanded,
+    /// None is asked for.
+    Never,
+    /// Whatever comes, another one is asked for.
+    Endless,
 }
 
 /// How a signed token is spoiled.
@@ -97,8 +125,24 @@ pub struct Behaviour {
     pub revoke_family_on_reuse: bool,
     /// Whether a refresh yields an ID token.
     pub id_token_on_refresh: bool,
-    /// `token_type` as spelled in responses.
-    pub token_type: String,
+    /// `token_type` as spelled in responses; unless told, as the tokens are.
+    pub token_type: Option<String>,
+    /// Whether proofs must hold nonces.
+    pub dpop_nonces: DpopNonces,
+    /// The scheme in a resource's demand for a nonce, as spelled there.
+    pub dpop_scheme: String,
+    /// Answers bring the nonce that counts from now on (RFC 9449 §8.2).
+    pub announce_nonces: bool,
+    /// ID tokens bear no `acr`, whatever was asked for.
+    pub ignore_acr: bool,
+    /// Nobody is asked again who logged in longer than `max_age` ago.
+    pub ignore_max_age: bool,
+    /// Seconds since whoever comes logged in, unless asked again.
+    pub login_age: i64,
+    /// Granted beside the `authorization_details` that were asked for.
+    pub further_details: Vec<Value>,
+    /// What is wrong with every token that is encrypted.
+    pub flaw: Option<Flaw>,
     /// Appended to `issuer` in the metadata (only there).
     pub issuer_suffix: String,
     /// Unusable keys that carry the signing key's `kid` stand first in the JWKS.
@@ -139,7 +183,15 @@ impl Default for Behaviour {
             rotate_refresh_tokens: false,
             revoke_family_on_reuse: true,
             id_token_on_refresh: false,
-            token_type: "Bearer".to_owned(),
+            token_type: None,
+            dpop_nonces: DpopNonces::Demanded,
+            dpop_scheme: "DPoP".to_owned(),
+            announce_nonces: false,
+            ignore_acr: false,
+            ignore_max_age: false,
+            login_age: 0,
+            further_details: Vec::new(),
+            flaw: None,
             issuer_suffix: String::new(),
             decoy_keys: false,
             omit_kid: false,
@@ -179,7 +231,7 @@ impl Behaviour {
         self.edits.entry(target).or_default().push(Arc::new(edit), times);
     }
 
-    /// Spoils every token of this kind ([`Target::IdToken`] or [`Target::Jarm`]) from now on.
+    /// Spoils every token of this kind from now on: any target that is signed.
     pub fn tamper(&mut self, target: Target, tamper: Tamper) {
         self.tampers.entry(target).or_default().push(tamper, None);
     }
@@ -218,9 +270,11 @@ impl Behaviour {
     }
 
     pub(super) fn apply_edits(&mut self, target: Target, object: &mut Object) {
-        let edits = self.edits.get_mut(&target).map(Schedule::take_all);
-        for edit in edits.unwrap_or_default() {
-            edit(object);
+        for target in target.whole().into_iter().chain([target]) {
+            let edits = self.edits.get_mut(&target).map(Schedule::take_all);
+            for edit in edits.unwrap_or_default() {
+                edit(object);
+            }
         }
     }
 
@@ -231,7 +285,8 @@ impl Behaviour {
     }
 
     pub(super) fn next_tamper(&mut self, target: Target) -> Option<Tamper> {
-        self.tampers.get_mut(&target).and_then(Schedule::take)
+        let mut targets = target.whole().into_iter().chain([target]);
+        targets.find_map(|target| self.tampers.get_mut(&target).and_then(Schedule::take))
     }
 
     pub(super) fn next_fault(&mut self, endpoint: Endpoint) -> Option<FaultRule> {

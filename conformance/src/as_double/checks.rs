@@ -2,7 +2,7 @@
 //! becomes a refusal. It must not know what the rules are about.
 
 use super::{
-    exchange::Refusal,
+    exchange::{NONCE_WANTED, Refusal},
     rules::{Consequence, Rule},
 };
 use crate::ledger::Check;
@@ -41,6 +41,7 @@ impl Checks {
         match rule.consequence() {
             Consequence::Bearer(error, status) => Refusal::bearer(error, status, info.name, detail),
             Consequence::Refuse(error, status) => Refusal::new(error, status, info.name, detail),
+            Consequence::Challenge => Refusal::new(NONCE_WANTED, 400, info.name, detail),
             Consequence::Observe(_) => Refusal::new("invalid_request", 400, info.name, detail),
         }
     }

@@ -11,13 +11,14 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::{
-    AsConfig, ClientRegistration, User, authorize,
+    AsConfig, ClientAuth, ClientRegistration, User, authorize,
     behaviour::{Behaviour, Tamper, Target},
-    exchange::{Call, Refusal, Verdict, json_response},
+    encryption::{self, Opener},
+    exchange::{Call, Refusal, Verdict, announce_nonce, json_response},
     keys::{Keys, Publication},
     logout, metadata, resource,
     rules::Rule,
-    state::State,
+    state::{Binding, Realm, State},
     token,
 };
 use crate::{
@@ -32,6 +33,8 @@ pub(crate) struct Core {
     pub(super) issuer: String,
     pub(super) mtls_base: String,
     pub(super) ledger: Ledger,
+    /// Opens request objects, if they come encrypted.
+    pub(super) opener: Option<Opener>,
     state: Mutex<State>,
     behaviour: Mutex<Behaviour>,
 }
@@ -44,7 +47,9 @@ impl fmt::Debug for Core {
 
 impl Core {
     pub(super) fn new(config: AsConfig, port: u16, mtls_port: u16) -> Result<Self, JwsFault> {
+        let opener = config.request_object_encryption.as_ref().map(Opener::new).transpose();
         Ok(Self {
+            opener: opener.map_err(|_| JwsFault::KeyUnusable)?,
             issuer: format!("https://{}:{port}{}", config.host, config.path),
             mtls_base: format!("https://{}:{mtls_port}{}", config.mtls_host, config.mtls_path),
             ledger: Ledger::new(config.on_event.clone(), config.on_visit.clone()),
@@ -81,22 +86,38 @@ impl Core {
         format!("{}/.well-known/oauth-authorization-server{path}", origin.unwrap_or(&self.issuer))
     }
 
-    /// Signs claims after their edits, spoiled if so told, and lists the result as a secret.
+    /// Signs claims after their edits, spoiled if so told, encrypts the result where the client
+    /// registered for it, and lists both as secrets.
     pub(super) fn issue(
         &self,
         call: &mut Call,
+        client_id: &str,
         target: Target,
         mut claims: Object,
     ) -> Result<String, Refusal> {
-        let tamper = {
+        let (tamper, flaw) = {
             let mut behaviour = self.behaviour();
             behaviour.apply_edits(target, &mut claims);
-            behaviour.next_tamper(target)
+            (behaviour.next_tamper(target), behaviour.flaw)
         };
-        let signed = self.sign(Some("JWT"), &claims, tamper.as_ref());
+        let typ = match target {
+            // RFC 9701 §5
+            Target::Introspection => "token-introspection+jwt",
+            _ => "JWT",
+        };
+        let signed = self.sign(Some(typ), &claims, tamper.as_ref());
         let token = call.checks.require(Rule::ServerKey, signed.ok())?;
         self.state().secrets.push(token.clone());
-        Ok(token)
+        let client = self.client(client_id);
+        let Some((client, wanted)) =
+            client.and_then(|client| Some((client, client.encryption(target)?)))
+        else {
+            return Ok(token);
+        };
+        let sealed = encryption::seal(&token, client, wanted, flaw);
+        let encrypted = call.checks.require(Rule::ServerKey, sealed.ok())?;
+        self.state().secrets.push(encrypted.clone());
+        Ok(encrypted)
     }
 
     pub(super) fn sign(
@@ -109,17 +130,45 @@ impl Core {
         self.state().keys.sign(typ, claims, tamper, named)
     }
 
+    pub(crate) const fn uses_dpop(&self) -> bool {
+        self.config.conduct.uses_dpop()
+    }
+
+    pub(crate) const fn client_auth(&self) -> ClientAuth {
+        self.config.conduct.client_auth
+    }
+
+    /// `token_type`, and the scheme tokens are presented by.
+    pub(crate) const fn token_type(&self) -> &'static str {
+        self.config.conduct.constraint.token_type()
+    }
+
+    /// With the nonce that counts from now on, where answers are to bring it.
+    pub(crate) fn announce(&self, endpoint: Endpoint, response: &mut Response) {
+        let takes_proofs = matches!(
+            endpoint,
+            Endpoint::Par
+                | Endpoint::Token
+                | Endpoint::Userinfo
+                | Endpoint::Accounts
+                | Endpoint::Api
+        );
+        if takes_proofs && self.uses_dpop() && self.behaviour().announce_nonces {
+            announce_nonce(response, &self.state().nonce(Realm::of(endpoint)));
+        }
+    }
+
     /// A JSON answer after its edits.
     pub(super) fn json(&self, status: StatusCode, target: Target, mut body: Object) -> Response {
         self.behaviour().apply_edits(target, &mut body);
         json_response(status, &Value::Object(body))
     }
 
-    /// Whether the token is good for whoever presents this certificate, and what it stands for.
+    /// Whether the token is good for whoever proves this, and what it stands for.
     pub(super) fn active(
         &self,
         token: &str,
-        thumbprint: Option<&str>,
+        possession: Possession,
     ) -> Result<ActiveToken, Inactive> {
         let now = self.now();
         let state = self.state();
@@ -129,16 +178,16 @@ impl Core {
         if access.expires_at <= now {
             return Err(Inactive::Expired);
         }
-        let presented = thumbprint.ok_or(Inactive::NoCertificate)?;
-        if access.thumbprint != presented {
-            return Err(Inactive::OtherCertificate);
-        }
+        possession.fits(&access.binding)?;
         Ok(ActiveToken {
             client_id: grant.client_id.clone(),
             sub: grant.sub.clone(),
             scope: access.scope.clone(),
             expires_at: access.expires_at,
-            thumbprint: access.thumbprint.clone(),
+            binding: access.binding.clone(),
+            audience: access.audience.clone(),
+            acr: grant.acr.clone(),
+            auth_time: grant.auth_time,
         })
     }
 }
@@ -151,6 +200,32 @@ pub(crate) enum Inactive {
     Expired,
     NoCertificate,
     OtherCertificate,
+    OtherKey,
+}
+
+/// What whoever presents a token proves beside.
+pub(crate) enum Possession {
+    /// The client certificate of the connection, if there is one.
+    Certificate(Option<String>),
+    /// The key of a DPoP proof.
+    Key(String),
+    /// It does not matter here.
+    Unasked,
+}
+
+impl Possession {
+    fn fits(self, binding: &Binding) -> Result<(), Inactive> {
+        match (self, binding) {
+            (Self::Unasked, _) | (_, Binding::Nothing) => Ok(()),
+            (Self::Certificate(None), _) => Err(Inactive::NoCertificate),
+            (Self::Certificate(Some(shown)), Binding::Certificate(bound)) if shown == *bound => {
+                Ok(())
+            }
+            (Self::Certificate(_), _) => Err(Inactive::OtherCertificate),
+            (Self::Key(shown), Binding::Key(bound)) if shown == *bound => Ok(()),
+            (Self::Key(_), _) => Err(Inactive::OtherKey),
+        }
+    }
 }
 
 impl Inactive {
@@ -161,6 +236,7 @@ impl Inactive {
             Self::Expired => "token_expired",
             Self::NoCertificate => "certificate_missing",
             Self::OtherCertificate => "certificate_mismatch",
+            Self::OtherKey => "key_mismatch",
         }
     }
 }
@@ -176,8 +252,14 @@ pub struct ActiveToken {
     pub scope: String,
     /// When it ends.
     pub expires_at: i64,
-    /// `x5t#S256` of the certificate it is bound to.
-    pub thumbprint: String,
+    /// What it is bound to.
+    pub binding: Binding,
+    /// The resources it is for; all if empty.
+    pub audience: Vec<String>,
+    /// The authentication context that was reached.
+    pub acr: Option<String>,
+    /// When the person logged in.
+    pub auth_time: i64,
 }
 
 /// The double's knowledge of its tokens, for a resource server in the same process.
@@ -189,23 +271,25 @@ impl TokenState {
         Self(core)
     }
 
-    /// Checks a token as presented over a connection with this client certificate (`x5t#S256`). The
-    /// error is a stable reason: `token_unknown`, `token_revoked`, `token_expired`,
-    /// `certificate_missing`, `certificate_mismatch`.
+    /// Checks a token as presented over a connection with this client certificate (`x5t#S256`), or with
+    /// a proof of the key with this thumbprint, as tokens are bound. The error is a stable reason:
+    /// `token_unknown`, `token_revoked`, `token_expired`, `certificate_missing`,
+    /// `certificate_mismatch`, `key_mismatch`.
     pub fn check(
         &self,
         token: &str,
         thumbprint: Option<&str>,
     ) -> Result<ActiveToken, &'static str> {
-        self.judge(token, thumbprint).map_err(Inactive::reason)
+        let thumbprint = thumbprint.map(str::to_owned);
+        let possession = match (self.0.uses_dpop(), thumbprint) {
+            (true, thumbprint) => Possession::Key(thumbprint.unwrap_or_default()),
+            (false, thumbprint) => Possession::Certificate(thumbprint),
+        };
+        self.0.active(token, possession).map_err(Inactive::reason)
     }
 
-    pub(crate) fn judge(
-        &self,
-        token: &str,
-        thumbprint: Option<&str>,
-    ) -> Result<ActiveToken, Inactive> {
-        self.0.active(token, thumbprint)
+    pub(crate) fn core(&self) -> &Core {
+        &self.0
     }
 
     /// The double's clock.
@@ -293,13 +377,13 @@ async fn serve(
 
 /// `replaced`: the answer will not be sent, whatever it is.
 async fn judge(core: &Core, mut call: Call, replaced: bool) -> Response {
-    call.observe_connection();
+    call.observe_connection(core.uses_dpop());
     let (response, verdict) = match dispatch(core, &mut call) {
-        Ok(response) => (response, Verdict::Accepted),
-        Err(refusal) => {
-            let response = refusal.respond();
-            (response, Verdict::Refused(refusal.reason, refusal.detail))
+        Ok(mut response) => {
+            core.announce(call.endpoint, &mut response);
+            (response, Verdict::Accepted)
         }
+        Err(refusal) => (refusal.respond(), refusal.verdict()),
     };
     let (response, answer) = call.finish(response).await;
     let answer = if replaced { Answer::default() } else { answer };
@@ -311,14 +395,15 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     match call.endpoint {
         Endpoint::Metadata => {
             call.demand_method(&Method::GET)?;
-            call.demand_listener(ListenerKind::Plain)?;
+            call.demand_door(core.config.conduct.door(call.endpoint))?;
             let document = metadata::document(core);
             Ok(core.json(StatusCode::OK, Target::Metadata, document))
         }
         Endpoint::Jwks => {
             call.demand_method(&Method::GET)?;
-            call.demand_listener(ListenerKind::Plain)?;
-            let publication = Publication::of(&core.behaviour());
+            call.demand_door(core.config.conduct.door(call.endpoint))?;
+            let mut publication = Publication::of(&core.behaviour());
+            publication.extra.extend(core.opener.iter().map(Opener::public_jwk));
             let set = core.state().keys.jwks(publication);
             let set = call.checks.require(Rule::ServerKey, set.ok())?;
             Ok(core.json(StatusCode::OK, Target::Jwks, set))

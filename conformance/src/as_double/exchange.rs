@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, reque
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::{checks::Checks, rules::Rule};
+use super::{checks::Checks, conduct::Door, rules::Rule};
 use crate::{
     jws::Object,
     ledger::{Answer, Check, Endpoint, Event, ListenerKind, Outcome, first},
@@ -23,6 +23,14 @@ const BODY_LIMIT: usize = 256 * 1024;
 /// Bytes of an answer's body that are recorded.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
+/// The OAuth error that asks for another nonce (RFC 9449 §8, §9).
+pub(super) const NONCE_WANTED: &str = "use_dpop_nonce";
+
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// Parameters that may come more than once (RFC 8707 §2, RFC 8693 §2.1).
+const REPEATABLE: [&str; 2] = ["resource", "audience"];
+
 pub(crate) type Pairs = Vec<(String, String)>;
 
 /// A request and what was learned of it.
@@ -31,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) connection: Connection,
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// The address the client believes to be calling, up to the path.
+    pub(crate) authority: String,
     pub(crate) version: String,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Pairs,
@@ -48,11 +58,15 @@ pub(crate) struct Call {
 impl Call {
     /// Everything but the body, which is left for whoever streams it.
     pub(crate) fn head(endpoint: Endpoint, connection: Connection, parts: &Parts) -> Self {
+        // HTTP/2 has it in the address, HTTP/1.1 in a header.
+        let host = || parts.headers.get(header::HOST)?.to_str().ok();
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str).or_else(host);
         Self {
             endpoint,
             connection,
             method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
+            authority: authority.unwrap_or_default().to_owned(),
             version: format!("{:?}", parts.version),
             query: pairs(parts.uri.query().unwrap_or_default().as_bytes()),
             form: Vec::new(),
@@ -93,12 +107,20 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// What every request is looked at for: the connection, and proofs of possession of another kind
-    /// than that of the tokens.
-    pub(crate) fn observe_connection(&mut self) {
+    /// The address called, without query.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}{}", self.authority, self.path)
+    }
+
+    /// What every request is looked at for: the connection, and proofs of possession where tokens are
+    /// not bound to any.
+    pub(crate) fn observe_connection(&mut self, uses_dpop: bool) {
         let found = self.connection.tls();
         self.checks.observe(Rule::TlsVersion, self.connection.is_tls13(), &found);
         self.checks.observe(Rule::TlsCipher, self.connection.cipher_recommended(), &found);
+        if uses_dpop {
+            return;
+        }
         if matches!(
             self.endpoint,
             Endpoint::Par
@@ -136,21 +158,16 @@ impl Call {
         self.checks.demand_with(Rule::Method(self.endpoint), held, &found)
     }
 
-    /// This listener, by its own path.
-    pub(crate) fn demand_listener(&mut self, listener: ListenerKind) -> Result<(), Refusal> {
-        let held = self.connection.listener == listener && self.base_fits();
-        let found = format!("{listener:?} is expected");
+    /// The endpoint's listener, by its own path.
+    pub(super) fn demand_door(&mut self, door: Door) -> Result<(), Refusal> {
+        let (held, found) = match door {
+            Door::Only(listener) => {
+                (self.connection.listener == listener, format!("{listener:?} is expected"))
+            }
+            Door::Either => (true, "the path of the other listener".to_owned()),
+        };
+        let held = held && self.base_fits();
         self.checks.demand_with(Rule::WrongListener(self.endpoint), held, &found)
-    }
-
-    /// Either listener, by its own path.
-    pub(crate) fn demand_any_listener(&mut self) -> Result<(), Refusal> {
-        let held = self.base_fits();
-        self.checks.demand_with(
-            Rule::WrongListener(self.endpoint),
-            held,
-            "the path of the other listener",
-        )
     }
 
     fn base_fits(&self) -> bool {
@@ -190,6 +207,7 @@ impl Call {
         let (outcome, reason, detail) = match verdict {
             Verdict::Accepted => (Outcome::Accepted, None, String::new()),
             Verdict::Faulted => (Outcome::Faulted, None, String::new()),
+            Verdict::Challenged(reason, detail) => (Outcome::Challenged, Some(reason), detail),
             Verdict::Refused(reason, detail) => (Outcome::Refused, Some(reason), detail),
         };
         Event {
@@ -218,10 +236,12 @@ impl Call {
 }
 
 fn demand_single(checks: &mut Checks, endpoint: Endpoint, pairs: &Pairs) -> Result<(), Refusal> {
-    let twice = pairs.iter().enumerate().find_map(|(index, (name, _))| {
-        pairs.iter().skip(index + 1).any(|(other, _)| other == name).then_some(name)
-    });
-    let found = twice.map(String::as_str).unwrap_or_default();
+    let single = |name: &&String| !REPEATABLE.contains(&name.as_str());
+    let names: Vec<&String> = pairs.iter().map(|(name, _)| name).filter(single).collect();
+    let mut before = names.iter().enumerate();
+    let twice =
+        before.find_map(|(index, name)| names.get(..index)?.contains(name).then_some(*name));
+    let found = twice.map_or("", String::as_str);
     checks.demand_with(Rule::Duplicate(endpoint), twice.is_none(), found)
 }
 
@@ -242,6 +262,7 @@ pub(crate) fn header_pairs(headers: &HeaderMap) -> Pairs {
 
 pub(crate) enum Verdict {
     Accepted,
+    Challenged(String, String),
     Faulted,
     Refused(String, String),
 }
@@ -254,13 +275,16 @@ pub(crate) struct Refusal {
     pub(crate) reason: String,
     pub(crate) detail: String,
     style: RefusalStyle,
+    /// The nonce that the request is to come again with.
+    nonce: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum RefusalStyle {
     Json,
     Page,
-    Bearer,
+    /// A challenge by this scheme.
+    Resource(String),
 }
 
 impl Refusal {
@@ -271,46 +295,98 @@ impl Refusal {
             reason: reason.to_owned(),
             detail: detail.to_owned(),
             style: RefusalStyle::Json,
+            nonce: None,
         }
     }
 
     /// Shown to a person in a browser.
     #[must_use]
-    pub(crate) const fn into_page(mut self) -> Self {
+    pub(crate) fn into_page(mut self) -> Self {
         self.style = RefusalStyle::Page;
         self
     }
 
     /// A resource server's answer (RFC 6750 §3).
     pub(super) fn bearer(error: &'static str, status: u16, reason: &str, detail: &str) -> Self {
-        Self { style: RefusalStyle::Bearer, ..Self::new(error, status, reason, detail) }
+        let style = RefusalStyle::Resource("Bearer".to_owned());
+        Self { style, ..Self::new(error, status, reason, detail) }
+    }
+
+    /// The same as a resource server says it that takes tokens by this scheme (RFC 9449 §7.1).
+    #[must_use]
+    pub(crate) fn at_resource(mut self, scheme: &str) -> Self {
+        if self.status == StatusCode::BAD_REQUEST {
+            self.status = StatusCode::UNAUTHORIZED;
+        }
+        self.style = RefusalStyle::Resource(scheme.to_owned());
+        self
+    }
+
+    /// Whether it is no more than that.
+    pub(super) fn asks_for_nonce(&self) -> bool {
+        self.error == NONCE_WANTED
+    }
+
+    /// With the nonce to come again with.
+    #[must_use]
+    pub(super) fn with_nonce(mut self, nonce: String) -> Self {
+        self.nonce = Some(nonce);
+        self
+    }
+
+    /// What the ledger is to say of it.
+    pub(crate) fn verdict(self) -> Verdict {
+        if self.asks_for_nonce() {
+            return Verdict::Challenged(self.reason, self.detail);
+        }
+        Verdict::Refused(self.reason, self.detail)
     }
 
     pub(crate) fn respond(&self) -> Response {
         let description = format!("{}: {}", self.reason, self.detail);
-        match self.style {
+        let mut response = match &self.style {
             RefusalStyle::Json => json_response(
                 self.status,
                 &json!({"error": self.error, "error_description": description}),
             ),
             RefusalStyle::Page => super::page::refusal(self.status, &self.reason, &self.detail),
-            RefusalStyle::Bearer => {
-                let mut response = json_response(self.status, &json!({"error": self.error}));
-                // RFC 6750 §3.1: no error code when no token came at all.
-                let challenge = if self.error == "invalid_request" {
-                    "Bearer".to_owned()
-                } else {
-                    format!(
-                        "Bearer error=\"{}\", error_description=\"{}\"",
-                        self.error, self.reason
-                    )
-                };
-                if let Ok(value) = HeaderValue::from_str(&challenge) {
-                    response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-                }
-                response
-            }
+            RefusalStyle::Resource(scheme) => self.challenge(scheme),
+        };
+        if let Some(nonce) = &self.nonce {
+            announce_nonce(&mut response, nonce);
         }
+        response
+    }
+
+    fn challenge(&self, scheme: &str) -> Response {
+        let (mut response, challenge) = match self.error {
+            // As in the conformance suite: no body to parse.
+            NONCE_WANTED => (
+                respond(self.status, "text/plain", String::new()),
+                format!("{scheme} error=\"{}\"", self.error),
+            ),
+            // RFC 6750 §3.1: no error code when no token came at all.
+            "invalid_request" => (self.error_body(), scheme.to_owned()),
+            _ => (
+                self.error_body(),
+                format!("{scheme} error=\"{}\", error_description=\"{}\"", self.error, self.reason),
+            ),
+        };
+        if let Ok(value) = HeaderValue::from_str(&challenge) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        }
+        response
+    }
+
+    fn error_body(&self) -> Response {
+        json_response(self.status, &json!({"error": self.error}))
+    }
+}
+
+/// Tells the nonce of the next proof.
+pub(crate) fn announce_nonce(response: &mut Response, nonce: &str) {
+    if let Ok(value) = HeaderValue::from_str(nonce) {
+        response.headers_mut().insert(DPOP_NONCE, value);
     }
 }
 

@@ -1,5 +1,5 @@
-//! The server's keys: the signing key, the keys it replaced, and the RS256 trap key that a client
-//! checking only "signed by a published key" falls for.
+//! The server's keys: the signing key, the keys it replaced, and the trap key of another algorithm that
+//! a client checking only "signed by a published key" falls for.
 
 use std::sync::OnceLock;
 
@@ -8,22 +8,29 @@ use serde_json::{Value, json};
 use super::behaviour::{Behaviour, Tamper};
 use crate::jws::{Alg, JwsFault, Object, SigningKey, flip_signature, unsecured};
 
-/// The trap key's name in the conformance suite.
+/// The RS256 trap key's name in the conformance suite.
 pub(super) const TRAP_KID: &str = "rsa-none-alt-arg";
 
-/// RSA keys are slow to make, and nothing depends on this one being fresh.
-fn trap() -> Result<&'static SigningKey, JwsFault> {
-    static TRAP: OnceLock<Result<SigningKey, JwsFault>> = OnceLock::new();
-    TRAP.get_or_init(|| SigningKey::generate(Alg::Rs256).map(|key| key.with_kid(TRAP_KID)))
-        .as_ref()
-        .map_err(|fault| *fault)
+type Made = Result<SigningKey, JwsFault>;
+
+/// The trap beside a signing key: RS256, or where that is what the server signs with, ES256. RSA keys
+/// are slow to make, and nothing depends on this one being fresh.
+fn trap(alg: Alg) -> Result<&'static SigningKey, JwsFault> {
+    static RSA: OnceLock<Made> = OnceLock::new();
+    static EC: OnceLock<Made> = OnceLock::new();
+    let named = |alg, kid| SigningKey::generate(alg).map(|key| key.with_kid(kid));
+    let made = match alg {
+        Alg::Rs256 => EC.get_or_init(|| named(Alg::Es256, "ec-alt-alg")),
+        _ => RSA.get_or_init(|| named(Alg::Rs256, TRAP_KID)),
+    };
+    made.as_ref().map_err(|fault| *fault)
 }
 
 /// How the JWK set is to look.
 pub(super) struct Publication {
     decoys: bool,
     named: bool,
-    extra: Vec<Value>,
+    pub(super) extra: Vec<Value>,
 }
 
 impl Publication {
@@ -63,9 +70,9 @@ impl Keys {
     /// The published set.
     pub(super) fn jwks(&self, publication: Publication) -> Result<Object, JwsFault> {
         let mut keys = Vec::new();
-        let mut trap = trap()?.public_jwk();
+        let mut trap = trap(self.signing.alg())?.public_jwk();
         if publication.decoys {
-            keys.extend(self.decoys(&trap)?);
+            keys.extend(self.decoys()?);
         }
         keys.extend(publication.extra);
         let mut signing = self.signing.public_jwk();
@@ -87,7 +94,8 @@ impl Keys {
 
     /// Keys that bear the signing key's name and must not be used: for encryption, of another type,
     /// of an unknown type, malformed.
-    fn decoys(&self, rsa: &Value) -> Result<Vec<Value>, JwsFault> {
+    fn decoys(&self) -> Result<Vec<Value>, JwsFault> {
+        let rsa = trap(Alg::Es256)?.public_jwk();
         let kid = self.signing.kid();
         let named = |mut jwk: Value, usage: &str, alg: &str| {
             if let Some(members) = jwk.as_object_mut() {
@@ -103,7 +111,7 @@ impl Keys {
         };
         let ec = SigningKey::generate(Alg::Es256)?.public_jwk();
         Ok(vec![
-            named(rsa.clone(), "enc", "RSA-OAEP-256"),
+            named(rsa, "enc", "RSA-OAEP-256"),
             named(ec, "enc", "ECDH-ES"),
             named(other.public_jwk(), "sig", other.alg().name()),
             json!({"kty": "AKP", "kid": kid, "pub": "AAAA"}),
@@ -137,7 +145,7 @@ impl Keys {
                 Ok(unsecured(&header, claims))
             }
             Some(Tamper::AlternateAlg) => {
-                let trap = trap()?;
+                let trap = trap(self.signing.alg())?;
                 trap.sign_jws(&trap.header(typ), claims)
             }
             Some(Tamper::WrongKey) => {

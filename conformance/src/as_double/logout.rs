@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     jws::{self, JwsFault, Object, random_token},
-    ledger::{Endpoint, ListenerKind, first},
+    ledger::{Endpoint, first},
 };
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -29,7 +29,7 @@ struct Ending {
 }
 
 pub(super) fn end_session(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
-    call.demand_listener(ListenerKind::Plain)?;
+    call.demand_door(core.config.conduct.door(call.endpoint))?;
     let parameters = if call.method == Method::POST {
         call.demand_form()?;
         call.form.clone()
@@ -52,7 +52,7 @@ pub(super) fn end_session(core: &Core, call: &mut Call) -> Result<Response, Refu
 /// The person confirmed.
 pub(super) fn decide(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     call.demand_form()?;
-    call.demand_listener(ListenerKind::Plain)?;
+    call.demand_door(core.config.conduct.door(call.endpoint))?;
     let form = call.form.clone();
     let ending = judge(core, call, &form)?;
     Ok(finish(core, call, ending))

@@ -1,12 +1,15 @@
-//! The authorization-server double: strict as a certified FAPI 2.0 Message Signing server (PAR with
-//! signed request objects, JARM, `private_key_jwt` over mutual TLS, certificate-bound tokens), saying
-//! why whenever it refuses, and misbehaving exactly as a test tells it to.
+//! The authorization-server double: strict as a server certified for the profile it is told to have,
+//! FAPI 2.0 Message Signing unless told otherwise (see [`Conduct`]), saying why whenever it refuses, and
+//! misbehaving exactly as a test tells it to.
 
 mod authorize;
 mod behaviour;
 mod checks;
 mod client_auth;
+mod conduct;
 mod core;
+mod dpop;
+mod encryption;
 pub(crate) mod exchange;
 mod keys;
 mod logout;
@@ -29,14 +32,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 pub use self::{
-    behaviour::{Behaviour, Edit, ParamsEdit, Tamper, Target, edits},
+    behaviour::{Behaviour, DpopNonces, Edit, ParamsEdit, Tamper, Target, edits},
+    conduct::{ClientAuth, Conduct, Constraint, Family, RequestMethod, ResponseForm},
     core::{ActiveToken, TokenState},
     rules::{RuleInfo, rules},
+    state::Binding,
 };
 use crate::{
     Now,
     jws::{Alg, JwsFault, Object},
-    pki::{AS_HOST, AS_MTLS_HOST, Identity, Pki, PkiError, server_config},
+    pki::{AS_HOST, AS_MTLS_HOST, ClientCertificates, Identity, Pki, PkiError, server_config},
     serve::{Server, StartError},
     system_now,
 };
@@ -45,8 +50,17 @@ pub use crate::{
     ledger::{Answer, Check, Endpoint, Event, ListenerKind, OnEvent, OnVisit, Outcome},
 };
 
+/// How a token is encrypted, by the names of the standards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// `alg` (RFC 7518 §4.1).
+    pub alg: String,
+    /// `enc` (RFC 7518 §5.1).
+    pub enc: String,
+}
+
 /// One client as the server knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ClientRegistration {
     /// The client's name.
     pub client_id: String,
@@ -62,6 +76,16 @@ pub struct ClientRegistration {
     pub certificate_thumbprints: Vec<String>,
     /// Demand `scope` to be exactly [`Self::scopes`] joined by a space.
     pub exact_scope: bool,
+    /// Its secret, where clients authenticate by one.
+    pub client_secret: Option<String>,
+    /// Whether userinfo is signed for it.
+    pub userinfo_signed_response: bool,
+    /// How ID tokens are encrypted for it.
+    pub id_token_encrypted_response: Option<Encryption>,
+    /// How authorization responses are.
+    pub authorization_encrypted_response: Option<Encryption>,
+    /// How userinfo is, where it is signed.
+    pub userinfo_encrypted_response: Option<Encryption>,
 }
 
 impl ClientRegistration {
@@ -80,8 +104,20 @@ impl ClientRegistration {
             scopes: scopes.map(str::to_owned).to_vec(),
             post_logout_redirect_uris: vec![post_logout_redirect_uri.to_owned()],
             certificate_thumbprints: vec![pki.client_tls.thumbprint()?],
-            exact_scope: false,
+            ..Self::default()
         })
+    }
+
+    /// How this kind of token is encrypted for it.
+    pub(crate) const fn encryption(&self, target: Target) -> Option<&Encryption> {
+        match target {
+            Target::IdToken | Target::FrontIdToken | Target::TokenIdToken => {
+                self.id_token_encrypted_response.as_ref()
+            }
+            Target::Jarm => self.authorization_encrypted_response.as_ref(),
+            Target::Userinfo => self.userinfo_encrypted_response.as_ref(),
+            _ => None,
+        }
     }
 }
 
@@ -92,15 +128,6 @@ pub enum Interaction {
     Auto,
     /// A page offers the sample users and Cancel; logout asks too.
     Page,
-}
-
-/// Which profile the server is certified for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// FAPI 2.0 Message Signing: signed request objects and signed authorization responses.
-    MessageSigning,
-    /// FAPI 2.0 Security Profile: plain parameters, pushed; plain `code`, `state` and `iss` back.
-    Security,
 }
 
 /// A person who may log in.
@@ -151,14 +178,20 @@ pub struct AsConfig {
     pub mtls_path: String,
     /// Server certificate for both names.
     pub identity: Identity,
-    /// The authority client certificates must come from.
+    /// The authority client certificates must come from, unless they are registered themselves.
     pub ca_pem: String,
     /// Registered clients.
     pub clients: Vec<ClientRegistration>,
     /// People who may log in; the first one does when there is no page.
     pub users: Vec<User>,
     /// What is demanded of requests and promised of responses.
-    pub profile: Profile,
+    pub conduct: Conduct,
+    /// Types of `authorization_details` there are (RFC 9396 §10).
+    pub authorization_details_types: Vec<String>,
+    /// Resources a token may be asked for (RFC 8707); any if empty.
+    pub resources: Vec<String>,
+    /// How request objects come encrypted, if they must.
+    pub request_object_encryption: Option<Encryption>,
     /// Whether a person is asked.
     pub interaction: Interaction,
     /// Algorithm of ID tokens and authorization responses.
@@ -200,13 +233,22 @@ impl AsConfig {
             ca_pem: pki.ca_pem.clone(),
             clients,
             users: User::samples(),
-            profile: Profile::MessageSigning,
+            conduct: Conduct::message_signing(),
+            authorization_details_types: Vec::new(),
+            resources: Vec::new(),
+            request_object_encryption: None,
             interaction: Interaction::Auto,
             signing_alg: Alg::Es256,
             now: system_now(),
             on_event: None,
             on_visit: None,
         }
+    }
+
+    /// The same with this conduct, and its usual algorithm.
+    #[must_use]
+    pub fn conducted(self, conduct: Conduct) -> Self {
+        Self { conduct, signing_alg: conduct.usual_alg(), ..self }
     }
 
     /// The same with the paths of the conformance suite: `/test/a/ALIAS/`, on the mutual-TLS host
@@ -233,8 +275,12 @@ impl AsDouble {
     pub async fn start(config: AsConfig) -> Result<Self, StartError> {
         let plain = TcpListener::bind((config.bind, config.port)).await?;
         let mtls = TcpListener::bind((config.bind, config.mtls_port)).await?;
-        let plain_tls = server_config(&config.identity, None)?;
-        let mtls_tls = server_config(&config.identity, Some(&config.ca_pem))?;
+        let plain_tls = server_config(&config.identity, ClientCertificates::Unasked)?;
+        let accepted = match config.conduct.client_auth {
+            ClientAuth::SelfSignedTls => ClientCertificates::Any,
+            _ => ClientCertificates::By(&config.ca_pem),
+        };
+        let mtls_tls = server_config(&config.identity, accepted)?;
         let core = Arc::new(core::Core::new(
             config,
             plain.local_addr()?.port(),
@@ -286,9 +332,18 @@ impl AsDouble {
         metadata::url(&self.core.mtls_base, endpoint)
     }
 
-    /// URL of the accounts resource, on the mutual-TLS host.
+    /// URL of the accounts resource, on the host that takes the tokens.
     pub fn accounts_url(&self) -> String {
-        self.mtls_url(Endpoint::Accounts)
+        if self.conduct().binds_certificates() {
+            self.mtls_url(Endpoint::Accounts)
+        } else {
+            self.url(Endpoint::Accounts)
+        }
+    }
+
+    /// How it conducts itself.
+    pub fn conduct(&self) -> Conduct {
+        self.core.config.conduct
     }
 
     /// The values the conformance suite exposes of a running test: `issuer`, `discoveryUrl`,
@@ -298,9 +353,11 @@ impl AsDouble {
         let mut exposed = BTreeMap::from([
             ("issuer".to_owned(), self.issuer().to_owned()),
             ("discoveryUrl".to_owned(), self.url(Endpoint::Metadata)),
-            ("par_endpoint".to_owned(), self.url(Endpoint::Par)),
             ("accounts_endpoint".to_owned(), self.accounts_url()),
         ]);
+        if self.conduct().is_pushed() {
+            exposed.insert("par_endpoint".to_owned(), self.url(Endpoint::Par));
+        }
         if let Some(redirect) = self.last_authorization_redirect() {
             exposed.insert("authorization_endpoint_response_redirect".to_owned(), redirect);
         }

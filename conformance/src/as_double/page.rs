@@ -1,5 +1,6 @@
-//! The few pages a person sees: who logs in, goodbye, and what was wrong. No script, everything
-//! escaped, a content security policy that allows the style sheet by its hash and nothing else.
+//! The few pages a browser is shown: who logs in, goodbye, what was wrong, and the form that posts
+//! itself. Everything escaped, a content security policy that allows the style sheet, and that form's
+//! script, by their hashes and nothing else.
 
 use std::fmt::Write as _;
 
@@ -40,6 +41,14 @@ pub(super) fn escape(text: &str) -> String {
     out
 }
 
+/// What makes a form post itself.
+const SUBMIT: &str = "document.forms[0].submit()";
+
+fn hash(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    format!("'sha256-{}'", STANDARD.encode(digest))
+}
+
 /// `form_targets` are further origins a submitted form may be redirected to: browsers hold the
 /// redirect after a form post to `form-action` too.
 fn page(status: StatusCode, title: &str, body: &str, form_targets: &str) -> Response {
@@ -49,11 +58,11 @@ fn page(status: StatusCode, title: &str, body: &str, form_targets: &str) -> Resp
          <style>{STYLE}</style></head><body><main><h1>{0}</h1>{body}</main></body></html>",
         escape(title)
     );
-    let hash =
-        STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, STYLE.as_bytes()));
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self' {form_targets}; \
-         base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src {}; script-src {}; form-action 'self' {form_targets}; \
+         base-uri 'none'; frame-ancestors 'none'",
+        hash(STYLE),
+        hash(SUBMIT)
     );
     let mut response = respond(status, "text/html; charset=utf-8", html);
     let headers = response.headers_mut();
@@ -105,6 +114,15 @@ pub(super) fn login(
     );
     let body = intro + &form(action, hidden, &buttons);
     page(StatusCode::OK, "Sign in", &body, form_targets)
+}
+
+/// The parameters of a response, posted to the client as soon as the page is there (OAuth 2.0 Form
+/// Post Response Mode).
+pub(super) fn form_post(action: &str, parameters: &[(String, String)], origin: &str) -> Response {
+    let hidden: Vec<(&str, &str)> =
+        parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let body = form(action, &hidden, "<button>Continue</button>");
+    page(StatusCode::OK, "One moment", &format!("{body}<script>{SUBMIT}</script>"), origin)
 }
 
 /// Really log out?

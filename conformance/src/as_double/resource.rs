@@ -1,5 +1,5 @@
-//! What a resource server of this security level checks of a request (RFC 6750, RFC 8705 §3, the
-//! `x-fapi` headers of FAPI 1.0), and the accounts resource whose call ends a conformance module.
+//! What a resource server of this security level checks of a request (RFC 6750, RFC 8705 §3, RFC 9449
+//! §7, the `x-fapi` headers of FAPI 1.0), and the accounts resource whose call ends a conformance module.
 
 use std::net::IpAddr;
 
@@ -10,11 +10,13 @@ use serde_json::json;
 use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{
-    core::{ActiveToken, Core, Inactive},
+    conduct::Family,
+    core::{ActiveToken, Core, Inactive, Possession},
+    dpop,
     exchange::{Call, INTERACTION_ID, Refusal, json_response},
     rules::Rule,
 };
-use crate::ledger::ListenerKind;
+use crate::ledger::Endpoint;
 
 const AUTH_DATE: HeaderName = HeaderName::from_static("x-fapi-auth-date");
 const CUSTOMER_IP: HeaderName = HeaderName::from_static("x-fapi-customer-ip-address");
@@ -25,16 +27,14 @@ const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
 );
 
 /// In the order in which they are found out.
-const TOKEN_RULES: [Rule; 5] = [
-    Rule::TokenUnknown,
-    Rule::TokenRevoked,
-    Rule::TokenExpired,
-    Rule::BearerCertificateMissing,
-    Rule::BearerCertificateMismatch,
-];
+const TOKEN_RULES: [Rule; 3] = [Rule::TokenUnknown, Rule::TokenRevoked, Rule::TokenExpired];
 
-/// Bearer token of the `Authorization` header, the only place one may be.
-fn bearer_token(call: &mut Call) -> Result<String, Refusal> {
+/// The same of what binds a token to a certificate.
+const CERTIFICATE_RULES: [Rule; 2] =
+    [Rule::BearerCertificateMissing, Rule::BearerCertificateMismatch];
+
+/// Token of the `Authorization` header, the only place one may be, by the scheme of its kind.
+fn presented_token(call: &mut Call, scheme: &str) -> Result<String, Refusal> {
     let elsewhere = call.query("access_token").or(call.form("access_token")).is_some();
     call.checks.demand(Rule::BearerElsewhere, !elsewhere)?;
     let single = call.headers.get_all(header::AUTHORIZATION).iter().count() == 1;
@@ -42,24 +42,41 @@ fn bearer_token(call: &mut Call) -> Result<String, Refusal> {
         .header(&header::AUTHORIZATION)
         .filter(|_| single)
         .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .filter(|(found, _)| found.eq_ignore_ascii_case(scheme))
         .map(|(_, token)| token.to_owned());
     call.checks.require(Rule::BearerMissing, token)
 }
 
-/// The token a request brings, good over this connection by `check`.
-pub(crate) fn active_token(
-    call: &mut Call,
-    check: impl FnOnce(&str, Option<&str>) -> Result<ActiveToken, Inactive>,
-) -> Result<ActiveToken, Refusal> {
-    let token = bearer_token(call)?;
-    match check(&token, call.connection.peer_thumbprint.as_deref()) {
+/// The token a request brings, good for whoever sent it.
+pub(crate) fn active_token(core: &Core, call: &mut Call) -> Result<ActiveToken, Refusal> {
+    let conduct = core.config.conduct;
+    let scheme = core.token_type();
+    let at_resource = |refusal: Refusal| refusal.at_resource(scheme);
+    let token = presented_token(call, scheme).map_err(at_resource)?;
+    let (possession, rules) = if core.uses_dpop() {
+        let nonce_scheme = core.behaviour().dpop_scheme.clone();
+        let key = dpop::judge(core, call, Some(&token)).map_err(|refusal| {
+            let scheme = if refusal.asks_for_nonce() { &nonce_scheme } else { scheme };
+            refusal.at_resource(scheme)
+        })?;
+        (Possession::Key(key), &[Rule::DpopBinding][..])
+    } else if !conduct.binds_certificates()
+        || (conduct.family == Family::Fapi1 && call.endpoint == Endpoint::Userinfo)
+    {
+        // FAPI 1.0's userinfo is on the host that sees no certificates.
+        (Possession::Unasked, &[][..])
+    } else {
+        let certificate = call.connection.peer_thumbprint.clone();
+        (Possession::Certificate(certificate), &CERTIFICATE_RULES[..])
+    };
+    let rules: Vec<Rule> = TOKEN_RULES.iter().chain(rules).copied().collect();
+    match core.active(&token, possession) {
         Ok(active) => {
-            call.checks.held(&TOKEN_RULES);
+            call.checks.held(&rules);
             call.client_id = Some(active.client_id.clone());
             Ok(active)
         }
-        Err(inactive) => Err(call.checks.broken(&TOKEN_RULES, inactive.rule(), "")),
+        Err(inactive) => Err(at_resource(call.checks.broken(&rules, inactive.rule(), ""))),
     }
 }
 
@@ -71,6 +88,7 @@ impl Inactive {
             Self::Expired => Rule::TokenExpired,
             Self::NoCertificate => Rule::BearerCertificateMissing,
             Self::OtherCertificate => Rule::BearerCertificateMismatch,
+            Self::OtherKey => Rule::DpopBinding,
         }
     }
 }
@@ -118,12 +136,12 @@ fn is_http_date(text: &str) -> bool {
         .is_ok_and(|date| date.format(HTTP_DATE).is_ok_and(|again| again == text))
 }
 
-/// `GET …/accounts`, as the conformance suite has it: by mutual TLS, with the token's certificate.
+/// `GET …/accounts`, as the conformance suite has it: on the host of what the token is bound to.
 pub(super) fn accounts(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     interaction_id(call)?;
     call.demand_method(&Method::GET)?;
-    call.demand_listener(ListenerKind::Mtls)?;
-    active_token(call, |token, thumbprint| core.active(token, thumbprint))?;
+    call.demand_door(core.config.conduct.door(call.endpoint))?;
+    active_token(core, call)?;
     let dated = each(call, &AUTH_DATE, is_http_date);
     call.checks.demand(Rule::AuthDate, dated)?;
     let bare = each(call, &CUSTOMER_IP, |text| text.parse::<IpAddr>().is_ok());

@@ -24,6 +24,8 @@ pub(super) enum Consequence {
     Refuse(&'static str, u16),
     /// The same as a resource server says it (RFC 6750 §3).
     Bearer(&'static str, u16),
+    /// By the rules so far: the request is to come again with a nonce (RFC 9449 §8, §9).
+    Challenge,
     /// The request goes on.
     Observe(Severity),
 }
@@ -32,6 +34,7 @@ impl Consequence {
     const fn severity(self) -> Severity {
         match self {
             Self::Refuse(..) | Self::Bearer(..) => Severity::Failure,
+            Self::Challenge => Severity::Info,
             Self::Observe(severity) => severity,
         }
     }
@@ -44,6 +47,9 @@ const CLIENT: Consequence = Consequence::Refuse("invalid_client", 401);
 const OBJECT: Consequence = Consequence::Refuse("invalid_request_object", 400);
 const SCOPE: Consequence = Consequence::Refuse("invalid_scope", 400);
 const GRANT: Consequence = Consequence::Refuse("invalid_grant", 400);
+const TARGET: Consequence = Consequence::Refuse("invalid_target", 400);
+const DETAILS: Consequence = Consequence::Refuse("invalid_authorization_details", 400);
+const PROOF: Consequence = Consequence::Refuse("invalid_dpop_proof", 400);
 const GRANT_TYPE: Consequence = Consequence::Refuse("unsupported_grant_type", 400);
 const SERVER: Consequence = Consequence::Refuse("server_error", 400);
 const NO_TOKEN: Consequence = Consequence::Bearer("invalid_request", 401);
@@ -151,8 +157,57 @@ alone {
     DpopUnexpected = "dpop.unexpected", WARN, ["FAPI2-SP-5.3.3.1-1", "MTLS-3"],
         "no DPoP proof comes where tokens are bound to the client certificate";
 
+    DpopMissing = "dpop.missing", PROOF, ["FAPI2-SP-5.3.3.1-1", "DPOP-4.1/4.2-h"],
+        "there is a DPoP proof";
+    DpopSingle = "dpop.single", PROOF, ["DPOP-4.1/4.2-h"], "there is one DPoP header";
+    DpopMalformed = "dpop.malformed", PROOF, ["DPOP-4.1/4.2-h", "JWT-BIS-3.13/3.14"],
+        "the DPoP proof is a compact JWS";
+    DpopDuplicateMember = "dpop.duplicate_member", PROOF, ["JWT-PARSE"],
+        "no object in the DPoP proof names a member twice";
+    DpopHeader = "dpop.header_not_allowed", PROOF, ["JWT-3.10", "JWT-PARSE"],
+        "the DPoP proof points to no key elsewhere and has no critical extension";
+    DpopAlg = "dpop.alg_not_allowed", PROOF, ["DPOP-4.1/4.2-h", "FAPI2-SP-5.4.1-1.2"],
+        "the DPoP proof is signed with PS256, ES256 or Ed25519";
+    DpopKey = "dpop.jwk", PROOF, ["DPOP-4.1/4.2-h"],
+        "the DPoP proof brings its public key, one for its algorithm, and nothing private";
+    DpopSignature = "dpop.signature_invalid", PROOF, ["DPOP-4.1/4.2-h", "JWT-3.3"],
+        "the DPoP proof's signature verifies";
+    DpopTyp = "dpop.typ", PROOF, ["DPOP-4.1/4.2-h", "JWT-3.11"],
+        "the DPoP proof's typ is dpop+jwt";
+    DpopMethod = "dpop.htm", PROOF, ["DPOP-4.2-c"],
+        "the DPoP proof's htm is the method of the request";
+    DpopAddress = "dpop.htu", PROOF, ["DPOP-4.2-c"],
+        "the DPoP proof's htu is the address of the request, without query and fragment";
+    DpopIat = "dpop.iat", PROOF, ["DPOP-4.2-c"],
+        "the DPoP proof's iat is within five minutes, in whole seconds";
+    DpopTimes = "dpop.times", PROOF, ["DPOP-4.2-c"],
+        "the DPoP proof's exp has not passed and its nbf has, if it has any";
+    DpopJtiMissing = "dpop.jti_missing", PROOF, ["DPOP-4.2-c"], "the DPoP proof has a jti";
+    DpopJtiReplayed = "dpop.jti_replayed", PROOF, ["DPOP-7.3"],
+        "the DPoP proof's jti was not used before";
+    DpopTokenHash = "dpop.ath", PROOF, ["DPOP-4.2-c", "DPOP-7.1"],
+        "the DPoP proof's ath is the hash of the access token";
+    DpopNoTokenHash = "dpop.ath_unexpected", PROOF, ["DPOP-4.2-c"],
+        "the DPoP proof has no ath where there is no access token";
+    DpopNonce = "dpop.nonce", Consequence::Challenge,
+        ["FAPI2-SP-5.3.3.1-8", "DPOP-8", "DPOP-9"],
+        "the DPoP proof's nonce is the one that counts now";
+    DpopRequestKey = "dpop.request_key", PROOF, ["DPOP-10.1"],
+        "the key of the DPoP proof is the one of dpop_jkt, if there is one";
+    DpopBinding = "dpop.binding", TOKEN, ["DPOP-7.1", "FAPI2-AM-5.2"],
+        "the key of the DPoP proof is the one that the access token is bound to";
+
     AuthOtherMethod = "client_auth.other_method", CLIENT, ["FAPI2-SP-5.3.3.1-2", "PKJ-2.2"],
-        "private_key_jwt is the only method of client authentication";
+        "the registered method of client authentication is the only one used";
+    AuthClientIdMissing = "client_auth.client_id_missing", CLIENT, ["MTLS-2"],
+        "client_id says who authenticates";
+    AuthClientUnknown = "client_auth.client_unknown", CLIENT, ["MTLS-2", "PKJ-2.2"],
+        "whoever authenticates is a registered client";
+    AuthBasic = "client_auth.basic", CLIENT, ["PKJ-2.2"],
+        "the Authorization header holds the client's name and secret, each form-encoded";
+    AuthSecretMissing = "client_auth.secret_missing", CLIENT, ["PKJ-2.2"],
+        "there is a client_secret";
+    AuthSecret = "client_auth.secret", CLIENT, ["PKJ-2.2"], "the client's secret is right";
     AuthAssertionType = "client_auth.assertion_type", CLIENT, ["PKJ-2.2"],
         "client_assertion_type is urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     AuthAssertionMissing = "client_auth.assertion_missing", CLIENT, ["FAPI2-SP-5.3.3.1-2"],
@@ -165,7 +220,7 @@ alone {
         "the client assertion brings no key and no critical extension";
     AuthAlg = "client_auth.alg_not_allowed", CLIENT,
         ["FAPI2-SP-5.4.1-1.2", "FAPI2-SP-5.4.1-1.3", "PKJ-alg"],
-        "the client assertion is signed with PS256, ES256 or Ed25519";
+        "the client assertion is signed with an algorithm of the profile";
     AuthKidMissing = "client_auth.kid_missing", CLIENT, ["PKJ-alg"],
         "the client assertion names its key";
     AuthKeyUnknown = "client_auth.key_unknown", CLIENT, ["JWK-SEL"],
@@ -184,6 +239,8 @@ alone {
         "the client assertion's aud is one string";
     AuthAud = "client_auth.aud", CLIENT, ["FAPI2-SP-5.3.3.1-5", "PKJ-10070-4-aud"],
         "the client assertion's aud is the issuer";
+    AuthAudIssuer = "client_auth.aud_issuer", WARN, ["PKJ-10070-4-aud", "PKJ-10070-6"],
+        "the client assertion's aud is the issuer where an endpoint would do";
     AuthJtiMissing = "client_auth.jti_missing", CLIENT, ["PKJ-9-jti"],
         "the client assertion has a jti";
     AuthJtiReplayed = "client_auth.jti_replayed", CLIENT, ["PKJ-9-jti"],
@@ -212,8 +269,10 @@ alone {
     ParRequestMissing = "par.request_missing", REQUEST, ["FAPI2-MS-5.3.2-1", "JAR-10.5"],
         "the pushed request is a request object";
     ParRequestForbidden = "par.request_forbidden", REQUEST, ["PAR-3"],
-        "a server of the Security Profile is pushed plain parameters";
+        "a server that takes plain parameters is pushed no request object";
 
+    RoEncryption = "request_object.encryption", OBJECT, ["JAR-4a"],
+        "the request object is encrypted to the server's key, if that was agreed";
     RoMalformed = "request_object.malformed", OBJECT, ["JWT-BIS-3.13/3.14"],
         "the request object is a compact JWS";
     RoDuplicateMember = "request_object.duplicate_member", OBJECT, ["JWT-PARSE"],
@@ -221,8 +280,8 @@ alone {
     RoHeader = "request_object.header_not_allowed", OBJECT, ["JWT-3.10", "JWT-PARSE"],
         "the request object brings no key and no critical extension";
     RoAlg = "request_object.alg_not_allowed", OBJECT,
-        ["FAPI2-SP-5.4.1-1.2", "FAPI2-SP-5.4.1-1.3", "JAR-6.2"],
-        "the request object is signed with PS256, ES256 or Ed25519";
+        ["FAPI2-SP-5.4.1-1.2", "FAPI2-SP-5.4.1-1.3", "FAPI1-ADV-8.6", "JAR-6.2"],
+        "the request object is signed with an algorithm of the profile";
     RoKidMissing = "request_object.kid_missing", OBJECT, ["JWK-SEL"],
         "the request object names its key";
     RoKeyUnknown = "request_object.key_unknown", OBJECT, ["JWK-SEL", "JAR-6.2"],
@@ -235,19 +294,20 @@ alone {
         "the request object's iss is the client";
     RoSub = "request_object.sub", OBJECT, ["JAR-10.8"],
         "the request object has no sub, so that it cannot pass for a client assertion";
-    RoAud = "request_object.aud", OBJECT, ["FAPI2-MS-5.3.2-2"],
+    RoAud = "request_object.aud", OBJECT,
+        ["FAPI2-MS-5.3.2-2", "FAPI1-ADV-5.2.3-10/11/14"],
         "the request object's aud is the issuer or contains it";
-    RoNbfMissing = "request_object.nbf_missing", OBJECT, ["FAPI2-MS-5.3.2-3/4"],
+    RoNbfMissing = "request_object.nbf_missing", OBJECT, ["FAPI2-MS-5.3.2-3/4", "FAPI1-ADV-5.2.3-10/11/14"],
         "the request object has an nbf in whole seconds";
-    RoNbfOld = "request_object.nbf_old", OBJECT, ["FAPI2-MS-5.3.2-3/4"],
+    RoNbfOld = "request_object.nbf_old", OBJECT, ["FAPI2-MS-5.3.2-3/4", "FAPI1-ADV-5.2.3-10/11/14"],
         "the request object's nbf is at most 60 minutes ago";
     RoNbfFuture = "request_object.nbf_future", OBJECT, ["FAPI2-SP-5.3.2.1-13"],
         "the request object's nbf is not in the future";
-    RoExpMissing = "request_object.exp_missing", OBJECT, ["FAPI2-MS-5.3.2-3/4"],
+    RoExpMissing = "request_object.exp_missing", OBJECT, ["FAPI2-MS-5.3.2-3/4", "FAPI1-ADV-5.2.3-10/11/14"],
         "the request object has an exp in whole seconds";
-    RoExpired = "request_object.expired", OBJECT, ["FAPI2-MS-5.3.2-3/4"],
+    RoExpired = "request_object.expired", OBJECT, ["FAPI2-MS-5.3.2-3/4", "FAPI1-ADV-5.2.3-10/11/14"],
         "the request object's exp has not passed";
-    RoLifetime = "request_object.lifetime", OBJECT, ["FAPI2-MS-5.3.2-3/4"],
+    RoLifetime = "request_object.lifetime", OBJECT, ["FAPI2-MS-5.3.2-3/4", "FAPI1-ADV-5.2.3-10/11/14"],
         "the request object's exp is at most 60 minutes after its nbf";
     RoIatFuture = "request_object.iat_future", OBJECT, ["FAPI2-SP-5.3.2.1-13"],
         "the request object's iat, if any, is not in the future";
@@ -261,14 +321,14 @@ alone {
         "every claim of the request object is an authorization parameter that is known";
     RoClientId = "request_object.client_id", OBJECT, ["PAR-3", "JAR-5"],
         "client_id is the authenticated client";
-    RoResponseType = "request_object.response_type", OBJECT, ["FAPI2-SP-5.3.3.2-1"],
-        "response_type is code";
+    RoResponseType = "request_object.response_type", OBJECT,
+        ["FAPI2-SP-5.3.3.2-1", "FAPI1-ADV-5.2.2-2"], "response_type is that of the profile";
     RoResponseMode = "request_object.response_mode", OBJECT, ["FAPI2-MS-5.4.2-1"],
         "response_mode is one of the profile";
     RoRedirectUri = "request_object.redirect_uri", OBJECT, ["OA-4.1.3"],
         "redirect_uri is registered, to the letter";
     RoScope = "request_object.scope", SCOPE, ["OIDC-3.1.2.1", "FAPI2-SP-5.3.3.1-13"],
-        "scope asks for registered scopes, each once, openid among them";
+        "scope asks for registered scopes, each once, openid among them if OpenID Connect is spoken";
     RoScopeExact = "request_object.scope_exact", INFO, ["FAPI2-SP-5.3.3.1-13"],
         "scope is the registered string, order included";
     RoChallengeMethod = "request_object.code_challenge_method", OBJECT,
@@ -277,6 +337,12 @@ alone {
         "code_challenge is 43 base64url characters";
     RoChallengeReused = "request_object.code_challenge_reused", FAIL,
         ["FAPI2-SP-5.3.3.2-4", "PKCE-4.1"], "code_challenge, and so the verifier, is a new one";
+    RoNonceMissing = "request_object.nonce_missing", OBJECT,
+        ["FAPI1-BASE-5.2.3-7/8", "OIDC-3.3.2.8"], "there is a nonce";
+    RoStateMissing = "request_object.state_missing", OBJECT, ["FAPI1-BASE-5.2.3-9"],
+        "there is a state where no nonce can be";
+    RoResource = "request_object.resource", TARGET, ["RES-2", "RES-2.1/2.2"],
+        "resource, if any, names resources of this server by absolute addresses without fragment";
     RoState = "request_object.state", OBJECT, ["JAR-4c"], "state, if any, is a string";
     RoStateForm = "request_object.state_form", WARN, ["OA-10.12"],
         "state, if any, is at most 128 URL-safe characters";
@@ -295,13 +361,30 @@ alone {
     RoMaxAge = "request_object.max_age", OBJECT, ["OIDC-3.1.2.1", "JAR-4c"],
         "max_age, if any, is a number of seconds";
     RoClaims = "request_object.claims", OBJECT, ["JAR-4c"],
-        "claims, if any, is an object whose userinfo and id_token are objects";
+        "claims, if any, is an object whose userinfo and id_token are objects, for OpenID Connect";
     RoDetails = "request_object.authorization_details", OBJECT, ["RAR-2", "JAR-4c"],
         "authorization_details, if any, is an array";
+    RoDetailsType = "request_object.authorization_details_type", DETAILS, ["RAR-2", "RAR-5"],
+        "every entry of authorization_details is an object of a type that this server has";
     RoAcrValues = "request_object.acr_values", OBJECT, ["JAR-4c"],
         "acr_values, if any, is a string";
     RoPrompt = "request_object.prompt", OBJECT, ["OIDC-3.1.2.1", "JAR-4c"],
         "prompt, if any, is a string";
+
+    ValueClient = "authorize.client_unknown", REQUEST, ["OA-4.1.3"],
+        "client_id is that of a registered client";
+    ValueRequestUri = "authorize.request_uri_forbidden", REQUEST, ["PAR-5"],
+        "no request_uri comes where nothing is pushed";
+    ValueRequest = "authorize.request_missing", REQUEST, ["FAPI1-ADV-5.2.3-2", "JAR-10.5"],
+        "the request object is in the address";
+    ValueRequestForbidden = "authorize.request_forbidden", REQUEST, ["JAR-5"],
+        "a server that takes plain parameters is sent no request object";
+    ValueRepeated = "authorize.parameter_missing", REQUEST, ["FAPI1-ADV-5.2.3-9"],
+        "client_id, response_type and scope stand beside the request object";
+    ValueEqual = "authorize.parameter_differs", REQUEST, ["FAPI1-ADV-5.2.3-9", "JAR-5"],
+        "client_id and response_type beside the request object are those in it";
+    ValueOthers = "authorize.parameter_beside", WARN, ["FAPI1-ADV-5.2.3-8", "JAR-5"],
+        "whatever else stands beside the request object is as in it";
 
     NoUser = "authorize.no_user", REQUEST, [], "somebody can log in";
     UserUnknown = "decision.user_unknown", REQUEST, [], "the person chosen is a user";
@@ -323,6 +406,12 @@ alone {
         "the token request has a code_verifier";
     Verifier = "token.code_verifier", GRANT, ["PKCE-4.1", "PKCE-4.2/4.3"],
         "code_verifier is 43 to 128 unreserved characters and fits the challenge";
+    VerifierUnasked = "token.code_verifier_unasked", GRANT, ["PKCE-4.5"],
+        "a code_verifier comes only after a challenge";
+    CodeKey = "token.dpop_key", GRANT, ["DPOP-10.1"],
+        "the key of the DPoP proof is the one the authorization request was bound to";
+    TokenResource = "token.resource", TARGET, ["RES-2.1/2.2"],
+        "resource, if any, narrows what was asked for";
     VerifierEntropy = "token.code_verifier_entropy", WARN, ["PKCE-4.1", "FAPI2-SP-5.4.1-4"],
         "code_verifier has at least 180 bits of Shannon entropy";
     RefreshMissing = "token.refresh_token_missing", REQUEST, ["FAPI2-SP-5.3.3.1-6"],
@@ -341,12 +430,18 @@ alone {
         "the client asks in its own name for registered scopes, each once";
     TokenCertificate = "token.certificate_missing", REQUEST, ["MTLS-3", "FAPI2-SP-5.3.3.1-1"],
         "there is a client certificate to bind the token to";
+    SubjectTokenMissing = "token.subject_token_missing", REQUEST, ["TX-2.1"],
+        "a token to be exchanged has a subject_token";
+    SubjectTokenType = "token.subject_token_type", REQUEST, ["TX-2.1"],
+        "subject_token_type and requested_token_type are those of an access token";
+    SubjectToken = "token.subject_token", REQUEST, ["TX-2.1"],
+        "the subject_token is a live access token of this client";
     GrantRevoked = "token.grant_revoked", GRANT, ["OA-4.1.3"], "the grant has not ended";
     RevocationToken = "revocation.token_missing", REQUEST, ["REV-2.1"],
         "there is a token to revoke";
 
     BearerMissing = "bearer.missing", NO_TOKEN, ["FAPI2-SP-5.3.3.1-3"],
-        "there is one bearer token in the Authorization header";
+        "there is one access token in the Authorization header, by the scheme of its kind";
     BearerElsewhere = "bearer.not_in_header", NO_TOKEN, ["FAPI2-SP-5.3.3.1-3", "BRR-5.3"],
         "no access token is in the query or the body";
     TokenUnknown = "bearer.token_unknown", TOKEN, ["BRR-3.1"], "the access token was issued";
@@ -366,6 +461,9 @@ alone {
         "x-fapi-auth-date, if sent, is an RFC 1123 date";
     CustomerIp = "accounts.customer_ip_address", REQUEST, ["FAPI1-BASE-6.2.2-3/4"],
         "x-fapi-customer-ip-address, if sent, is an IP address and nothing else";
+
+    ApiAudience = "api.audience", TOKEN, ["RES-2.1/2.2", "BCP-2.2-2.3"],
+        "the access token, if it is for certain resources, is for this one";
 
     ApiBody = "api.body", REQUEST, [], "the body arrives whole and is what the resource takes";
     ApiNotFound = "api.not_found", NOWHERE, [], "the resource exists";

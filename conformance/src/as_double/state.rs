@@ -3,8 +3,42 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::Value;
+
 use super::{keys::Keys, request_object::AuthorizationRequest};
-use crate::jws::random_token;
+use crate::{jws::random_token, ledger::Endpoint};
+
+/// Whose nonces count (RFC 9449 §9: an authorization server's mean nothing to a resource server).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Realm {
+    /// The authorization server.
+    Server,
+    /// Its own resources: userinfo and accounts.
+    Resources,
+    /// The sample API.
+    Api,
+}
+
+impl Realm {
+    pub(crate) const fn of(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Userinfo | Endpoint::Accounts => Self::Resources,
+            Endpoint::Api => Self::Api,
+            _ => Self::Server,
+        }
+    }
+}
+
+/// What an access token is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// The client certificate with this thumbprint (`x5t#S256`, RFC 8705 §3.1).
+    Certificate(String),
+    /// The key with this thumbprint (`jkt`, RFC 9449 §6.1).
+    Key(String),
+    /// Nothing: whoever has it may use it.
+    Nothing,
+}
 
 pub(super) struct Pushed {
     pub(super) client_id: String,
@@ -32,13 +66,18 @@ pub(super) struct Grant {
     pub(super) auth_time: i64,
     pub(super) acr: Option<String>,
     pub(super) nonce: Option<String>,
+    /// What was granted of `authorization_details` (RFC 9396).
+    pub(super) details: Option<Value>,
+    /// The resources it is for (RFC 8707); all if empty.
+    pub(super) resources: Vec<String>,
     pub(super) revoked: bool,
 }
 
 pub(super) struct AccessToken {
     pub(super) grant: String,
     pub(super) scope: String,
-    pub(super) thumbprint: String,
+    pub(super) binding: Binding,
+    pub(super) audience: Vec<String>,
     pub(super) expires_at: i64,
     pub(super) revoked: bool,
 }
@@ -57,6 +96,9 @@ pub(super) struct State {
     pub(super) refresh: HashMap<String, RefreshToken>,
     /// `(client_id, jti)` of every client assertion ever accepted.
     pub(super) assertion_ids: HashSet<(String, String)>,
+    /// `jti` of every DPoP proof ever accepted.
+    pub(super) proof_ids: HashSet<String>,
+    nonces: HashMap<Realm, String>,
     pub(super) secrets: Vec<String>,
     /// Where the last authorization response sent the browser.
     pub(super) last_redirect: Option<String>,
@@ -72,6 +114,8 @@ impl State {
             access: HashMap::new(),
             refresh: HashMap::new(),
             assertion_ids: HashSet::new(),
+            proof_ids: HashSet::new(),
+            nonces: HashMap::new(),
             secrets: Vec::new(),
             last_redirect: None,
         }
@@ -82,6 +126,18 @@ impl State {
         let secret = random_token();
         self.secrets.push(secret.clone());
         secret
+    }
+
+    /// The nonce that counts now.
+    pub(super) fn nonce(&mut self, realm: Realm) -> String {
+        self.nonces.entry(realm).or_insert_with(random_token).clone()
+    }
+
+    /// From now on another nonce counts.
+    pub(super) fn new_nonce(&mut self, realm: Realm) -> String {
+        let nonce = random_token();
+        self.nonces.insert(realm, nonce.clone());
+        nonce
     }
 
     pub(super) fn add_grant(&mut self, grant: Grant) -> String {

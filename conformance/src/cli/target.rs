@@ -334,7 +334,7 @@ pub(super) async fn attach(attach: &Attach<'_>) -> Result<World, Fault> {
         scopes: SCOPE.map(str::to_owned).to_vec(),
         post_logout_redirect_uris: vec![format!("{}/bff/logout/callback", settings.origin)],
         certificate_thumbprints: vec![crate::pki::thumbprint(&certificate)?],
-        exact_scope: false,
+        ..ClientRegistration::default()
     };
     let elsewhere = Elsewhere {
         origin: settings.origin.clone(),

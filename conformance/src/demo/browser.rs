@@ -277,6 +277,22 @@ impl Browser {
         self.send(Method::GET, url, headers, crossing, Bytes::new()).await
     }
 
+    /// A form of a page at `page` (an origin) that is posted as a top-level navigation. From another
+    /// site, cookies that are not marked for that stay behind.
+    pub async fn submit(&mut self, page: &str, url: &str, form: &str) -> Result<Answer, String> {
+        let url = self.url(url)?;
+        let own = page == self.origin;
+        let site = if own { "same-origin" } else { "cross-site" };
+        // Lax cookies go along with a navigation by GET only.
+        let crossing = (!own).then_some(Crossing::Subrequest);
+        let mut headers = fetch_metadata(site, "navigate", "document");
+        headers.insert(header::ORIGIN, value(page)?);
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, kind);
+        let body = Bytes::copy_from_slice(form.as_bytes());
+        self.send(Method::POST, url, headers, crossing, body).await
+    }
+
     /// A request to the app with exactly these headers, which no browser would send: nothing is added,
     /// no cookie kept.
     pub async fn raw(

@@ -224,7 +224,7 @@ fn registration(settings: &Settings, pki: &Pki) -> Result<ClientRegistration, Wo
         scopes: client.scopes.clone(),
         post_logout_redirect_uris: vec![app.post_logout_redirect_uri()],
         certificate_thumbprints: vec![pki.client_tls.thumbprint()?],
-        exact_scope: false,
+        ..ClientRegistration::default()
     })
 }
 

@@ -91,7 +91,7 @@ fn flaws_that_a_key_cannot_have_are_not_made_up() {
     assert_eq!(made, Err(JweFault::KeyUnusable));
 }
 
-/// Whoever speaks RSA1_5 decrypts it.
+/// Whoever speaks `RSA1_5` decrypts it.
 #[test]
 fn rsa1_5_is_properly_made() {
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();

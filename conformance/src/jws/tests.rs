@@ -85,3 +85,36 @@ fn the_thumbprint_is_that_of_rfc_7638() {
     let jwk = json!({"kty": "RSA", "n": n, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29"});
     assert_eq!(thumbprint(&jwk).unwrap(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
 }
+
+#[test]
+fn a_key_brought_along_verifies_its_own_token_and_only_where_that_is_asked_for() {
+    for alg in ALL {
+        let key = SigningKey::generate(alg).unwrap();
+        let mut header = key.header(Some("dpop+jwt"));
+        header.remove("kid");
+        let with = |jwk: Option<Value>| {
+            let mut header = header.clone();
+            if let Some(jwk) = jwk {
+                header.insert("jwk".into(), jwk);
+            }
+            key.sign_jws(&header, &claims()).unwrap()
+        };
+        let own = with(Some(key.public_jwk()));
+        assert_eq!(verify_self_contained(&own, &[alg]).unwrap().claims, claims());
+        assert_eq!(verify(&own, &set(&key), &[alg]).unwrap_err(), JwsFault::HeaderNotAllowed);
+        let mut private = key.public_jwk();
+        private["d"] = json!("AA");
+        let other = SigningKey::generate(alg).unwrap().public_jwk();
+        let kind = if alg == Alg::EdDsa { Alg::Es256 } else { Alg::EdDsa };
+        let kind = SigningKey::generate(kind).unwrap().public_jwk();
+        for (jwk, fault) in [
+            (None, JwsFault::KeyUnknown),
+            (Some(private), JwsFault::KeyUnknown),
+            (Some(kind), JwsFault::KeyUnknown),
+            (Some(json!("a string")), JwsFault::KeyUnknown),
+            (Some(other), JwsFault::SignatureInvalid),
+        ] {
+            assert_eq!(verify_self_contained(&with(jwk), &[alg]).unwrap_err(), fault);
+        }
+    }
+}

@@ -115,6 +115,11 @@ impl State {
             self.break_off(at, "request_refused", &format!("{}: {reason}", seen.what));
             return;
         }
+        // Sent back for a nonce: nothing was answered yet. Once the client had to be silent, though,
+        // it should not have come at all.
+        if seen.outcome == Outcome::Challenged && self.sent.is_none() {
+            return;
+        }
         match self.ending {
             Ending::Accounts => {
                 if seen.endpoint == Endpoint::Accounts && seen.outcome == Outcome::Accepted {
@@ -406,6 +411,24 @@ mod tests {
         state.tick(at(106));
         assert_eq!(state.status(), Status::Finished);
         assert!(complaints(&state).is_empty());
+    }
+
+    /// A client that is told a nonce comes again, and that is neither the answer nor going on after it.
+    #[test]
+    fn a_demand_for_a_nonce_is_no_answer() {
+        let challenged = |endpoint| Seen { outcome: Outcome::Challenged, ..call(endpoint) };
+        let mut state = begun(Ending::Silence { after: Endpoint::Token, tolerated: &[] });
+        state.saw(&challenged(Endpoint::Token), at(1));
+        assert!(state.was_never_reached());
+        state.saw(&call(Endpoint::Token), at(2));
+        assert_eq!(state.deadline(), Some(at(7)));
+        state.saw(&challenged(Endpoint::Userinfo), at(3));
+        assert_eq!(complaints(&state), ["client_went_on"]);
+        let mut state = begun(Ending::Accounts);
+        state.saw(&challenged(Endpoint::Accounts), at(1));
+        assert_eq!(state.status(), Status::Waiting);
+        state.saw(&call(Endpoint::Accounts), at(2));
+        assert_eq!(state.status(), Status::Finished);
     }
 
     #[test]

@@ -173,6 +173,17 @@ impl World {
         send(request).await
     }
 
+    /// With these headers, too.
+    pub(crate) async fn post_with(&self, url: &str, form: &Form, headers: &Form) -> Answer {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let mut request = self.http.post(url).body(body);
+        request = request.header("content-type", "application/x-www-form-urlencoded");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        send(request).await
+    }
+
     pub(crate) async fn post_par(&self, form: &Form) -> Answer {
         self.post(&self.double.mtls_url(Endpoint::Par), form).await
     }

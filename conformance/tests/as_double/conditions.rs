@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use fapi_bff_conformance::{
-    as_double::{AsConfig, Endpoint, Event, Interaction, Outcome, Profile, edits, rules},
+    as_double::{
+        AsConfig, ClientAuth, Conduct, Constraint, Endpoint, Event, Interaction, Outcome,
+        RequestMethod, ResponseForm, edits, rules,
+    },
     jws::{self, Object, random_token, sha256_b64},
     suite::verdict::Severity,
 };
@@ -12,6 +15,7 @@ use rustls::{crypto::aws_lc_rs, pki_types::pem::PemObject as _};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::anybody::Anybody;
 use crate::client::{CLIENT, LOGGED_OUT, START, World, form, object, send};
 
 const ALL_SCOPES: &str = "openid profile email accounts payments";
@@ -73,7 +77,7 @@ async fn tour(adjust: impl FnOnce(&mut AsConfig)) -> Vec<Event> {
 }
 
 async fn plain_push() -> Vec<Event> {
-    let world = World::start_with(|config| config.profile = Profile::Security).await;
+    let world = World::start_with(|config| config.conduct = Conduct::security_profile()).await;
     let mut request = World::authentication(&world.assertion(CLIENT));
     request.extend(form(&[
         ("client_id", CLIENT),
@@ -87,17 +91,90 @@ async fn plain_push() -> Vec<Event> {
     world.double.events()
 }
 
+/// From the request to a second token, by a server of this conduct and a correct client.
+async fn journey(conduct: Conduct) -> Vec<Event> {
+    let client = Anybody::start_with(conduct, |config| {
+        config.authorization_details_types = vec!["payment".to_owned()];
+    })
+    .await;
+    let double = &client.world.double;
+    let api = client.world.api.base_url();
+    let tokens = client
+        .login_with(|claims| {
+            claims.insert("resource".into(), json!([api]));
+            claims.insert("authorization_details".into(), json!([{"type": "payment"}]));
+        })
+        .await;
+    let text = |name: &str| tokens[name].as_str().unwrap_or_default().to_owned();
+    let (access, refresh) = (text("access_token"), text("refresh_token"));
+    assert_eq!(tokens["token_type"], conduct.constraint.token_type());
+    assert_eq!(tokens.get("id_token").is_some(), conduct.openid);
+    if conduct.openid {
+        let userinfo = client.get(&client.url(Endpoint::Userinfo), &access).await;
+        assert_eq!(userinfo.json()["sub"], "alice");
+    }
+    for url in [double.accounts_url(), format!("{api}accounts")] {
+        assert_eq!(client.get(&url, &access).await.status, 200, "{url}");
+    }
+    let again = [("grant_type", "refresh_token"), ("refresh_token", &refresh), ("resource", &api)];
+    assert_eq!(client.post(Endpoint::Token, &again).await.status, 200);
+    let other = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", &access),
+        ("subject_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+    ];
+    assert_eq!(client.post(Endpoint::Token, &other).await.status, 200);
+    for endpoint in [Endpoint::Introspection, Endpoint::Revocation] {
+        assert_eq!(client.post(endpoint, &[("token", &refresh)]).await.status, 200);
+    }
+    assert_eq!(client.get(&double.accounts_url(), &access).await.status, 401);
+    let mut events = double.events();
+    assert_eq!(events.pop().unwrap().reason.as_deref(), Some("bearer.token_revoked"));
+    events.extend(client.world.api.events());
+    events
+}
+
+/// Every family, every way to ask, to answer, to authenticate and to bind.
+fn conducts() -> Vec<Conduct> {
+    let (sp, ms) = (Conduct::security_profile(), Conduct::message_signing());
+    let (fapi1, oidc) = (Conduct::fapi1_advanced(), Conduct::openid_connect());
+    let (jarm, pushed) = (ResponseForm::Jarm, RequestMethod::Pushed);
+    let (dpop, certificate) = (Constraint::Dpop, ClientAuth::TlsClientAuth);
+    vec![
+        Conduct { constraint: dpop, ..ms },
+        Conduct { client_auth: certificate, ..ms },
+        Conduct { client_auth: certificate, constraint: dpop, openid: false, ..sp },
+        Conduct { openid: false, ..sp },
+        Conduct { response: jarm, ..sp },
+        Conduct { signed_requests: true, ..sp },
+        fapi1,
+        Conduct { request_method: pushed, client_auth: certificate, ..fapi1 },
+        Conduct { response: jarm, ..fapi1 },
+        Conduct { response: jarm, openid: false, request_method: pushed, ..fapi1 },
+        oidc,
+        Conduct { client_auth: ClientAuth::SecretPost, request_method: pushed, ..oidc },
+        Conduct { client_auth: ClientAuth::PrivateKeyJwt, signed_requests: true, ..oidc },
+    ]
+}
+
 #[tokio::test]
 async fn a_correct_client_breaks_no_rule_and_every_rule_is_seen_to_hold() {
     let mut events = tour(|_| {}).await;
     events.extend(tour(|config| config.interaction = Interaction::Page).await);
     events.extend(plain_push().await);
+    for conduct in conducts() {
+        events.extend(journey(conduct).await);
+    }
     let mut held = BTreeSet::new();
     for event in &events {
-        assert_eq!(event.outcome, Outcome::Accepted, "{event:?}");
+        let challenged = event.outcome == Outcome::Challenged;
+        assert!(challenged || event.outcome == Outcome::Accepted, "{event:?}");
         for check in &event.checks {
-            assert!(check.held, "{:?} {check:?}", event.endpoint);
-            held.insert(check.name);
+            let nonce = challenged && check.name == "dpop.nonce";
+            assert_eq!(check.held, !nonce, "{:?} {check:?}", event.endpoint);
+            if check.held {
+                held.insert(check.name);
+            }
         }
     }
     // Whatever lives nowhere can only be refused.

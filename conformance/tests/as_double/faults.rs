@@ -18,7 +18,7 @@ async fn claims_are_edited_once_or_for_ever() {
         b.edit_once(Target::IdToken, edits::wrong("iss"));
         b.edit(Target::IdToken, edits::remove("nonce"));
         b.edit_once(Target::TokenResponse, edits::remove("expires_in"));
-        b.token_type = "bEARER".to_owned();
+        b.token_type = Some("bEARER".to_owned());
     });
     let first = world.login().await;
     let second = world.login().await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fapi_bff_conformance::{
     as_double::{
-        AsConfig, AsDouble, ClientRegistration, Endpoint, Fault, Interaction, ListenerKind,
-        Profile, Tamper, Target, edits,
+        AsConfig, AsDouble, ClientRegistration, Conduct, Endpoint, Fault, Interaction,
+        ListenerKind, Tamper, Target, edits,
     },
     jws::{self, Alg, random_token},
 };
@@ -267,7 +267,7 @@ async fn a_stopped_double_is_gone_even_while_requests_hang_and_its_port_is_free(
 /// FAPI 2.0 Security Profile: the same rules on plain parameters, a plain answer with `iss`.
 #[tokio::test]
 async fn under_the_security_profile_parameters_are_plain_and_so_is_the_answer() {
-    let world = World::start_with(|config| config.profile = Profile::Security).await;
+    let world = World::start_with(|config| config.conduct = Conduct::security_profile()).await;
     let verifier = random_token();
     let plain = |name: &str, value: Option<&str>| {
         let claims = world.request_claims(CLIENT, &verifier);
@@ -306,6 +306,6 @@ async fn under_the_security_profile_parameters_are_plain_and_so_is_the_answer() 
     let tokens = world.post_token(&world.token_form(&returned["code"], &verifier)).await;
     assert_eq!(tokens.status, 200);
     let metadata = send(world.http.get(world.double.url(Endpoint::Metadata))).await.json();
-    assert_eq!(metadata["response_modes_supported"], json!(["query"]));
+    assert_eq!(metadata["response_modes_supported"], json!(["query", "form_post"]));
     assert!(metadata.get("authorization_signing_alg_values_supported").is_none());
 }

@@ -226,3 +226,42 @@ fn a_route_presents_a_certificate_only_if_there_is_one() {
     assert_eq!(faults.len(), 1, "{faults:#?}");
     assert_eq!(faults[0].path, "apps.portal.routes[0].present_client_certificate");
 }
+
+/// What comes encrypted must be signed inside, and there must be something to open it with.
+#[test]
+fn encryption_takes_keys_and_something_to_encrypt() {
+    let keys = "decryption_keys = [\"keys/decryption.jwk\"]";
+    let id_token = "id_token_encrypted_response_alg = \"ECDH-ES\"";
+    let client = client(&[keys, id_token]);
+    let policy = client.encryption.id_token.unwrap();
+    assert_eq!((policy.alg.name(), policy.enc.name()), ("ECDH-ES", "A128CBC-HS256"));
+    assert_eq!(client.encryption.decryption_keys.len(), 1);
+    assert!(!format!("{:?}", client.encryption).contains("\"d\""));
+
+    assert_eq!(refused(&[id_token]).0, "decryption_keys");
+    assert_eq!(refused(&[keys]).0, "decryption_keys");
+    assert_eq!(refused(&["decryption_keys = []", id_token]).0, "decryption_keys");
+    for unknown in ["RSA1_5", "dir", "PBES2-HS256+A128KW", "A128KW", "ECDH-ES+A192KW"] {
+        let line = format!("id_token_encrypted_response_alg = \"{unknown}\"");
+        let faults = folder().faults(&text(&[&line]), &[]);
+        assert_eq!(faults[0].path, "clients.portal.id_token_encrypted_response_alg", "{unknown}");
+    }
+    let enc_alone = "id_token_encrypted_response_enc = \"A256GCM\"";
+    assert_eq!(refused(&[enc_alone]).0, "id_token_encrypted_response_enc");
+    let userinfo = "userinfo_encrypted_response_alg = \"ECDH-ES\"";
+    assert_eq!(refused(&[keys, userinfo]).0, "userinfo_encrypted_response_alg");
+    let request = "request_object_encryption_alg = \"RSA-OAEP-256\"";
+    let unsigned = [SECURITY, UNSIGNED, request];
+    assert_eq!(refused(&unsigned).0, "request_object_encryption_alg");
+}
+
+/// FAPI2-MS-6.1.
+#[test]
+fn authorization_responses_are_not_encrypted_under_fapi2() {
+    let keys = "decryption_keys = [\"keys/decryption.jwk\"]";
+    let response = "authorization_encrypted_response_alg = \"ECDH-ES\"";
+    let (place, told) = refused(&[keys, response]);
+    assert_eq!(place, "authorization_encrypted_response_alg");
+    assert!(told.contains("FAPI2-MS-6.1"), "{told}");
+    assert!(client(&[FAPI1, keys, response]).encryption.authorization.is_some());
+}

@@ -64,6 +64,27 @@ fn the_example_is_accepted_as_it_stands() {
     assert_eq!(settings.log.audit, AuditSink::Stdout);
 }
 
+/// STEP-9: an upstream's demands reach a page where the operator has thought of step-up, and nowhere else.
+#[test]
+fn an_upstreams_demands_are_relayed_where_there_is_something_to_step_up_to() {
+    let relayed = |edits: &[(&str, &str)]| {
+        Folder::new().load(&example_with(edits), &[]).unwrap().apps["portal"].routes[0].step_up
+    };
+    let login = ("$", "[apps.portal.login]\nacr_values = [\"high\"]");
+    assert!(!relayed(&[]));
+    assert!(relayed(&[login]));
+    assert!(relayed(&[("[[apps", "max_age = \"5m\"")]));
+    assert!(relayed(&[("[[apps", "acr_values = [\"low\"]")]));
+    assert!(relayed(&[("[[apps", "step_up = true")]));
+    assert!(!relayed(&[login, ("[[apps", "step_up = false")]));
+    assert!(!relayed(&[login, ("[[apps", "access = \"public\"")]));
+    let text = example_with(&[login, ("[[apps", "acr_values = [\"high\"]\nmax_age = 60")]);
+    let settings = Folder::new().load(&text, &[]).unwrap();
+    let route = &settings.apps["portal"].routes[0];
+    assert_eq!((route.acr_values.as_slice(), route.max_age), (&["high".to_owned()][..], Some(60)));
+    assert_eq!(route.replay_body_limit, 64 * 1024);
+}
+
 #[test]
 fn the_common_case_stands_in_the_first_forty_lines() {
     let active = |line: &&str| !line.starts_with('#') && !line.is_empty();

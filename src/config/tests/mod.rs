@@ -15,6 +15,7 @@ use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
 use super::{Fault, Faults, Settings, Source, load, reader::Report};
+use crate::jose::{JweAlg, generate_decryption_key};
 
 /// The annotated example.
 pub(crate) const EXAMPLE: &str = include_str!("../../../deploy/fapi-bff.example.toml");
@@ -32,6 +33,8 @@ impl Folder {
                 KeyPair::generate().unwrap().serialize_pem().as_bytes(),
             );
         }
+        let decryption = generate_decryption_key(JweAlg::EcdhEs).unwrap();
+        folder.secret("keys/decryption.jwk", decryption.private_jwk.as_bytes());
         folder.secret("keys/server.key", b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n");
         for name in ["server", "portal", "ca"] {
             let key = KeyPair::generate().unwrap();

@@ -115,6 +115,44 @@ const CASES: &[Case] = &[
         "apps.portal.routes",
         "names no resource",
     ),
+    (
+        "[[apps",
+        "replay_body_limit = 1048577",
+        "apps.portal.routes[0].replay_body_limit",
+        "1048577 bytes are more than 1048576",
+    ),
+    // What a route demands of the user's authentication.
+    ("[[apps", "acr_values = []", "apps.portal.routes[0].acr_values", "is empty"),
+    ("[[apps", "acr_values = [\"a b\"]", "apps.portal.routes[0].acr_values[0]", "RFC 6749 §3.3"),
+    (
+        "[[apps",
+        "acr_values = [\"a\", \"a\"]",
+        "apps.portal.routes[0].acr_values[1]",
+        "listed twice",
+    ),
+    ("[[apps", "max_age = \"59s\"", "apps.portal.routes[0].max_age", "not within 1m to 1d"),
+    ("[[apps", "max_age = \"86401s\"", "apps.portal.routes[0].max_age", "not within 1m to 1d"),
+    ("[[apps", "step_up = \"yes\"", "apps.portal.routes[0].step_up", "is a string"),
+    (
+        "[[apps",
+        "max_age = \"5m\"\nstep_up = false",
+        "apps.portal.routes[0].step_up",
+        "would not hear of it",
+    ),
+    (
+        "[[apps",
+        "acr_values = [\"a\"]\naccess = \"public\"",
+        "apps.portal.routes[0].acr_values",
+        "no user",
+    ),
+    ("[[apps", "max_age = \"5m\"\naccess = \"public\"", "apps.portal.routes[0].max_age", "no user"),
+    ("[[apps", "step_up = true\naccess = \"public\"", "apps.portal.routes[0].step_up", "no user"),
+    (
+        "[[apps",
+        "path = \"/b\"\nupstream = \"https://b.example\"\nacr_values = [\"high\", \"low\"]\n[apps.portal.login]\nacr_values = [\"high\"]\n[[apps.portal.routes]]",
+        "apps.portal.routes[0].acr_values[1]",
+        "not among login.acr_values",
+    ),
     // Unknown keys, and keys that do not exist for a reason.
     ("[clients", "scope = \"openid\"", "clients.portal.scope", "did you mean `scopes`?"),
     (

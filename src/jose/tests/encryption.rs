@@ -190,6 +190,8 @@ fn a_peers_key_is_found_by_use_type_alg_and_kid() {
         json!({ "use": "ENC" }),
         json!({ "use": 1 }),
         json!({ "key_ops": ["verify"] }),
+        json!({ "key_ops": ["decrypt", "unwrapKey"] }),
+        json!({ "key_ops": ["deriveKey"] }),
         json!({ "key_ops": [] }),
         json!({ "alg": "RSA1_5" }),
         json!({ "alg": "PS256" }),

@@ -508,3 +508,48 @@ fn a_key_file_may_hold_either_form_and_must_not_contradict_the_configuration() {
     assert_eq!(load(b"", None), Err(KeyRejected::UnknownFormat));
     assert_eq!(load(b"{", None), Err(KeyRejected::UnknownFormat));
 }
+
+/// DPOP-4.1/4.2-h: the same seed makes the same key, and nothing shows it.
+#[test]
+fn a_seed_makes_one_key() {
+    use zeroize::Zeroizing;
+
+    use crate::jose::KeySeed;
+    let seed = |byte| KeySeed::new(Zeroizing::new([byte; 32]));
+    let signer = |byte| SoftwareSigner::from_seed(&seed(byte)).unwrap();
+    let (one, again, other) = (signer(1), signer(1), signer(2));
+    assert_eq!(one.public_jwk(), again.public_jwk());
+    assert_ne!(one.public_jwk(), other.public_jwk());
+    assert_eq!((one.alg(), one.kid()), (JwsAlg::Es256, one.public_jwk().thumbprint().as_str()));
+    // Zero and numbers beyond the order of the group are no private keys.
+    assert!(SoftwareSigner::from_seed(&seed(0)).is_err());
+    assert!(SoftwareSigner::from_seed(&seed(0xff)).is_err());
+    let sealed = serde_json::to_string(&seed(7)).unwrap();
+    assert_eq!(serde_json::from_str::<KeySeed>(&sealed).unwrap(), seed(7));
+    for wrong in ["\"\"", "\"AAAA\"", "7", "null"] {
+        assert!(serde_json::from_str::<KeySeed>(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!(format!("{:?}", seed(7)), "KeySeed(..)");
+}
+
+/// MTLS-2.2.2: a self-signed certificate stands in the client's key set as a key that it certifies.
+#[test]
+fn a_certificate_is_published_as_the_key_it_certifies() {
+    use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+
+    use crate::jose::certificate_jwk;
+    for alg in [&PKCS_ECDSA_P256_SHA256, &PKCS_ED25519] {
+        let key = KeyPair::generate_for(alg).unwrap();
+        let certificate = CertificateParams::default().self_signed(&key).unwrap();
+        let jwk = certificate_jwk(certificate.der()).unwrap();
+        assert_eq!(jwk["use"], "sig");
+        assert_eq!(jwk["x5c"].as_array().unwrap().len(), 1);
+        assert!(jwk.get("d").is_none());
+        // As a server reads it: `x5c` must certify the key beside it.
+        let read = PublicJwk::from_json(&jwk).unwrap();
+        assert_eq!(jwk["kid"], read.thumbprint());
+    }
+    for wrong in [b"".as_slice(), b"no certificate"] {
+        assert_eq!(certificate_jwk(wrong), Err(KeyRejected::UnknownFormat));
+    }
+}

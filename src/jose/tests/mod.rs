@@ -121,8 +121,8 @@ fn raw_jwe(
     header: impl FnOnce(Value) -> String,
 ) -> String {
     let JwePolicy { alg, enc } = policy;
-    let wrapper = key_management::Wrapper::new(recipient(alg).material(), alg).unwrap();
-    let wrapped = wrapper.wrap(enc).unwrap();
+    let made = key_management::Wrapper::new(recipient(alg).material(), alg).unwrap();
+    let wrapped = made.wrap(enc).unwrap();
     let protected = encode(header(jwe_header(policy, Value::Object(wrapped.header))));
     let mut text = content.as_ref().to_vec();
     let sealed = content::seal(enc, &wrapped.key, protected.as_bytes(), &mut text).unwrap();

@@ -115,7 +115,8 @@ fn half_hashes_of_access_tokens_and_codes() {
 /// nothing about what is inside, so only the layer below [`decrypt`] opens them.
 fn opened(token: &str, key: &Value, alg: JweAlg, enc: JweEnc) -> Vec<u8> {
     let private = private_key::PrivateJwk::parse(key.to_string().as_bytes()).unwrap();
-    let public = EncryptionJwk::from_members(private.as_map(), &["decrypt"]).unwrap();
+    let public =
+        EncryptionJwk::from_members(private.as_map(), encryption_jwk::Half::Private).unwrap();
     let members = private.private(public.material()).unwrap();
     let unwrapper = key_management::Unwrapper::new(public.material(), &members, alg).unwrap();
     let parts: Vec<Vec<u8>> =
@@ -248,7 +249,8 @@ fn rfc7518_c_ecdh_es_key_agreement() {
         },
     });
     let private = private_key::PrivateJwk::parse(bob.to_string().as_bytes()).unwrap();
-    let public = EncryptionJwk::from_members(private.as_map(), &["deriveKey"]).unwrap();
+    let public =
+        EncryptionJwk::from_members(private.as_map(), encryption_jwk::Half::Private).unwrap();
     let members = private.private(public.material()).unwrap();
     let unwrapper =
         key_management::Unwrapper::new(public.material(), &members, JweAlg::EcdhEs).unwrap();

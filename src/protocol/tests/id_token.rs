@@ -20,6 +20,7 @@ pub(super) fn expected() -> IdTokenExpected<'static> {
         issuer: ISSUER,
         client_id: CLIENT,
         algs: FAPI,
+        encryption: None,
         now: now(),
         exp_leeway: LEEWAY,
         future_tolerance: TOLERANCE,

@@ -25,7 +25,9 @@ pub(super) fn expected() -> Expected<'static> {
 }
 
 fn verify_form(form: &str) -> Result<AuthorizationResponse, ResponseRejected> {
-    Ok(verify_jarm(&ResponseParameters::parse_form(form.as_bytes())?, &KEYS, &expected())?)
+    let parameters = ResponseParameters::parse_form(form.as_bytes())?;
+    let response = parameters.response().ok_or(JarmRejected::Missing)?;
+    Ok(verify_jarm(&parameters, response, &KEYS, &expected())?)
 }
 
 /// The reason for refusing this token.
@@ -78,7 +80,9 @@ fn a_pinned_algorithm_admits_no_other() {
     let parameters =
         |token| ResponseParameters::parse_form(format!("response={token}").as_bytes()).unwrap();
     let pinned = Expected { algs: &[JwsAlg::Ps256], ..expected() };
-    let refused = verify_jarm(&parameters(token(&good())), &KEYS, &pinned).unwrap_err();
+    let response = token(&good());
+    let parameters = parameters(response.clone());
+    let refused = verify_jarm(&parameters, &response, &KEYS, &pinned).unwrap_err();
     assert_eq!(refused, JarmRejected::AlgNotAllowed);
 }
 
@@ -363,7 +367,9 @@ proptest::proptest! {
     fn no_form_panics(bytes: Vec<u8>, text in "response=\\PC{0,60}(&\\PC{0,10}=\\PC{0,10}){0,3}", payload: String) {
         for form in [bytes.as_slice(), text.as_bytes()] {
             if let Ok(parameters) = ResponseParameters::parse_form(form) {
-                proptest::prop_assert!(verify_jarm(&parameters, &KEYS, &expected()).is_err());
+                let response = parameters.response().unwrap_or_default();
+                let verdict = verify_jarm(&parameters, response, &KEYS, &expected());
+                proptest::prop_assert!(verdict.is_err());
             }
         }
         let _ = unverified_issuer(&text);

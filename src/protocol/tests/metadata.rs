@@ -427,6 +427,68 @@ fn a_pinned_algorithm_must_be_listed() {
     assert!(judge_with(&good(), ProfileName::Fapi2MessageSigning, &pinned).is_ok());
 }
 
+/// FAPI1-ADV-5.2.2-2, OIDC-FRAG: the server must offer the form of response that will be asked for.
+#[test]
+fn the_response_form_must_be_offered() {
+    let verdict = |response, document: &Value| {
+        judge_with(document, ProfileName::Fapi1Advanced, &Needs { response, ..needs() }).err()
+    };
+    let hybrid = form(ResponseType::CodeIdToken, ResponseMode::Fragment);
+    let offers = |types: Value, modes: Value| {
+        with(with(good(), "response_types_supported", types), "response_modes_supported", modes)
+    };
+    let types = json!(["code", "id_token code"]);
+    assert_eq!(verdict(hybrid, &offers(types.clone(), json!(["fragment"]))), None);
+    let missing = verdict(hybrid, &offers(json!(["code", "id_token"]), json!(["fragment"])));
+    assert_eq!(missing, Some(MetadataRejected::ResponseTypeMissing));
+    for (mode, offered) in [
+        (ResponseMode::Jwt, "query.jwt"),
+        (ResponseMode::FormPostJwt, "form_post.jwt"),
+        (ResponseMode::Query, "query"),
+        (ResponseMode::FormPost, "form_post"),
+        (ResponseMode::Fragment, "fragment"),
+    ] {
+        let response = form(ResponseType::Code, mode);
+        assert_eq!(verdict(response, &offers(types.clone(), json!([offered]))), None);
+        let other = verdict(response, &offers(types.clone(), json!(["web_message"])));
+        assert_eq!(other, Some(MetadataRejected::ResponseModeMissing), "{offered}");
+    }
+    assert_eq!(
+        verdict(hybrid, &without(offers(types, json!([])), "response_modes_supported")),
+        None
+    );
+}
+
+/// Where the server signs nothing for this client, it need not publish keys.
+#[test]
+fn keys_are_needed_only_where_something_is_signed() {
+    let document = without(good(), "jwks_uri");
+    let plain = form(ResponseType::Code, ResponseMode::Query);
+    let document = with(document, "response_modes_supported", json!(["query"]));
+    let verdict = |needs: Needs| judge_with(&document, ProfileName::Fapi2Security, &needs);
+    let missing = MetadataRejected::EndpointMissing("jwks_uri");
+    assert_eq!(verdict(Needs { response: plain, ..needs() }).unwrap_err(), missing);
+    let oauth = Needs { response: plain, openid: false, ..needs() };
+    assert_eq!(verdict(oauth.clone()).unwrap().jwks_uri(), None);
+    let signed = Needs { userinfo_alg: Some(JwsAlg::Es256), ..oauth };
+    assert_eq!(verdict(signed).unwrap_err(), missing);
+}
+
+/// ALG-MAT: RS256 counts as common ground only for a client that is pinned to it.
+#[test]
+fn rs256_is_common_ground_only_where_it_is_pinned() {
+    let document = with(good(), "id_token_signing_alg_values_supported", json!(["RS256"]));
+    let document = with(document, "response_modes_supported", json!(["query"]));
+    let plain = form(ResponseType::Code, ResponseMode::Query);
+    let verdict = |id_token_alg| {
+        let needs = Needs { response: plain, id_token_alg, ..needs() };
+        judge_with(&document, ProfileName::Oidc, &needs).err()
+    };
+    let missing = MetadataRejected::AlgorithmMissing("id_token_signing_alg_values_supported");
+    assert_eq!(verdict(None), Some(missing));
+    assert_eq!(verdict(Some(JwsAlg::Rs256)), None);
+}
+
 /// META-3.2, JWT-PARSE.
 #[test]
 fn the_document_is_strict_bounded_json() {

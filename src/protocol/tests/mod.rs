@@ -6,6 +6,9 @@ mod endpoints;
 mod id_token;
 mod jarm;
 mod metadata;
+mod nested;
+mod plain;
+mod userinfo;
 
 use std::sync::LazyLock;
 

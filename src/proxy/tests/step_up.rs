@@ -54,6 +54,7 @@ fn log_in(rig: &Rig<Inside>, login: Login) {
 
 const CHALLENGE: &str =
     "Bearer error=\"insufficient_user_authentication\", acr_values=\"high top\", max_age=60";
+const MALFORMED: &str = "Bearer error=insufficient_user_authentication, max_age=-1";
 
 /// SES-7.5, STEP-4: the route's own demand stands before the upstream.
 #[tokio::test]
@@ -121,7 +122,6 @@ async fn a_demand_that_is_not_allowed_stays_the_upstreams_401() {
         acr_values: strings(acr_values),
         ..StepUpRule::default()
     };
-    const MALFORMED: &str = "Bearer error=insufficient_user_authentication, max_age=-1";
     for (rule, path, challenge, note) in [
         (StepUpRule::default(), "/api/x", CHALLENGE, None),
         (relay(&[]), "/plain/x", CHALLENGE, None),

@@ -24,7 +24,7 @@ use crate::{
     api::SampleApi,
     as_double::{AsDouble, Endpoint, Fault, Target, edits},
     ledger::ListenerKind,
-    pki::{AS_HOST, Pki, server_config},
+    pki::{AS_HOST, ClientCertificates, Pki, server_config},
     serve::Server,
 };
 
@@ -132,7 +132,7 @@ impl SuiteDouble {
             let core = Arc::clone(&serving);
             async move { answer(core, request).await }
         });
-        let tls = server_config(&pki.authorization_server, None).unwrap();
+        let tls = server_config(&pki.authorization_server, ClientCertificates::Unasked).unwrap();
         let server = Server::start(listener, tls, ListenerKind::Plain, router).unwrap();
         Self { server, core }
     }

@@ -9,10 +9,10 @@ type Row = (&'static str, &'static str, &'static str, &'static [&'static str], &
 const DPOP: &str = "DPoP (RFC 9449)";
 const BACK: &str = "back-channel logout";
 const JWE: &str = "encrypted ID tokens";
-const STEP_UP: &str = "step-up (RFC 9470)";
+const BOUND: &str = "logins bound to the session they began in";
 const RAR: &str = "rich authorization requests (RFC 9396)";
 
-const ROWS: [Row; 23] = [
+const ROWS: [Row; 22] = [
     (
         "backchannel-logout-token-replayed",
         "The server's logout token is sent a second time, after a new login.",
@@ -98,18 +98,11 @@ const ROWS: [Row; 23] = [
         JWE,
     ),
     (
-        "step-up-challenges-without-end",
-        "An API asks for a stronger authentication again and again.",
-        "start one login for it, then stop",
-        &["STEP-9", "STEP-5"],
-        STEP_UP,
-    ),
-    (
         "step-up-to-another-session",
         "A link to a step-up login is opened in another user's session.",
         "refuse to end it there",
         &["DRAFT-9700U-2", "CK-SS-3"],
-        STEP_UP,
+        BOUND,
     ),
     (
         "introspection-json-instead-of-jwt",

@@ -88,8 +88,6 @@ pub enum Feature {
     SeveralInstances,
     /// Signed userinfo.
     SignedUserinfo,
-    /// Step-up authentication at an API's demand.
-    StepUp,
     /// Login started by a third party.
     ThirdPartyLogin,
     /// Token exchange.
@@ -124,7 +122,6 @@ impl Feature {
             Self::SeparateKeys => "separate-keys",
             Self::SeveralInstances => "several-instances",
             Self::SignedUserinfo => "signed-userinfo",
-            Self::StepUp => "step-up",
             Self::ThirdPartyLogin => "third-party-login",
             Self::TokenExchange => "token-exchange",
             Self::Websocket => "websocket",

@@ -105,6 +105,26 @@ async fn challenge(stage: &mut Stage) -> Step {
     stage.expect_session("the session is as it was").await
 }
 
+async fn challenge_without_end(stage: &mut Stage) -> Step {
+    stage.login().await?;
+    let hint = json!({"acr_values": ["urn:example:loa:3"], "max_age": 60});
+    for _ in 0..2 {
+        let answer = stage.get("/lab/challenge").await?;
+        stage.expect_plain_refusal(&answer, 401, "step_up_required");
+        let held = answer.json()?.get("step_up") == Some(&hint);
+        stage.check("hint", &["STEP-3", "STEP-4"], held, "the page is told what the API wants");
+    }
+    stage.world.advance(5)?;
+    stage.login().await?;
+    let answer = stage.get("/lab/challenge").await?;
+    stage.expect_plain_refusal(&answer, 403, "insufficient_authentication");
+    let silent = answer.json()?.get("step_up").is_none();
+    stage.check("one_attempt", &["STEP-5", "STEP-9"], silent, "no login is asked for again");
+    stage.expect_api_asked("/challenge", 3);
+    stage.expect_refreshes(0);
+    stage.reach_api().await
+}
+
 async fn redirects(stage: &mut Stage) -> Step {
     stage.login().await?;
     let answer = stage.get("/lab/redirect").await?;
@@ -187,6 +207,15 @@ pub(super) fn modules() -> Vec<Module> {
             &["STEP-9", "PXY-3"],
             |stage| Box::pin(challenge(stage)),
         ),
+        Module::new(
+            "step-up-challenges-without-end",
+            "An API asks for a stronger authentication again and again.",
+            "tell the page of one login for it, then stop",
+            &["STEP-3", "STEP-4", "STEP-5", "STEP-9"],
+            |stage| Box::pin(challenge_without_end(stage)),
+        )
+        .configured("path = \"/lab\"", "path = \"/lab\"\nstep_up = true")
+        .timed(),
         Module::new(
             "forward-redirects-are-not-followed",
             "The API sends the call elsewhere in eight ways.",

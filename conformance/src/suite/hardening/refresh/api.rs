@@ -25,7 +25,9 @@ async fn once(stage: &mut Stage) -> Step {
 async fn payment(stage: &mut Stage) -> Step {
     stage.login().await?;
     stage.world.api.fault("/payments", Fault::invalid_token().once());
-    let pay = || Call::post("/lab/payments").json(&json!({"amount": 1}));
+    // More than the 64 KiB that are kept to be sent again.
+    let long = json!({"amount": 1, "purpose": "x".repeat(64 << 10)});
+    let pay = || Call::post("/lab/payments").json(&long);
     let answer = stage.fetch(pay()).await?;
     stage.expect_plain_refusal(&answer, 503, "upstream_token_renewed");
     let now = answer.header("retry-after") == "0";
@@ -36,6 +38,14 @@ async fn payment(stage: &mut Stage) -> Step {
     stage.expect("paid_once", &answer, 201)?;
     stage.expect_refreshes(1);
     stage.expect_api_asked("/payments", 2);
+    stage.world.api.fault("/payments", Fault::invalid_token().once());
+    let short = json!({"amount": 2});
+    let answer = stage.fetch(Call::post("/lab/payments").json(&short)).await?;
+    stage.expect("paid_again", &answer, 201)?;
+    let whole = answer.json().is_ok_and(|paid| paid == short);
+    stage.check("sent_again_whole", &["DPOP-9-PRJ"], whole, "the API got all of it");
+    stage.expect_refreshes(2);
+    stage.expect_api_asked("/payments", 4);
     Ok(())
 }
 
@@ -99,7 +109,7 @@ pub(super) fn modules() -> Vec<Module> {
         module(
             "api-refuses-the-token-of-a-payment",
             "The API calls the token of a POST invalid.",
-            "renew the token, and leave it to the page to send the payment again",
+            "renew the token; send a short payment again, leave a long one to the page",
             &["BRR-3.1", "DPOP-9-PRJ", "PXY-7"],
             |stage| Box::pin(payment(stage)),
         ),
