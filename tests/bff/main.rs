@@ -10,6 +10,7 @@
 
 mod attacks;
 mod forwarding;
+mod grants;
 mod guards;
 mod login;
 mod logout;
