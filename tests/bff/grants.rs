@@ -2,7 +2,7 @@
 //! the authorization server's word on one.
 
 use fapi_bff_conformance::{
-    as_double::{Endpoint, Event, Fault, FaultRule},
+    as_double::{AsDouble, Conduct, Constraint, Endpoint, Event, Fault, FaultRule, Target, edits},
     demo::browser::{Answer, Browser, Call, From},
 };
 use serde_json::{Value, json};
@@ -292,17 +292,75 @@ async fn a_route_may_send_the_servers_word_on_the_token() {
 #[tokio::test]
 async fn an_essential_acr_is_asked_for_once() {
     let claims = format!(
-        "{LOGIN}\nclaims_parameter = {{ id_token = {{ acr = {{ essential = true, values = [\"urn:x:high\"] }} }} }}"
+        "{LOGIN}\nclaims_parameter = {{ id_token = {{ acr = {{ essential = true, values = [\"urn:example:loa:3\"] }} }} }}"
     );
     let bed = bed(&[(LOGIN, &claims)]).await;
     let mut browser = bed.browser();
-    log_in(&bed, &mut browser, "").await;
+    log_in(&bed, &mut browser, "").await.expect(200).unwrap();
     let par = bed.double.last(Endpoint::Par).unwrap();
-    let (claims, values) = (asked(&par).get("claims"), asked(&par).get("acr_values"));
-    let essential = json!({"id_token": {"acr": {"essential": true, "values": ["urn:x:high"]}}});
-    assert!(
-        (claims == Some(&essential) && values.is_none())
-            || (claims.is_none() && values == Some(&json!("urn:x:high"))),
-        "{claims:?} {values:?}"
-    );
+    let essential =
+        json!({"id_token": {"acr": {"essential": true, "values": ["urn:example:loa:3"]}}});
+    assert_eq!(asked(&par).get("claims"), Some(&essential));
+    assert_eq!(asked(&par).get("acr_values"), None);
+    assert_eq!(bed.last_audit("login.end"), ("success".to_owned(), "none".to_owned()));
+
+    // A server that does not read claims is asked the other way, and held to it all the same.
+    let silent: fn(&AsDouble) = |double| {
+        double.behave(|as_| {
+            as_.edit(Target::Metadata, edits::remove("claims_parameter_supported"));
+            as_.edit(Target::IdToken, edits::set("acr", json!("urn:example:loa:2")));
+        });
+    };
+    let edit = vec![(LOGIN, claims)];
+    let bed = Bed::with(Wish { edit, before: Some(silent), ..Wish::default() }).await;
+    log_in(&bed, &mut bed.browser(), "").await.expect(502).unwrap();
+    let par = bed.double.last(Endpoint::Par).unwrap();
+    assert_eq!(asked(&par).get("claims"), None);
+    assert_eq!(asked(&par)["acr_values"], "urn:example:loa:3");
+    assert_eq!(bed.last_audit("login.end").1, "id_token.acr_mismatch");
+}
+
+/// A claim that the server would not hear of is not asked for in silence.
+#[tokio::test]
+async fn claims_are_not_asked_of_a_server_that_does_not_read_them() {
+    let claims = format!("{LOGIN}\nclaims_parameter = {{ userinfo = {{ email = {{}} }} }}");
+    let reading = bed(&[(LOGIN, &claims)]).await;
+    log_in(&reading, &mut reading.browser(), "").await.expect(200).unwrap();
+    let par = reading.double.last(Endpoint::Par).unwrap();
+    assert_eq!(asked(&par)["claims"], json!({"userinfo": {"email": {}}}));
+    let silent: fn(&AsDouble) = |double| {
+        double.behave(|as_| {
+            as_.edit(Target::Metadata, edits::remove("claims_parameter_supported"));
+        });
+    };
+    let edit = vec![(LOGIN, claims)];
+    let bed = Bed::with(Wish { edit, before: Some(silent), ..Wish::default() }).await;
+    start(&mut bed.browser(), "").await.expect(502).unwrap();
+    assert_eq!(bed.last_audit("login.start").1, "claims.not_supported");
+    assert_eq!(bed.double.count(Endpoint::Par), 0);
+}
+
+/// DPOP-5, TX-2.1: where tokens are bound to keys, so are these, and each is sent with its proof.
+#[tokio::test]
+async fn tokens_of_every_source_are_bound_to_a_key_where_tokens_are() {
+    for further in [
+        "token = \"client_credentials\"\nscopes = [\"accounts\"]",
+        "token = \"exchange\"\nexchange = { scopes = [\"accounts\"] }",
+        "scopes = [\"accounts\"]",
+    ] {
+        let route = format!(
+            "{ROUTE}\nupstream = \"{{api}}\"\ntrust_roots = [\"ca.pem\"]\nnetworks = [\"loopback\"]\n\
+             [[apps.web.routes]]\npath = \"/other\"\n{further}"
+        );
+        let client = "client_id = \"bed-client\"";
+        let dpop = format!("{client}\nsender_constraint = \"dpop\"");
+        let edit = vec![(ROUTE, route), (client, dpop)];
+        let conduct = Conduct { constraint: Constraint::Dpop, ..Conduct::message_signing() };
+        let bed = Bed::with(Wish { edit, conduct: Some(conduct), ..Wish::default() }).await;
+        let mut browser = bed.logged_in().await;
+        get(&mut browser, "/other/accounts").await.expect(200).unwrap();
+        let echo = get(&mut browser, "/other/echo-headers").await.expect(200).unwrap();
+        let echo = echo.json().unwrap();
+        assert_eq!(echo["authorization"], json!({"scheme": "DPoP", "valid": true}), "{further}");
+    }
 }
