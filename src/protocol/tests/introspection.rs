@@ -129,11 +129,11 @@ fn the_type_is_demanded() {
 /// FAPI2-MS-5.5.2, INT-9701-4.
 #[test]
 fn plain_json_is_no_answer() {
+    const SIGNED: Option<&str> = Some("application/token-introspection+jwt");
     let judge = |status, content_type, body: &'static str| {
         let answer = Answer { status, content_type, retry_after: None, body: body.as_bytes() };
         introspection_token(&answer).map_err(|error| error.reason())
     };
-    const SIGNED: Option<&str> = Some("application/token-introspection+jwt");
     assert_eq!(judge(200, SIGNED, "a.b.c"), Ok("a.b.c"));
     let parameters = Some("Application/Token-Introspection+JWT; charset=utf-8");
     assert_eq!(judge(200, parameters, "a.b.c"), Ok("a.b.c"));
