@@ -24,6 +24,8 @@ pub(super) struct ClientFacts {
     pub(super) provider: Option<String>,
     /// Whether it has a certificate to show.
     pub(super) has_certificate: bool,
+    /// Its scopes; empty if they have mistakes.
+    pub(super) scopes: Vec<String>,
 }
 
 #[derive(Debug)]

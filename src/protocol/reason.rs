@@ -84,15 +84,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::protocol::{
-        IdTokenRejected, InitiationRejected, IssuerRejected, JarmRejected, Malformation,
-        MetadataRejected, NonceRejected, ParameterRejected, ParametersRejected, StepUpRejected,
-        TokenRejected, TransactionRejected, UserinfoRejected, answer::AsAnswer,
+        DetailsRejected, IdTokenRejected, InitiationRejected, IssuerRejected, JarmRejected,
+        Malformation, MetadataRejected, NonceRejected, ParameterRejected, ParametersRejected,
+        ResourceRejected, StepUpRejected, TokenRejected, TransactionRejected, UserinfoRejected,
+        answer::AsAnswer,
     };
 
     #[test]
     fn every_reason_is_unique_and_snake_case_with_one_dot() {
         let kinds = [
             AsAnswer::REASONS,
+            DetailsRejected::REASONS,
             IdTokenRejected::REASONS,
             InitiationRejected::REASONS,
             IssuerRejected::REASONS,
@@ -102,6 +104,7 @@ mod tests {
             ParameterRejected::REASONS,
             JarmRejected::REASONS,
             ParametersRejected::REASONS,
+            ResourceRejected::REASONS,
             StepUpRejected::REASONS,
             TokenRejected::REASONS,
             TransactionRejected::REASONS,

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::UnixTime;
 
-use super::{pkce::CodeVerifier, reason::rejection};
+use super::{pkce::CodeVerifier, rar::AuthorizationDetails, reason::rejection};
 
 /// Who carries the browser through the login.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -61,6 +61,13 @@ pub struct Transaction {
     /// The handle of the session the browser was in at the start. A new login ends it (SES-7.2.4),
     /// and a browser that returns from another site does not send its cookie (CK-SS-1).
     pub replaces: Option<String>,
+    /// The template of details the page named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
+    /// The details an intent brought, against which the grant is held (RAR-7). What is configured is
+    /// not repeated here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<AuthorizationDetails>,
 }
 
 rejection! {
@@ -152,6 +159,8 @@ mod tests {
             expires: UnixTime::new(1600),
             session_binding: None,
             replaces: None,
+            authorization: None,
+            details: None,
         }
     }
 

@@ -18,6 +18,7 @@ mod navigation;
 mod outage;
 mod process;
 mod profiles;
+mod raising;
 mod refresh;
 mod responses;
 mod secrets;

@@ -44,6 +44,77 @@ const CASES: &[Case] = &[
         "apps.portal.routes[0].request_body_limit",
         "more than",
     ),
+    // What tokens are asked for.
+    (
+        "[apps.portal]",
+        "login.authorization_details = []",
+        "apps.portal.login.authorization_details",
+        "RAR-2",
+    ),
+    (
+        "[apps.portal]",
+        "login.authorization_details = [{ kind = \"a\" }]",
+        "apps.portal.login.authorization_details[0]",
+        "RAR-2",
+    ),
+    (
+        "[apps.portal]",
+        "login.authorization_details = [{ type = \"a\", amount = 1.5 }]",
+        "apps.portal.login.authorization_details[0].amount",
+        "unusable number",
+    ),
+    (
+        "[apps.portal]",
+        "login.details_enrichment = [\"actions\"]",
+        "apps.portal.login.details_enrichment[0]",
+        "RAR-7",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = { details_from = \"https://p.example/{intent}\" }",
+        "apps.portal.authorization.pay.types",
+        "is missing",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = {}",
+        "apps.portal.authorization.pay.authorization_details",
+        "is missing",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = { authorization_details = [{ type = \"a\" }], details_from = \"https://p.example/{intent}\" }",
+        "apps.portal.authorization.pay.details_from",
+        "one or the other",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.Pay = { authorization_details = [{ type = \"a\" }] }",
+        "apps.portal.authorization.Pay",
+        "not usable as a name",
+    ),
+    (
+        "[[apps",
+        "authorization_type = \"payment\"",
+        "apps.portal.routes[0].authorization_type",
+        "no login asks for",
+    ),
+    ("[[apps", "resource = \"/accounts\"", "apps.portal.routes[0].resource", "RES-2"),
+    ("[[apps", "resource = \"https://a.example/#x\"", "apps.portal.routes[0].resource", "fragment"),
+    ("[[apps", "scopes = [\"payments\"]", "apps.portal.routes[0].scopes[0]", "client's scopes"),
+    ("[[apps", "scopes = []", "apps.portal.routes[0].scopes", "is empty"),
+    (
+        "[[apps",
+        "token = \"none\"\nresource = \"https://a.example\"",
+        "apps.portal.routes[0].resource",
+        "is not used",
+    ),
+    (
+        "$",
+        "resource = \"https://a.example\"\n[[apps.portal.routes]]\npath = \"/api/b\"\nupstream = \"https://b.example\"",
+        "apps.portal.routes",
+        "names no resource",
+    ),
     (
         "[[apps",
         "replay_body_limit = 1048577",
@@ -609,4 +680,37 @@ fn no_message_repeats_a_secret() {
     let told = folder.load(&text, &[]).unwrap_err().to_string();
     assert!(told.contains("3 mistakes"), "{told}");
     assert!(!told.contains("hunter2") && !told.contains("AAECAw"), "{told}");
+}
+
+/// RAR-12: the page's word goes into one segment of a path, and nowhere else.
+#[test]
+fn the_place_of_an_intent_is_a_segment_of_an_https_path() {
+    let faults = |url: &str| {
+        let template =
+            format!("authorization.pay = {{ details_from = \"{url}\", types = [\"a\"] }}");
+        Folder::new().faults(&example_with(&[("[apps.portal]", &template)]), &[])
+    };
+    for good in ["https://p.example/{intent}", "https://p.example:8443/v1/{intent}/details"] {
+        assert_eq!(faults(good), [], "{good}");
+    }
+    for bad in [
+        "https://p.example/intents",
+        "https://p.example/{id}",
+        "https://p.example/{intent}/{intent}",
+        "https://p.example/x{intent}",
+        "https://p.example/x?id={intent}",
+        "https://p.example/{intent}?x",
+        "https://p.example/{intent}#x",
+        "https://{intent}/x",
+        "https://{intent}.example/x",
+        "https://u@p.example/{intent}",
+        "http://p.example/{intent}",
+        "p.example/{intent}",
+        "https://127.0.0.1/{intent}",
+        "https://169.254.169.254/{intent}",
+    ] {
+        let faults = faults(bad);
+        assert_eq!(faults.len(), 1, "{bad}: {faults:#?}");
+        assert_eq!(faults[0].path, "apps.portal.authorization.pay.details_from", "{bad}");
+    }
 }
