@@ -123,6 +123,8 @@ impl Login {
         let arrival = Arrival {
             now: self.ambient.now(),
             app: &self.app,
+            issuer: &self.provider.registration().issuer,
+            client_id: &self.provider.registration().client_id,
             mode: answer.mode,
             redirect_uri: self.policy.redirect_uri(answer.mode),
             session_binding: None,
