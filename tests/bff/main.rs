@@ -11,6 +11,7 @@
 mod attacks;
 mod forwarding;
 mod guards;
+mod isolation;
 mod login;
 mod logout;
 mod mixups;
