@@ -9,8 +9,10 @@
 )]
 
 mod attacks;
+mod encrypted;
 mod forwarding;
 mod guards;
+mod initiated;
 mod login;
 mod logout;
 mod mixups;
@@ -23,3 +25,4 @@ mod responses;
 mod secrets;
 mod step_up;
 mod support;
+mod unsigned;
