@@ -199,6 +199,7 @@ mod tests {
         }
     }
 
+    /// FAPI1-BASE-5.2.3-4.
     #[test]
     fn the_response_returns_the_way_the_request_went() {
         let cases = [

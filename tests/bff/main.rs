@@ -9,8 +9,10 @@
 )]
 
 mod attacks;
+mod encrypted;
 mod forwarding;
 mod guards;
+mod initiated;
 mod isolation;
 mod login;
 mod logout;
@@ -25,3 +27,4 @@ mod responses;
 mod secrets;
 mod step_up;
 mod support;
+mod unsigned;

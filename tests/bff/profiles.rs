@@ -1,6 +1,7 @@
 //! Every profile with every choice it leaves, from the login to the API and back: the server of each
 //! kind refuses whatever is not by its rules, so a login that ends is a client that was right.
 
+use fapi_bff::jose::PublicJwk;
 use fapi_bff_conformance::{
     as_double::Target,
     as_double::{
@@ -15,10 +16,10 @@ use url::Url;
 
 use crate::support::{Bed, Wish};
 
-const SECRET: &str = "a secret: & 100 % +";
+pub(crate) const SECRET: &str = "a secret: & 100 % +";
 
 /// The settings of the client whose server conducts itself like this, in place of the usual ones.
-fn settings(conduct: Conduct, mode: Option<&str>) -> Vec<(&'static str, String)> {
+pub(crate) fn settings(conduct: Conduct, mode: Option<&str>) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let profile = match conduct.family {
         Family::Fapi2 if conduct.signed_requests && conduct.response == ResponseForm::Jarm => {
@@ -77,11 +78,11 @@ fn settings(conduct: Conduct, mode: Option<&str>) -> Vec<(&'static str, String)>
     ]
 }
 
-fn registered(registration: &mut ClientRegistration, _: &Pki) {
+pub(crate) fn registered(registration: &mut ClientRegistration, _: &Pki) {
     registration.client_secret = Some(SECRET.to_owned());
 }
 
-async fn bed(conduct: Conduct, mode: Option<&str>) -> Bed {
+pub(crate) async fn bed(conduct: Conduct, mode: Option<&str>) -> Bed {
     Bed::with(Wish {
         edit: settings(conduct, mode),
         conduct: Some(conduct),
@@ -93,14 +94,14 @@ async fn bed(conduct: Conduct, mode: Option<&str>) -> Bed {
 }
 
 /// Lets the AS answer a login that has this address.
-async fn answered(browser: &mut Browser, url: &str) -> Answer {
+pub(crate) async fn answered(browser: &mut Browser, url: &str) -> Answer {
     let answer = browser.navigate(From::SameOrigin, url).await.unwrap();
     assert!(matches!(answer.status, 200 | 303), "{}: {:?}", answer.status, answer.body);
     answer
 }
 
 /// What the app's page finds in its address: a query, or a fragment.
-fn found(answer: &Answer) -> String {
+pub(crate) fn found(answer: &Answer) -> String {
     let location = answer.location().unwrap();
     location.fragment().or(location.query()).unwrap_or_default().to_owned()
 }
@@ -121,7 +122,7 @@ fn posted(answer: &Answer) -> (String, String) {
 }
 
 /// A login by script: the session as the page sees it.
-async fn login(bed: &Bed, browser: &mut Browser) -> serde_json::Value {
+pub(crate) async fn login(bed: &Bed, browser: &mut Browser) -> serde_json::Value {
     let started = browser.fetch(Call::post("/bff/login/start")).await.unwrap();
     let started = started.expect(200).unwrap_or_else(|why| {
         panic!("{why}\n{:?}\n{:?}", bed.last_audit("login.start"), bed.double.last_refusal())
@@ -362,7 +363,8 @@ async fn a_bearer_token_is_no_substitute_for_one_bound_to_our_key() {
     assert!(!bed.is_logged_in(&mut browser).await);
 }
 
-/// FAPI2-AM-5.2, DPOP-11: each session has a key of its own, and it is in no cookie and no answer.
+/// FAPI2-AM-5.2, DPOP-10.1, DPOP-11: each session has a key of its own, and it is in no cookie and no
+/// answer; the code is bound to it from the first request on.
 #[tokio::test]
 async fn each_session_has_its_own_key() {
     let conduct = Conduct { constraint: Constraint::Dpop, ..Conduct::security_profile() };
@@ -383,6 +385,9 @@ async fn each_session_has_its_own_key() {
         assert_eq!(par, of_login(Endpoint::Token));
         assert_eq!(par, of_login(Endpoint::Userinfo));
         assert!(par.get("d").is_none());
+        let pushed = events.iter().rev().find(|event| event.endpoint == Endpoint::Par).unwrap();
+        let key = PublicJwk::from_json(&par).unwrap();
+        assert_eq!(pushed.form("dpop_jkt"), Some(key.thumbprint().as_str()));
         keys.push(par);
     }
     assert_ne!(keys[0], keys[1]);

@@ -492,8 +492,8 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// FAPI2-SP-5.2.1-1/2, FAPI2-SP-5.2.1-5, FAPI2-SP-5.3.3.1-2, FAPI2-SP-5.3.3.1-9, BFF-6.1.3.2-4/5,
-/// SES-7.3, CLK-1.
+/// FAPI1-BASE-5.2.3-11, FAPI2-SP-5.2.1-1/2, FAPI2-SP-5.2.1-5, FAPI2-SP-5.3.3.1-2,
+/// FAPI2-SP-5.3.3.1-9, BFF-6.1.3.2-4/5, SES-7.3, CLK-1.
 #[test]
 fn every_bad_setting_is_refused_at_its_path_alone_with_words_that_help() {
     let folder = Folder::new();
