@@ -53,7 +53,10 @@ impl Core {
             issuer: format!("https://{}:{port}{}", config.host, config.path),
             mtls_base: format!("https://{}:{mtls_port}{}", config.mtls_host, config.mtls_path),
             ledger: Ledger::new(config.on_event.clone(), config.on_visit.clone()),
-            state: Mutex::new(State::new(Keys::new(config.signing_alg)?)),
+            state: Mutex::new(State::new(Keys::new(
+                config.signing_alg,
+                config.signing_key.clone(),
+            )?)),
             behaviour: Mutex::default(),
             config,
         })

@@ -2,7 +2,11 @@
 //! it is registered with there, and the settings that make the BFF that client. It must not know which
 //! module is played.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::{Value, json};
 
@@ -11,7 +15,7 @@ use crate::{
     as_double::{
         ClientAuth, ClientRegistration, Conduct, Constraint, Encryption, Family, ResponseForm,
     },
-    jws::{Alg, SigningKey, random_token},
+    jws::{Alg, JwsFault, SigningKey, random_token},
     pki::{Pki, PkiError},
 };
 
@@ -165,6 +169,15 @@ impl Client {
         text.replace(issuer, &format!("{issuer}discovery = \"oauth\"\n"))
     }
 
+    /// The server's first signing key, if it is not to be made anew.
+    pub fn server_key(&self) -> Result<Option<Arc<SigningKey>>, PkiError> {
+        static KEY: OnceLock<Result<Arc<SigningKey>, JwsFault>> = OnceLock::new();
+        match self.server_alg {
+            Alg::Rs256 => rsa(&KEY).map(Some),
+            Alg::Es256 | Alg::EdDsa | Alg::Ps256 => Ok(None),
+        }
+    }
+
     /// What an operator would type into the authorization server's registration form. Writes what the
     /// client has for itself beside the PKI's files into `dir`.
     pub fn register(
@@ -182,7 +195,8 @@ impl Client {
             registration.client_secret = Some(secret);
         }
         if let Some(encryption) = &self.id_token_encryption {
-            let key = SigningKey::generate(Alg::Rs256).map_err(PkiError::from)?;
+            static KEY: OnceLock<Result<Arc<SigningKey>, JwsFault>> = OnceLock::new();
+            let key = rsa(&KEY)?;
             write_private(&dir.join(DECRYPTION_FILE), &key.to_pem())?;
             let mut public = key.public_jwk();
             if let Some(members) = public.as_object_mut() {
@@ -196,6 +210,14 @@ impl Client {
         }
         Ok(registration)
     }
+}
+
+/// RSA keys are slow to make, and hundreds of modules need one: each use has one for all of them.
+/// Modules do not meet each other's tokens.
+fn rsa(
+    made: &'static OnceLock<Result<Arc<SigningKey>, JwsFault>>,
+) -> Result<Arc<SigningKey>, PkiError> {
+    Ok(made.get_or_init(|| SigningKey::generate(Alg::Rs256).map(Arc::new)).clone()?)
 }
 
 /// The registration of the usual client.

@@ -2,6 +2,8 @@
 //! exact form ("wrong" is the right string with `1` appended, "expired" is six minutes ago). It must
 //! not know which client it is played against.
 
+use std::sync::OnceLock;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,8 +27,19 @@ pub enum Others {
 }
 
 impl Others {
-    /// Their public halves, without names. A key that cannot be made is left out.
+    /// Their public halves, without names, made once: RSA keys are slow to make. A key that cannot be
+    /// made is left out.
     fn keys(self) -> Vec<Value> {
+        static KINDS: [OnceLock<Vec<Value>>; 2] = [OnceLock::new(), OnceLock::new()];
+        let [other, same] = &KINDS;
+        let made = match self {
+            Self::OfOtherKinds => other,
+            Self::OfTheSameKind => same,
+        };
+        made.get_or_init(|| self.make()).clone()
+    }
+
+    fn make(self) -> Vec<Value> {
         let nameless = |alg, changes: &[(&str, &str)]| {
             let mut jwk = SigningKey::generate(alg).ok()?.public_jwk();
             let members = jwk.as_object_mut()?;

@@ -351,6 +351,7 @@ impl World {
         let double = AsDouble::start(AsConfig {
             conduct: client.conduct,
             signing_alg: client.server_alg,
+            signing_key: client.server_key()?,
             now: now(clock.as_ref()),
             on_event: Some(ear.on_event()),
             on_visit: Some(ear.on_visit()),

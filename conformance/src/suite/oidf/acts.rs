@@ -6,7 +6,10 @@ use crate::{
     as_double::{Target, edits},
     demo::browser::{Answer, Call, From as Coming},
     ledger::Endpoint,
-    suite::{module::Step, stage::Stage},
+    suite::{
+        module::Step,
+        stage::{Stage, is_logged_in},
+    },
 };
 
 /// How the browser comes back from a logout.
@@ -121,7 +124,10 @@ pub(super) async fn refresh(stage: &mut Stage, wrong: Option<&'static str>) -> S
     let asked = stage.world.double.count(Endpoint::Token) - before;
     stage.check("asked_once", &["OIDC-12.2"], asked == 1, format!("{asked} token requests"));
     if wrong.is_some() {
-        stage.expect_refusal("refresh_refused", &answer, 502, "authorization_server_error");
+        // The session is not to blame: it goes on with the tokens it has.
+        stage.expect_refusal("refresh_refused", &answer, 503, "token_unavailable");
+        let session = stage.session().await?;
+        stage.check("still_there", &["OIDC-12.2"], is_logged_in(&session), "the session lives");
         return Ok(());
     }
     stage.expect("refreshed", &answer, 200)?;

@@ -41,7 +41,9 @@ const GIVING_UP: &[Endpoint] = &[Endpoint::Metadata, Endpoint::Jwks, Endpoint::R
 pub(super) fn module(id: &str, row: &Row, client: Client) -> Module {
     let over = if row.over == Over::IdToken { first_id_token(&client) } else { row.over };
     let (mutation, play) = (row.mutation, row.play);
-    let openid = client.conduct.openid;
+    // The suite's FAPI 1.0 names an alias for userinfo and does not serve it there: whoever takes it,
+    // as RFC 8705 §5 has it, must leave userinfo alone.
+    let userinfo = client.conduct.openid && client.conduct.family != Family::Fapi1;
     let fapi = client.conduct.family != Family::Oidc;
     let silence = |after, tolerated| Ending::Silence { after, tolerated };
     let ending = match over {
@@ -54,7 +56,7 @@ pub(super) fn module(id: &str, row: &Row, client: Client) -> Module {
     };
     let mut module = Module::new(id, row.does, row.must, row.clauses, move |stage| match play {
         Some(play) => play(stage),
-        None => Box::pin(login(stage, over, openid)),
+        None => Box::pin(login(stage, over, userinfo)),
     })
     .reasons(row.reasons)
     .ending(ending);
@@ -84,7 +86,7 @@ pub(in crate::suite) fn strip(double: &AsDouble) {
     });
 }
 
-async fn login(stage: &mut Stage, over: Over, openid: bool) -> Step {
+async fn login(stage: &mut Stage, over: Over, userinfo: bool) -> Step {
     if over == Over::Metadata {
         return no_login_starts(stage).await;
     }
@@ -92,7 +94,7 @@ async fn login(stage: &mut Stage, over: Over, openid: bool) -> Step {
     let answer = stage.deliver(&response).await?;
     if matches!(over, Over::Accounts | Over::Userinfo) {
         stage.expect("login_ended", &answer, stage.success(&response))?;
-        if openid {
+        if userinfo {
             let userinfo = stage.browser.fetch(Call::get("/bff/userinfo")).await?;
             stage.expect("userinfo", &userinfo, 200)?;
         }
