@@ -115,6 +115,16 @@ impl Facts {
                 place.report(report, message, "move the route or the prefix");
             }
         }
+        for (one, another, another_name) in [(app, other, other_name), (other, app, name)] {
+            if covers(&another.prefix, &one.redirect_path) {
+                let message = format!(
+                    "{} lies under the prefix {} of apps.{another_name}, which would take its answers (FAPI1-BASE-5.2.3-3)",
+                    one.redirect_path, another.prefix
+                );
+                let remedy = "name a page of the SPA; our own callbacks need no setting";
+                one.redirect_place.report(report, message, remedy);
+            }
+        }
         if app.redirect_path == other.redirect_path
             && let (Some(issuer), Some(other_issuer)) = (self.issuer(app), self.issuer(other))
             && issuer != other_issuer

@@ -129,6 +129,8 @@ impl Login {
         let arrival = Arrival {
             now: self.ambient.now(),
             app: &self.app,
+            issuer: &self.provider.registration().issuer,
+            client_id: &self.provider.registration().client_id,
             mode: answer.mode,
             redirect_uri: self.policy.redirect_uri(answer.mode),
             session_binding: binding.as_ref().map(Pseudonym::as_str),

@@ -254,7 +254,7 @@ mod tests {
         AuthorizationRequest { response, ..request() }
     }
 
-    /// PKCE-4.2/4.3, BCP-2.1.2.
+    /// FAPI1-BASE-5.2.3-1/2, PKCE-4.2/4.3, BCP-2.1.2.
     #[test]
     fn golden_request_object() {
         let expected = json!({
@@ -301,7 +301,8 @@ mod tests {
         assert!(claims["max_age"].is_u64(), "JAR-4c");
     }
 
-    /// FAPI2-MS-5.3.2-3/4, CLK-2: no setting makes a longer-lived request object.
+    /// FAPI1-ADV-5.2.3-10/11/14, FAPI2-MS-5.3.2-3/4, CLK-2: no setting makes a longer-lived request
+    /// object.
     #[test]
     fn request_object_lifetime_is_bounded() {
         for (asked, lived) in

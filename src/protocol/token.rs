@@ -494,6 +494,7 @@ mod tests {
         assert_eq!(outage.reason(), "as.unavailable");
     }
 
+    /// FAPI2-SP-5.3.3.1-13, FAPI1-BASE-5.2.3-10.
     #[test]
     fn the_granted_scope_is_within_the_requested_one() {
         assert_eq!(granted_scope(REQUESTED, None).unwrap(), REQUESTED);

@@ -75,6 +75,8 @@ rejection! {
     pub enum TransactionRejected {
         Expired => "transaction.expired", "the login took too long";
         WrongApp => "transaction.wrong_app", "the login was started by another application";
+        WrongIssuer => "transaction.wrong_issuer", "the login was started at another issuer (BCP-2.1-3)";
+        WrongClient => "transaction.wrong_client", "the login was started as another client (JARM-2.4-2/3/4)";
         WrongMode => "transaction.wrong_mode", "the login was started in another mode";
         WrongRedirectUri => "transaction.wrong_redirect_uri", "the response came to another redirect URI (FAPI1-BASE-5.2.3-4)";
         WrongSession => "transaction.wrong_session", "the login was started inside another session (DRAFT-9700U-2)";
@@ -88,6 +90,10 @@ pub struct Arrival<'a> {
     pub now: UnixTime,
     /// The application it came to.
     pub app: &'a str,
+    /// The issuer that the application's client is registered at.
+    pub issuer: &'a str,
+    /// The client it is there.
+    pub client_id: &'a str,
     /// The way it came.
     pub mode: Mode,
     /// The redirect URI it came to.
@@ -102,6 +108,14 @@ impl Transaction {
     pub fn check(&self, arrival: &Arrival<'_>) -> Result<(), TransactionRejected> {
         if arrival.app != self.app {
             return Err(TransactionRejected::WrongApp);
+        }
+        // The settings may have changed since the start. A code of the one issuer must not be sent to
+        // the other, nor what opens it.
+        if arrival.issuer != self.issuer {
+            return Err(TransactionRejected::WrongIssuer);
+        }
+        if arrival.client_id != self.client_id {
+            return Err(TransactionRejected::WrongClient);
         }
         if arrival.now >= self.expires {
             return Err(TransactionRejected::Expired);
@@ -168,6 +182,8 @@ mod tests {
         Arrival {
             now: UnixTime::new(1599),
             app: "web",
+            issuer: "https://as.example/",
+            client_id: "bff",
             mode: Mode::Spa,
             redirect_uri: "https://app.example/",
             session_binding: None,
@@ -183,11 +199,17 @@ mod tests {
         }
     }
 
+    /// FAPI1-BASE-5.2.3-4.
     #[test]
     fn the_response_returns_the_way_the_request_went() {
         let cases = [
             (Arrival { app: "web1", ..arrival() }, TransactionRejected::WrongApp),
             (Arrival { app: "Web", ..arrival() }, TransactionRejected::WrongApp),
+            (
+                Arrival { issuer: "https://as.example", ..arrival() },
+                TransactionRejected::WrongIssuer,
+            ),
+            (Arrival { client_id: "BFF", ..arrival() }, TransactionRejected::WrongClient),
             (Arrival { mode: Mode::Navigation, ..arrival() }, TransactionRejected::WrongMode),
             (
                 Arrival { redirect_uri: "https://app.example", ..arrival() },

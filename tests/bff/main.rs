@@ -9,9 +9,12 @@
 )]
 
 mod attacks;
+mod encrypted;
 mod forwarding;
 mod grants;
 mod guards;
+mod initiated;
+mod isolation;
 mod login;
 mod logout;
 mod mixups;
@@ -25,3 +28,4 @@ mod responses;
 mod secrets;
 mod step_up;
 mod support;
+mod unsigned;

@@ -1,13 +1,14 @@
 //! Every profile with every choice it leaves, from the login to the API and back: the server of each
 //! kind refuses whatever is not by its rules, so a login that ends is a client that was right.
 
+use fapi_bff::jose::PublicJwk;
 use fapi_bff_conformance::{
     as_double::Target,
     as_double::{
         ClientAuth, ClientRegistration, Conduct, Constraint, DpopNonces, Endpoint, Family,
         RequestMethod, ResponseForm, edits,
     },
-    demo::browser::{Answer, Browser, Call, From},
+    demo::browser::{Answer, Browser, Call, From, PageForm},
     pki::Pki,
 };
 use serde_json::json;
@@ -15,10 +16,10 @@ use url::Url;
 
 use crate::support::{Bed, Wish};
 
-const SECRET: &str = "a secret: & 100 % +";
+pub(crate) const SECRET: &str = "a secret: & 100 % +";
 
 /// The settings of the client whose server conducts itself like this, in place of the usual ones.
-fn settings(conduct: Conduct, mode: Option<&str>) -> Vec<(&'static str, String)> {
+pub(crate) fn settings(conduct: Conduct, mode: Option<&str>) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let profile = match conduct.family {
         Family::Fapi2 if conduct.signed_requests && conduct.response == ResponseForm::Jarm => {
@@ -77,11 +78,11 @@ fn settings(conduct: Conduct, mode: Option<&str>) -> Vec<(&'static str, String)>
     ]
 }
 
-fn registered(registration: &mut ClientRegistration, _: &Pki) {
+pub(crate) fn registered(registration: &mut ClientRegistration, _: &Pki) {
     registration.client_secret = Some(SECRET.to_owned());
 }
 
-async fn bed(conduct: Conduct, mode: Option<&str>) -> Bed {
+pub(crate) async fn bed(conduct: Conduct, mode: Option<&str>) -> Bed {
     Bed::with(Wish {
         edit: settings(conduct, mode),
         conduct: Some(conduct),
@@ -93,14 +94,14 @@ async fn bed(conduct: Conduct, mode: Option<&str>) -> Bed {
 }
 
 /// Lets the AS answer a login that has this address.
-async fn answered(browser: &mut Browser, url: &str) -> Answer {
+pub(crate) async fn answered(browser: &mut Browser, url: &str) -> Answer {
     let answer = browser.navigate(From::SameOrigin, url).await.unwrap();
     assert!(matches!(answer.status, 200 | 303), "{}: {:?}", answer.status, answer.body);
     answer
 }
 
 /// What the app's page finds in its address: a query, or a fragment.
-fn found(answer: &Answer) -> String {
+pub(crate) fn found(answer: &Answer) -> String {
     let location = answer.location().unwrap();
     location.fragment().or(location.query()).unwrap_or_default().to_owned()
 }
@@ -121,7 +122,7 @@ fn posted(answer: &Answer) -> (String, String) {
 }
 
 /// A login by script: the session as the page sees it.
-async fn login(bed: &Bed, browser: &mut Browser) -> serde_json::Value {
+pub(crate) async fn login(bed: &Bed, browser: &mut Browser) -> serde_json::Value {
     let started = browser.fetch(Call::post("/bff/login/start")).await.unwrap();
     let started = started.expect(200).unwrap_or_else(|why| {
         panic!("{why}\n{:?}\n{:?}", bed.last_audit("login.start"), bed.double.last_refusal())
@@ -134,7 +135,7 @@ async fn login(bed: &Bed, browser: &mut Browser) -> serde_json::Value {
         // The form reaches the BFF, which sends the browser on to the page.
         let (action, form) = posted(&answer);
         let issuer = Url::parse(bed.double.issuer()).unwrap().origin().ascii_serialization();
-        let home = browser.submit(&issuer, &action, &form).await.unwrap().expect(303).unwrap();
+        let home = browser.submit_by(&issuer, &action, &form).await.unwrap().expect(303).unwrap();
         assert_eq!(home.location().unwrap().as_str(), format!("{}/", bed.origin));
     }
     let session = browser.fetch(Call::get("/bff/session")).await.unwrap();
@@ -291,16 +292,18 @@ async fn a_fragment_comes_by_our_own_page() {
     );
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(page.header("cache-control"), "no-store");
-    assert_eq!(page.header("referrer-policy"), "no-referrer");
+    assert_eq!(page.header("referrer-policy"), "same-origin", "or it could not say who posts");
     assert_eq!(html.matches("<script").count(), 1);
     assert_eq!(page.cookies().len(), 0);
+    let relayed = PageForm { action: "/bff/callback".to_owned(), body: fragment.clone() };
 
     // Another site's form with the very same answer is turned away and spends nothing.
-    let foreign = browser.submit("https://evil.example", "/bff/callback", &fragment).await.unwrap();
+    let foreign = "https://evil.example";
+    let foreign = browser.submit_by(foreign, "/bff/callback", &fragment).await.unwrap();
     foreign.expect(403).unwrap();
-    let home = browser.submit(&bed.origin, "/bff/callback", &fragment).await.unwrap();
+    let home = browser.submit(&page, &relayed).await.unwrap();
     assert_eq!(home.expect(303).unwrap().location().unwrap().path(), "/a");
-    let again = browser.submit(&bed.origin, "/bff/callback", &fragment).await.unwrap();
+    let again = browser.submit(&page, &relayed).await.unwrap();
     again.expect(400).unwrap();
 }
 
@@ -316,7 +319,7 @@ async fn a_callback_has_one_method() {
         let answer = if wrong == "GET" {
             browser.navigate(From::CrossSite, "/bff/callback?code=x&state=y").await.unwrap()
         } else {
-            browser.submit("https://as.example", "/bff/callback", "response=x").await.unwrap()
+            browser.submit_by("https://as.example", "/bff/callback", "response=x").await.unwrap()
         };
         answer.expect_refusal(405, "method_not_allowed").unwrap();
     }
@@ -362,7 +365,8 @@ async fn a_bearer_token_is_no_substitute_for_one_bound_to_our_key() {
     assert!(!bed.is_logged_in(&mut browser).await);
 }
 
-/// FAPI2-AM-5.2, DPOP-11: each session has a key of its own, and it is in no cookie and no answer.
+/// FAPI2-AM-5.2, DPOP-10.1, DPOP-11: each session has a key of its own, and it is in no cookie and no
+/// answer; the code is bound to it from the first request on.
 #[tokio::test]
 async fn each_session_has_its_own_key() {
     let conduct = Conduct { constraint: Constraint::Dpop, ..Conduct::security_profile() };
@@ -383,6 +387,9 @@ async fn each_session_has_its_own_key() {
         assert_eq!(par, of_login(Endpoint::Token));
         assert_eq!(par, of_login(Endpoint::Userinfo));
         assert!(par.get("d").is_none());
+        let pushed = events.iter().rev().find(|event| event.endpoint == Endpoint::Par).unwrap();
+        let key = PublicJwk::from_json(&par).unwrap();
+        assert_eq!(pushed.form("dpop_jkt"), Some(key.thumbprint().as_str()));
         keys.push(par);
     }
     assert_ne!(keys[0], keys[1]);

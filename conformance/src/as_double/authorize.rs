@@ -101,11 +101,11 @@ fn judge_object(
     let opened = match &core.opener {
         None => None,
         Some(opener) => {
-            let opened = opener
+            let inner = opener
                 .open(token)
                 .map_err(|fault| call.checks.refuse(Rule::RoEncryption, &fault.to_string()))?;
-            core.state().secrets.push(opened.clone());
-            Some(opened)
+            core.state().secrets.push(inner.clone());
+            Some(inner)
         }
     };
     call.checks.held(&[Rule::RoEncryption]);

@@ -574,8 +574,8 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// FAPI2-SP-5.2.1-1/2, FAPI2-SP-5.2.1-5, FAPI2-SP-5.3.3.1-2, FAPI2-SP-5.3.3.1-9, BFF-6.1.3.2-4/5,
-/// SES-7.3, CLK-1.
+/// FAPI1-BASE-5.2.3-11, FAPI2-SP-5.2.1-1/2, FAPI2-SP-5.2.1-5, FAPI2-SP-5.3.3.1-2,
+/// FAPI2-SP-5.3.3.1-9, BFF-6.1.3.2-4/5, SES-7.3, CLK-1.
 #[test]
 fn every_bad_setting_is_refused_at_its_path_alone_with_words_that_help() {
     let folder = Folder::new();
@@ -691,6 +691,52 @@ fn two_issuers_must_not_share_a_redirect_uri() {
     let same_issuer =
         format!("{base}\n{}", second.replace("client = \"other\"", "client = \"portal\""));
     assert_eq!(folder.faults(&same_issuer, &[]), []);
+}
+
+/// FAPI1-BASE-5.2.3-3: neither is the callback of one app the page of another on the same origin.
+#[test]
+fn no_page_lies_where_another_app_takes_answers() {
+    let folder = Folder::new();
+    let faults = |origin: &str, prefix: &str, page: &str| {
+        let second = format!(
+            "[apps.other]\norigin = \"{origin}\"\nprefix = \"{prefix}\"\nlogin.redirect_path = \"{page}\"\n"
+        );
+        folder.faults(&format!("{}\n{second}", example_with(&[])), &[])
+    };
+    let here = "https://portal.example.com";
+    for page in ["/bff/callback", "/bff", "/BFF/callback"] {
+        let faults = faults(here, "/other", page);
+        assert_eq!(faults.len(), 1, "{page}: {faults:#?}");
+        assert_eq!(faults[0].path, "apps.other.login.redirect_path");
+        assert!(faults[0].message.contains("prefix /bff of apps.portal"), "{faults:?}");
+    }
+    assert_eq!(faults(here, "/other", "/bffs"), []);
+    assert_eq!(faults("https://other.example.com", "/other", "/bff/callback"), []);
+    // The page of the example's own app, under the other's prefix.
+    let second = format!("[apps.other]\norigin = \"{here}\"\nprefix = \"/home\"\n");
+    let base = example_with(&[("[apps.portal]", "login.redirect_path = \"/home/page\"")]);
+    let faults = folder.faults(&format!("{base}\n{second}"), &[]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert_eq!(faults[0].path, "apps.portal.login.redirect_path");
+}
+
+/// The name of a client is its issuer's to give: two may give the same.
+#[test]
+fn two_issuers_may_know_us_by_one_name() {
+    let second = "\
+        [providers.other]\nissuer = \"https://other.example.com\"\n\
+        [clients.other]\nprovider = \"other\"\nclient_id = \"portal\"\nscopes = [\"openid\"]\n\
+        client_assertion_key = \"keys/assertion.pem\"\nrequest_object_key = \"keys/request.pem\"\n\
+        tls_identity = { certificate = \"tls/portal.crt\", private_key = \"tls/portal.key\" }\n\
+        [apps.other]\nclient = \"other\"\norigin = \"https://other.example.com\"\n";
+    let base = example_with(&[
+        ("[clients", "provider = \"bank\""),
+        ("client_id", "client_id = \"portal\""),
+        ("[apps.portal]", "client = \"portal\""),
+    ]);
+    let folder = Folder::new();
+    let settings = folder.load(&format!("{base}\n{second}"), &[]).unwrap();
+    assert_eq!(settings.clients["other"].client_id, settings.clients["portal"].client_id);
 }
 
 #[test]

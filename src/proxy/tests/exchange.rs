@@ -38,8 +38,8 @@ fn renewing(renewals: impl IntoIterator<Item = Renewal<&'static str, &'static st
     TestGate { renewals: Mutex::new(renewals.into_iter().collect()), ..TestGate::default() }
 }
 
-/// BFF-6.1.1-K, FAPI2-SP-5.3.3.1-3: one credential, ours; no cookie; and the address is the
-/// route's.
+/// FAPI1-BASE-5.2.3-11, BFF-6.1.1-K, FAPI2-SP-5.3.3.1-3: one credential, ours; no cookie; and the
+/// address is the route's.
 #[tokio::test]
 async fn the_upstream_sees_our_request_not_the_pages() {
     let address = serve(|request: Request<Body>| async move {
