@@ -147,6 +147,8 @@ pub struct Behaviour {
     pub issuer_suffix: String,
     /// Unusable keys that carry the signing key's `kid` stand first in the JWKS.
     pub decoy_keys: bool,
+    /// Where the keys are, below the usual address; there, if empty.
+    pub jwks_suffix: String,
     /// Neither the signing key in the JWKS nor what it signs has a `kid`.
     pub omit_kid: bool,
     /// Further members of the JWKS, before the signing key.
@@ -194,6 +196,7 @@ impl Default for Behaviour {
             flaw: None,
             issuer_suffix: String::new(),
             decoy_keys: false,
+            jwks_suffix: String::new(),
             omit_kid: false,
             extra_keys: Vec::new(),
             user: None,

@@ -53,7 +53,10 @@ impl Core {
             issuer: format!("https://{}:{port}{}", config.host, config.path),
             mtls_base: format!("https://{}:{mtls_port}{}", config.mtls_host, config.mtls_path),
             ledger: Ledger::new(config.on_event.clone(), config.on_visit.clone()),
-            state: Mutex::new(State::new(Keys::new(config.signing_alg)?)),
+            state: Mutex::new(State::new(Keys::new(
+                config.signing_alg,
+                config.signing_key.clone(),
+            )?)),
             behaviour: Mutex::default(),
             config,
         })
@@ -335,6 +338,8 @@ pub(super) fn router(core: &Arc<Core>) -> Router {
             router = router.route(&route, at(endpoint, Some(ListenerKind::Mtls)));
         }
     }
+    let keys = format!("{}/{{suffix}}", metadata::url(path, Jwks));
+    router = router.route(&keys, at(Jwks, plain));
     // RFC 8414 §3.1 drops the terminating slash; the conformance suite keeps it.
     let inserted = "/.well-known/oauth-authorization-server";
     let path = path.trim_end_matches('/');
@@ -402,6 +407,8 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
         Endpoint::Jwks => {
             call.demand_method(&Method::GET)?;
             call.demand_door(core.config.conduct.door(call.endpoint))?;
+            let address = format!("{}{}", core.config.path, metadata::jwks(core));
+            call.checks.demand(Rule::JwksAddress, call.path == address)?;
             let mut publication = Publication::of(&core.behaviour());
             publication.extra.extend(core.opener.iter().map(Opener::public_jwk));
             let set = core.state().keys.jwks(publication);

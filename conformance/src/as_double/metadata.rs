@@ -37,6 +37,14 @@ pub(super) fn url(base: &str, endpoint: Endpoint) -> String {
     format!("{base}{path}")
 }
 
+/// Where the keys are, below a base.
+pub(super) fn jwks(core: &Core) -> String {
+    match core.behaviour().jwks_suffix.as_str() {
+        "" => url("", Endpoint::Jwks),
+        suffix => format!("{}/{suffix}", url("", Endpoint::Jwks)),
+    }
+}
+
 pub(super) fn document(core: &Core) -> Object {
     let suffix = core.behaviour().issuer_suffix.clone();
     let (conduct, clients) = (core.config.conduct, &core.config.clients);
@@ -86,7 +94,7 @@ fn endpoints(core: &Core) -> Object {
     let mtls = |endpoint| url(&core.mtls_base, endpoint);
     let conduct = core.config.conduct;
     let mut all = members(json!({
-        "jwks_uri": plain(Endpoint::Jwks),
+        "jwks_uri": format!("{}{}", core.issuer, jwks(core)),
         "authorization_endpoint": plain(Endpoint::Authorize),
         "pushed_authorization_request_endpoint": plain(Endpoint::Par),
         "token_endpoint": plain(Endpoint::Token),

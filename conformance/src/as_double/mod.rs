@@ -40,7 +40,7 @@ pub use self::{
 };
 use crate::{
     Now,
-    jws::{Alg, JwsFault, Object},
+    jws::{Alg, JwsFault, Object, SigningKey},
     pki::{AS_HOST, AS_MTLS_HOST, ClientCertificates, Identity, Pki, PkiError, server_config},
     serve::{Server, StartError},
     system_now,
@@ -196,6 +196,8 @@ pub struct AsConfig {
     pub interaction: Interaction,
     /// Algorithm of ID tokens and authorization responses.
     pub signing_alg: Alg,
+    /// The first signing key, of that algorithm; made anew if there is none.
+    pub signing_key: Option<Arc<SigningKey>>,
     /// The clock.
     pub now: Now,
     /// Told of every event.
@@ -239,6 +241,7 @@ impl AsConfig {
             request_object_encryption: None,
             interaction: Interaction::Auto,
             signing_alg: Alg::Es256,
+            signing_key: None,
             now: system_now(),
             on_event: None,
             on_visit: None,

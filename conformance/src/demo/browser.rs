@@ -10,7 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::{
     cookies::{Crossing, Jar, SetCookie},
@@ -113,11 +113,48 @@ impl Call {
     }
 }
 
+/// A form on a page, filled in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PageForm {
+    /// Where it is posted to.
+    pub action: String,
+    /// Its fields, form-encoded.
+    pub body: String,
+}
+
+impl PageForm {
+    /// The one form of a page whose fields are all hidden, as authorization servers write it (OAuth 2.0
+    /// Form Post Response Mode); nothing if the page has no such form.
+    fn read(html: &str) -> Option<Self> {
+        let (_, rest) = html.split_once("<form ")?;
+        let (form, _) = rest.split_once("</form>")?;
+        let (head, fields) = form.split_once('>')?;
+        let attribute = |tag: &str, name: &str| {
+            let (_, rest) = tag.split_once(&format!("{name}=\""))?;
+            Some(unescape(rest.split_once('"')?.0))
+        };
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        for field in fields.split("<input type=\"hidden\" ").skip(1) {
+            let (field, _) = field.split_once('>')?;
+            body.append_pair(&attribute(field, "name")?, &attribute(field, "value")?);
+        }
+        Some(Self { action: attribute(head, "action")?, body: body.finish() })
+    }
+}
+
+fn unescape(text: &str) -> String {
+    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")]
+        .iter()
+        .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The request, for people.
     pub request: String,
+    /// The address it was sent to, secrets and all.
+    pub url: String,
     /// Status code.
     pub status: u16,
     /// Headers.
@@ -164,6 +201,12 @@ impl Answer {
         let location = self.header(header::LOCATION);
         Url::parse(location)
             .map_err(|_| format!("{}: Location is not an absolute URL: {location:?}", self.request))
+    }
+
+    /// The form on the page, if it is one that could be posted as it is.
+    pub fn form(&self) -> Option<PageForm> {
+        let html = self.header(header::CONTENT_TYPE).starts_with("text/html");
+        html.then(|| PageForm::read(&String::from_utf8_lossy(&self.body)))?
     }
 
     /// The cookies it sets.
@@ -277,6 +320,25 @@ impl Browser {
         self.send(Method::GET, url, headers, crossing, Bytes::new()).await
     }
 
+    /// A form that the page of an answer posts, as a top-level navigation: by a button or by script.
+    pub async fn submit(&mut self, page: &Answer, form: &PageForm) -> Result<Answer, String> {
+        let url = self.url(&form.action)?;
+        let by = Url::parse(&page.url).map_err(|error| format!("{}: {error}", page.request))?;
+        let (site, crossing) = if by.origin() == url.origin() {
+            ("same-origin", None)
+        } else {
+            ("cross-site", Some(Crossing::Subrequest))
+        };
+        let mut headers = fetch_metadata(site, "navigate", "document");
+        // Fetch §3.2: a page that gives no referrer away does not say where it is from either.
+        let hidden = page.header(header::REFERRER_POLICY) == "no-referrer";
+        let origin = if hidden { "null".to_owned() } else { by.origin().ascii_serialization() };
+        headers.insert(header::ORIGIN, value(&origin)?);
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, kind);
+        self.send(Method::POST, url, headers, crossing, form.body.clone().into()).await
+    }
+
     /// A request to the app with exactly these headers, which no browser would send: nothing is added,
     /// no cookie kept.
     pub async fn raw(
@@ -343,13 +405,14 @@ impl Browser {
             response_headers: Vec::new(),
             response_body: String::new(),
         });
+        let address = url.to_string();
         let sending = self.http.request(method, url).headers(headers).body(body);
         let received = async {
             let response = sending.send().await.map_err(broken)?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = read_body(response, BODY_LIMIT).await;
             let body = body.map_err(|why| format!("{request}: {why}"))?;
-            Ok(Answer { request: request.clone(), status, headers, body })
+            Ok(Answer { request: request.clone(), url: address, status, headers, body })
         }
         .await;
         if let (Some(record), Ok(answer)) = (&mut record, &received) {
@@ -397,4 +460,31 @@ fn fetch_metadata(site: &'static str, mode: &'static str, dest: &'static str) ->
 
 fn value(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|_| format!("{text:?} is no header value"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_read_with_its_fields_or_not_at_all() {
+        let field = |name: &str, value: &str| {
+            format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">")
+        };
+        let page = |inner: &str| format!("<h1>x</h1><form method=\"post\" {inner}</form><p>");
+        let fields = field("code", "a&amp;b") + &field("state", "&quot;1 2&quot;") + "<button>Go";
+        let form = PageForm::read(&page(&format!("action=\"https://app/cb\">{fields}"))).unwrap();
+        assert_eq!(form.action, "https://app/cb");
+        assert_eq!(form.body, "code=a%26b&state=%221+2%22");
+        let empty = PageForm::read(&page("action=\"/x\">")).unwrap();
+        assert_eq!((empty.action.as_str(), empty.body.as_str()), ("/x", ""));
+        for wrong in [
+            "",
+            "<form action=\"/x\">",
+            &page(">"),
+            &page("action=\"/x\"><input type=\"hidden\" name=\"a\">"),
+        ] {
+            assert_eq!(PageForm::read(wrong), None, "{wrong}");
+        }
+    }
 }

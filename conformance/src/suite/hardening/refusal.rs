@@ -11,7 +11,7 @@ use crate::{
     suite::{
         exam::Ending,
         module::{Module, Step},
-        stage::{Response, Stage, TRANSACTION_COOKIE},
+        stage::{Response, Stage, TRANSACTION_COOKIE, Way},
     },
 };
 
@@ -100,7 +100,7 @@ pub(super) async fn refuse_response(
 /// The same response with another query string.
 pub(super) fn with_query(response: &Response, query: String) -> Response {
     let (base, _) = response.url.split_once('?').unwrap_or((&response.url, ""));
-    Response { url: format!("{base}?{query}"), query }
+    Response { url: format!("{base}?{query}"), query, way: Way::Query }
 }
 
 /// A token answer that is not believed: one token request, no userinfo request, no session.
