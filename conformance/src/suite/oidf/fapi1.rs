@@ -74,9 +74,9 @@ fn client(variant: &Variant) -> Client {
 }
 
 /// As the official suite's second client is registered.
-fn encrypted(client: Client) -> Client {
+fn encrypted(client: &Client) -> Client {
     let encryption = Encryption { alg: "RSA-OAEP-256".to_owned(), enc: "A256GCM".to_owned() };
-    Client { id_token_encryption: Some(encryption), ..client }
+    Client { id_token_encryption: Some(encryption), ..client.clone() }
 }
 
 fn with_intents(variant: &Variant) -> bool {
