@@ -1,14 +1,16 @@
 //! Owns the settings of single-page applications: login, session, routes.
 //! Must not know: authorization servers beyond a client's name.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, Method};
 use url::Url;
 
 use super::{
     cross::{self, AppFacts, Facts},
-    parties,
+    grants, parties,
     reader::{Section, Setting, quoted},
-    settings::{Access, App, LoginSettings, Route, SessionSettings, TokenPolicy},
+    settings::{Access, App, Authorization, LoginSettings, Route, SessionSettings, TokenPolicy},
     values::{
         choice, duration, filled_list, host_allowed, hours, in_words, integer, list,
         local_reference, minutes, networks, parsed, path_prefix, plain_url, seconds, size, token,
@@ -60,8 +62,12 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let session = session(s.section("session"));
     let known = client.as_ref().and_then(|name| facts.clients.get(name));
     let has_certificate = known.is_none_or(|client| client.has_certificate);
+    let scopes = known.map(|client| client.scopes.clone()).unwrap_or_default();
+    let authorizations = grants::authorizations(s, has_certificate);
+    let surroundings =
+        Surroundings { has_certificate, scopes, login: &login, authorizations: &authorizations };
     let (places, routes): (Vec<_>, Vec<_>) = s
-        .optional("routes", |setting| routes(setting, has_certificate, &login))
+        .optional("routes", |setting| routes(setting, &surroundings))
         .unwrap_or_default()
         .into_iter()
         .unzip();
@@ -80,6 +86,7 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     section.finish();
     let routes = routes.into_iter().collect::<Option<Vec<_>>>();
     Some(App {
+        authorizations,
         client: client?,
         origin: origin?,
         prefix,
@@ -169,6 +176,8 @@ fn login(mut section: Section<'_>) -> LoginSettings {
             .optional("max_age", |s| duration(s, seconds(0)..=hours(24 * 365)))
             .and_then(|age| u32::try_from(age.as_secs()).ok()),
         require_acr,
+        authorization_details: s.or("authorization_details", Vec::new(), grants::details),
+        details_enrichment: s.or("details_enrichment", Vec::new(), grants::members),
         default_return_to: s.or("default_return_to", "/".to_owned(), local_reference),
         post_logout_path: s.or("post_logout_path", "/".to_owned(), local_reference),
         transaction_lifetime: s
@@ -208,17 +217,34 @@ fn session(mut section: Section<'_>) -> SessionSettings {
 /// A route's path and place, for comparison with others, whether or not the rest of it is sound.
 type Placed = (Option<(String, super::reader::Place)>, Option<Route>);
 
-fn routes(
-    setting: &Setting<'_>,
+/// What the settings of a route are held against.
+struct Surroundings<'a> {
     has_certificate: bool,
-    login: &LoginSettings,
-) -> Option<Vec<Placed>> {
-    let items = setting.items()?;
-    let one = |section| route(section, has_certificate, login);
-    Some(items.iter().map(|item| item.table().map_or((None, None), one)).collect())
+    /// The client's; empty if they are not known.
+    scopes: Vec<String>,
+    login: &'a LoginSettings,
+    authorizations: &'a BTreeMap<String, Authorization>,
 }
 
-fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings) -> Placed {
+fn routes(setting: &Setting<'_>, around: &Surroundings<'_>) -> Option<Vec<Placed>> {
+    let items = setting.items()?;
+    let one = |section| route(section, around);
+    let routes: Vec<_> = items.iter().map(|item| item.table().map_or((None, None), one)).collect();
+    // A token for all APIs would go to the one that has no name (BCP-2.2-2.3).
+    let with_token = |route: &&Route| route.access == Access::Session { token: TokenPolicy::User };
+    let named = |route: &Route| route.narrowing.resource.is_some();
+    let known = || routes.iter().filter_map(|(_, route)| route.as_ref()).filter(with_token);
+    if known().any(named)
+        && let Some(nameless) = known().find(|route| !named(route))
+    {
+        let message = format!("{} names no resource, and other routes do", nameless.path);
+        setting.wrong::<()>(message, "give every route with token = \"user\" its resource");
+    }
+    Some(routes)
+}
+
+fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
+    let &Surroundings { has_certificate, login, .. } = around;
     let s = &mut section;
     let path = s.required(
         "path",
@@ -261,6 +287,8 @@ fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings)
     let request_body_limit = s.or("request_body_limit", 10 << 20, |s| size(s, 10 << 30));
     let replay_body_limit = s.or("replay_body_limit", 64 << 10, |s| size(s, 1 << 20));
     let Demands { acr_values, max_age, relayed: step_up } = demands(s, access, login);
+    let narrowing = grants::narrowing(s, access, &around.scopes);
+    let authorization_type = grants::authorization_type(s, access, login, around.authorizations);
     let place = path.clone().map(|path| (path, s.place_of("path")));
     section.finish();
     let route = path.zip(upstream).map(|(path, upstream)| Route {
@@ -280,6 +308,8 @@ fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings)
         acr_values,
         max_age,
         step_up,
+        narrowing,
+        authorization_type,
     });
     (place, route)
 }

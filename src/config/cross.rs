@@ -24,6 +24,8 @@ pub(super) struct ClientFacts {
     pub(super) provider: Option<String>,
     /// Whether it has a certificate to show.
     pub(super) has_certificate: bool,
+    /// Its scopes; empty if they have mistakes.
+    pub(super) scopes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -111,6 +113,16 @@ impl Facts {
                 let message =
                     format!("{path} overlaps with the prefix {} of apps.{name}", app.prefix);
                 place.report(report, message, "move the route or the prefix");
+            }
+        }
+        for (one, another, another_name) in [(app, other, other_name), (other, app, name)] {
+            if covers(&another.prefix, &one.redirect_path) {
+                let message = format!(
+                    "{} lies under the prefix {} of apps.{another_name}, which would take its answers (FAPI1-BASE-5.2.3-3)",
+                    one.redirect_path, another.prefix
+                );
+                let remedy = "name a page of the SPA; our own callbacks need no setting";
+                one.redirect_place.report(report, message, remedy);
             }
         }
         if app.redirect_path == other.redirect_path

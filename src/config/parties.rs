@@ -152,9 +152,14 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         s.or("request_object_lifetime", 60, |s| claim_seconds(s, 10..=300));
     let has_certificate = s.has("tls_identity");
     section.finish();
-    facts
-        .clients
-        .insert(name.to_owned(), ClientFacts { provider: provider.clone(), has_certificate });
+    facts.clients.insert(
+        name.to_owned(),
+        ClientFacts {
+            provider: provider.clone(),
+            has_certificate,
+            scopes: scopes.clone().unwrap_or_default(),
+        },
+    );
     Some(Client {
         provider: provider?,
         profile: profile.name,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
+use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -259,11 +260,57 @@ pub struct App {
     pub login: LoginSettings,
     /// How long sessions live and what they show.
     pub session: SessionSettings,
+    /// What pages may have authorized in detail, by name (RAR-12).
+    pub authorizations: BTreeMap<String, Authorization>,
     /// What is forwarded where.
     pub routes: Vec<Route>,
 }
 
+/// Something a page may have authorized.
+#[derive(Clone, Debug)]
+pub enum Authorization {
+    /// Always these details.
+    Fixed(Vec<Value>),
+    /// The details of an intent, from a server that knows it.
+    Intent(Box<IntentSettings>),
+}
+
+/// Where the details of intents come from.
+#[derive(Clone, Debug)]
+pub struct IntentSettings {
+    /// An https URL with `{intent}` as one segment of its path.
+    pub details_from: String,
+    /// The types of details that may come from there.
+    pub types: Vec<String>,
+    /// Certificate authorities trusted in addition to, or instead of, the system's.
+    pub trust_roots: Vec<PemFile>,
+    /// Whether the system's certificate authorities are trusted.
+    pub system_roots: bool,
+    /// Networks its addresses may lie in.
+    pub networks: Vec<Network>,
+    /// Whether the client's certificate is shown.
+    pub present_client_certificate: bool,
+    /// Limit for TCP and TLS set-up.
+    pub connect_timeout: Duration,
+    /// Limit for a whole call.
+    pub request_timeout: Duration,
+}
+
 impl App {
+    /// The resource servers of the app's routes, each once, in the order of the routes: what tokens
+    /// are asked for at a login (RES-2.1/2.2).
+    pub fn resources(&self) -> Vec<String> {
+        let mut resources = Vec::new();
+        let user = Access::Session { token: TokenPolicy::User };
+        let routes = self.routes.iter().filter(|route| route.access == user);
+        for resource in routes.filter_map(|route| route.narrowing.resource.as_ref()) {
+            if !resources.contains(resource) {
+                resources.push(resource.clone());
+            }
+        }
+        resources
+    }
+
     /// Where the authorization server sends the browser: the SPA's page, then our own callback.
     /// Both have to be registered.
     pub fn redirect_uris(&self) -> [String; 2] {
@@ -298,6 +345,10 @@ pub struct LoginSettings {
     pub max_age: Option<u32>,
     /// Whether a login without one of `acr_values` fails.
     pub require_acr: bool,
+    /// Asked for in detail at every login; empty if nothing is.
+    pub authorization_details: Vec<Value>,
+    /// Members that the authorization server may add to details.
+    pub details_enrichment: Vec<String>,
     /// Path on the app's origin after a navigation login that named none.
     pub default_return_to: String,
     /// Path on the app's origin after logout.
@@ -362,6 +413,19 @@ pub struct Route {
     pub max_age: Option<u32>,
     /// Whether the page hears of the upstream's own demands for another authentication (STEP-9).
     pub step_up: bool,
+    /// What the token is narrowed to.
+    pub narrowing: Narrowing,
+    /// The type of details the session's user must have authorized.
+    pub authorization_type: Option<String>,
+}
+
+/// What a token is narrowed to (BCP-2.2-2.3).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Narrowing {
+    /// The resource server (RES-2).
+    pub resource: Option<String>,
+    /// Part of the scope; empty for all of it.
+    pub scopes: Vec<String>,
 }
 
 /// Who may use a route, and what is added to the request.

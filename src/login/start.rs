@@ -3,13 +3,15 @@
 
 use url::Url;
 
-use super::{Login, LoginFailure, SealedTransaction, transactions::transaction_id};
+use super::{
+    Login, LoginFailure, SealedTransaction, authorization::Wish, transactions::transaction_id,
+};
 use crate::{
     protocol::{
         AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters, Transaction,
         safe_return_to,
     },
-    session::Handle,
+    session::{Handle, Session},
     telemetry::{Action, AuditEvent, Outcome},
 };
 
@@ -77,9 +79,10 @@ impl Login {
         result
     }
 
-    async fn start_inner(&self, start: Start<'_>) -> Result<Started, LoginFailure> {
+    async fn start_inner(&self, mut start: Start<'_>) -> Result<Started, LoginFailure> {
         let registration = self.provider.registration();
-        let pairs = start.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let (wish, parameters) = Wish::take(std::mem::take(&mut start.parameters))?;
+        let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let wishes =
             RequestParameters::accept(pairs, &self.policy.allowed_parameters, &registration.scopes)
                 .map_err(|rejected| LoginFailure::Parameter { reason: rejected.reason() })?;
@@ -89,6 +92,10 @@ impl Login {
         if self.policy.require_acr && !acrs.split_terminator(' ').all(configured) {
             return Err(LoginFailure::Parameter { reason: "parameter.acr_not_configured" });
         }
+        let demanding = wishes.acr_values.is_some() || wishes.max_age.is_some() || wish.is_some();
+        let raised = self.raised(start.current.as_ref().filter(|_| demanding)).await?;
+        let authorization = self.authorization(wish).await?;
+        let require_acr = self.policy.require_acr || (raised.is_some() && !acrs.is_empty());
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
         let state = self.ambient.token().map_err(no_randomness)?;
         let nonce = registration.openid().then(|| self.ambient.token()).transpose();
@@ -123,8 +130,9 @@ impl Login {
             ui_locales: wishes.ui_locales,
             dpop_jkt: prover.as_ref().map(Prover::jkt),
             claims: None,
-            authorization_details: None,
-            resource: Vec::new(),
+            authorization_details: self
+                .asked_details(authorization.name.as_deref(), authorization.details.as_ref()),
+            resource: self.policy.resources.clone(),
         };
         let begun = self.provider.begin(&request, prover.as_ref()).await?;
 
@@ -145,12 +153,14 @@ impl Login {
                 .and_then(safe_return_to),
             scope,
             acr_values,
-            require_acr: self.policy.require_acr,
+            require_acr,
             max_age,
             created: now,
             expires: now.plus(self.policy.transaction_lifetime),
-            session_binding: None,
+            session_binding: raised.map(|session| session.pseudonym().as_str().to_owned()),
             replaces: start.current.as_ref().map(Handle::to_cookie_value),
+            authorization: authorization.name,
+            details: authorization.details,
         };
         let sealed = self.seal_transaction(&transaction)?;
         Ok(Started {
@@ -160,6 +170,16 @@ impl Login {
             max_age: u64::try_from(self.policy.transaction_lifetime).unwrap_or_default(),
             evict: self.surplus(&start.existing),
         })
+    }
+
+    /// The session that this login is to raise: a page that asks for a certain authentication or
+    /// authorization while somebody is logged in asks it of that very person (DRAFT-9700U-2, STEP-4).
+    /// Without such a wish anybody may log in next.
+    async fn raised(&self, current: Option<&Handle>) -> Result<Option<Session>, LoginFailure> {
+        match current {
+            Some(handle) => self.live(handle).await,
+            None => Ok(None),
+        }
     }
 
     /// The ids of transactions to delete so that, with the new one, the bound holds: those that no

@@ -20,11 +20,13 @@ mod par;
 mod parameters;
 mod pkce;
 mod plain;
+mod rar;
 mod reason;
 mod request;
 mod response;
 mod return_to;
 mod step_up;
+mod target;
 mod token;
 mod transaction;
 mod userinfo;
@@ -51,6 +53,7 @@ pub use par::{PushedRequest, par_response};
 pub use parameters::{ALLOWED_PARAMETERS, ParameterRejected, RequestParameters, scope_within};
 pub use pkce::{CODE_CHALLENGE_METHOD, CodeVerifier};
 pub use plain::{PlainExpected, verify_hybrid, verify_plain};
+pub use rar::{AuthorizationDetails, DetailsRejected, MAX_DETAILS_BYTES};
 pub use request::{
     AuthorizationRequest, CLIENT_ASSERTION_LIFETIME, CLIENT_ASSERTION_TYP,
     CLIENT_ASSERTION_TYPE_URN, MAX_REQUEST_OBJECT_LIFETIME, REQUEST_OBJECT_TYP, authorization_url,
@@ -61,9 +64,10 @@ pub use response::{
 };
 pub use return_to::safe_return_to;
 pub use step_up::{Authentication, StepUp, StepUpRejected};
+pub use target::{ResourceRejected, Target, check_audience, check_resource};
 pub use token::{
-    BoundTo, Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType, Unwanted,
-    check_binding, granted_scope, token_response,
+    Asked, BoundTo, Token, TokenRejected, TokenResponse, TokenResponseRejected, TokenType,
+    Unwanted, check_binding, granted_scope, token_response,
 };
 pub use transaction::{Arrival, Mode, Transaction, TransactionRejected};
 pub use userinfo::{

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::UnixTime;
 
-use super::{pkce::CodeVerifier, reason::rejection};
+use super::{pkce::CodeVerifier, rar::AuthorizationDetails, reason::rejection};
 
 /// Who carries the browser through the login.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -61,6 +61,13 @@ pub struct Transaction {
     /// The handle of the session the browser was in at the start. A new login ends it (SES-7.2.4),
     /// and a browser that returns from another site does not send its cookie (CK-SS-1).
     pub replaces: Option<String>,
+    /// The template of details the page named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
+    /// The details an intent brought, against which the grant is held (RAR-7). What is configured is
+    /// not repeated here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<AuthorizationDetails>,
 }
 
 rejection! {
@@ -68,6 +75,8 @@ rejection! {
     pub enum TransactionRejected {
         Expired => "transaction.expired", "the login took too long";
         WrongApp => "transaction.wrong_app", "the login was started by another application";
+        WrongIssuer => "transaction.wrong_issuer", "the login was started at another issuer (BCP-2.1-3)";
+        WrongClient => "transaction.wrong_client", "the login was started as another client (JARM-2.4-2/3/4)";
         WrongMode => "transaction.wrong_mode", "the login was started in another mode";
         WrongRedirectUri => "transaction.wrong_redirect_uri", "the response came to another redirect URI (FAPI1-BASE-5.2.3-4)";
         WrongSession => "transaction.wrong_session", "the login was started inside another session (DRAFT-9700U-2)";
@@ -81,6 +90,10 @@ pub struct Arrival<'a> {
     pub now: UnixTime,
     /// The application it came to.
     pub app: &'a str,
+    /// The issuer that the application's client is registered at.
+    pub issuer: &'a str,
+    /// The client it is there.
+    pub client_id: &'a str,
     /// The way it came.
     pub mode: Mode,
     /// The redirect URI it came to.
@@ -95,6 +108,14 @@ impl Transaction {
     pub fn check(&self, arrival: &Arrival<'_>) -> Result<(), TransactionRejected> {
         if arrival.app != self.app {
             return Err(TransactionRejected::WrongApp);
+        }
+        // The settings may have changed since the start. A code of the one issuer must not be sent to
+        // the other, nor what opens it.
+        if arrival.issuer != self.issuer {
+            return Err(TransactionRejected::WrongIssuer);
+        }
+        if arrival.client_id != self.client_id {
+            return Err(TransactionRejected::WrongClient);
         }
         if arrival.now >= self.expires {
             return Err(TransactionRejected::Expired);
@@ -152,6 +173,8 @@ mod tests {
             expires: UnixTime::new(1600),
             session_binding: None,
             replaces: None,
+            authorization: None,
+            details: None,
         }
     }
 
@@ -159,6 +182,8 @@ mod tests {
         Arrival {
             now: UnixTime::new(1599),
             app: "web",
+            issuer: "https://as.example/",
+            client_id: "bff",
             mode: Mode::Spa,
             redirect_uri: "https://app.example/",
             session_binding: None,
@@ -174,11 +199,17 @@ mod tests {
         }
     }
 
+    /// FAPI1-BASE-5.2.3-4.
     #[test]
     fn the_response_returns_the_way_the_request_went() {
         let cases = [
             (Arrival { app: "web1", ..arrival() }, TransactionRejected::WrongApp),
             (Arrival { app: "Web", ..arrival() }, TransactionRejected::WrongApp),
+            (
+                Arrival { issuer: "https://as.example", ..arrival() },
+                TransactionRejected::WrongIssuer,
+            ),
+            (Arrival { client_id: "BFF", ..arrival() }, TransactionRejected::WrongClient),
             (Arrival { mode: Mode::Navigation, ..arrival() }, TransactionRejected::WrongMode),
             (
                 Arrival { redirect_uri: "https://app.example", ..arrival() },

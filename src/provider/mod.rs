@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use cache::{Remembered, Want};
 use calls::judged;
-pub use calls::{Begun, Demands, Proof, RedeemFailure, Redeemed, UserinfoFailure};
+pub use calls::{Begun, Demands, Proof, RedeemFailure, Redeemed, Refresh, UserinfoFailure};
 pub use failure::{AsFailure, AsFailureKind};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     SWEEP_INTERVAL, WARM_UP_PAUSE,
     front::{self, Front},
+    grants,
     ports::{AppGate, AppObserver, ProviderRefresher, SessionObserver},
     readiness::HouseReadiness,
 };
@@ -49,7 +50,7 @@ pub struct AssemblyFault {
 }
 
 impl AssemblyFault {
-    fn new(path: impl Into<String>, message: impl fmt::Display) -> Self {
+    pub(super) fn new(path: impl Into<String>, message: impl fmt::Display) -> Self {
         Self { path: path.into(), message: format!("{message}") }
     }
 
@@ -208,8 +209,12 @@ impl House {
         client: &ClientParts,
         server_key: &ServerKey,
     ) -> Result<Front, AssemblyFault> {
-        let refresher: Arc<dyn Refresher> =
-            Arc::new(ProviderRefresher::new(Arc::clone(&client.provider), self.ambient.clone()));
+        let refresher: Arc<dyn Refresher> = Arc::new(ProviderRefresher::new(
+            Arc::clone(&client.provider),
+            app.resources(),
+            app.login.details_enrichment.clone(),
+            self.ambient.clone(),
+        ));
         let policy = Policy {
             idle: seconds(app.session.idle),
             absolute: seconds(app.session.absolute),
@@ -224,6 +229,13 @@ impl House {
             acr_values: app.login.acr_values.clone(),
             require_acr: app.login.require_acr,
             max_age: app.login.max_age,
+            details: grants::details(
+                &app.login.authorization_details,
+                &format!("apps.{name}.login.authorization_details"),
+            )?,
+            authorizations: grants::templates(name, app, client.identity.as_ref())?,
+            enrichable: app.login.details_enrichment.clone(),
+            resources: app.resources(),
             transaction_lifetime: seconds(app.login.transaction_lifetime),
             max_transactions: app.login.max_transactions,
             claims: app.session.claims.clone(),
@@ -321,7 +333,7 @@ impl House {
                 methods: route.methods.clone(),
                 access: match route.access {
                     config::Access::Public => Access::Public,
-                    config::Access::Session { token: TokenPolicy::User } => Access::UserToken,
+                    config::Access::Session { token: TokenPolicy::User } => Access::WithToken,
                     config::Access::Session { token: TokenPolicy::None } => Access::SessionOnly,
                 },
                 first_byte_timeout: route.first_byte_timeout,
@@ -329,6 +341,8 @@ impl House {
                 request_body_limit: route.request_body_limit,
                 replay_body_limit: route.replay_body_limit,
                 step_up: step_up(route, &app.login.acr_values),
+                token: grants::token_source(name, index, app, route)?,
+                authorization: grants::authorization(app, route),
             };
             routes.push((spec, http));
         }
@@ -508,7 +522,7 @@ fn certificate_jwk(
     leaf.map(jose::certificate_jwk).transpose()
 }
 
-fn roots(system: bool, extra: &[config::PemFile]) -> Result<Roots, TlsFault> {
+pub(super) fn roots(system: bool, extra: &[config::PemFile]) -> Result<Roots, TlsFault> {
     Roots::new(system, extra.iter().map(|file| file.pem.as_slice()))
 }
 

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod front;
+mod grants;
 pub mod listener;
 mod ports;
 mod readiness;

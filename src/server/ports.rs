@@ -10,11 +10,11 @@ use super::front::REQUEST_ID;
 use crate::{
     admission::Admission,
     clock::Ambient,
-    protocol::{Authentication, Prover},
-    provider::{AsFailureKind, Provider, RedeemFailure, TokenFailure},
+    protocol::{Authentication, Prover, Target, Token},
+    provider::{AsFailureKind, Provider, RedeemFailure, Refresh, TokenFailure},
     proxy::{
         Admitted, Credential, CredentialFault, Gate, Lifetime, Need, Observer, Renewal, Standing,
-        credential,
+        TokenSource, credential,
     },
     session::{
         Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
@@ -27,12 +27,21 @@ use crate::{
 /// Renews tokens at the AS.
 pub(super) struct ProviderRefresher {
     provider: Arc<Provider>,
+    /// The app's resource servers.
+    resources: Vec<String>,
+    /// Members of details that the AS may add.
+    enrichable: Vec<String>,
     ambient: Ambient,
 }
 
 impl ProviderRefresher {
-    pub(super) const fn new(provider: Arc<Provider>, ambient: Ambient) -> Self {
-        Self { provider, ambient }
+    pub(super) const fn new(
+        provider: Arc<Provider>,
+        resources: Vec<String>,
+        enrichable: Vec<String>,
+        ambient: Ambient,
+    ) -> Self {
+        Self { provider, resources, enrichable, ambient }
     }
 }
 
@@ -52,9 +61,20 @@ impl Refresher for ProviderRefresher {
             let prover = prover.map_err(|_| RefreshFailure::AsTrouble { reason: "as.not_made" })?;
             let tokens = self
                 .provider
-                .refresh(grant.refresh_token, grant.scope, grant.continuity, prover.as_ref())
+                .refresh(
+                    Refresh {
+                        refresh_token: grant.refresh_token,
+                        scope: grant.scope,
+                        details: grant.details,
+                        enrichable: &self.enrichable,
+                        target: grant.target,
+                        resources: &self.resources,
+                        original: grant.continuity,
+                    },
+                    prover.as_ref(),
+                )
                 .await
-                .map_err(|failure| classify(&failure))?;
+                .map_err(|failure| classify(&failure, grant.target.is_some()))?;
             let now = self.ambient.now();
             Ok(RefreshedTokens {
                 access_expires: tokens
@@ -64,6 +84,7 @@ impl Refresher for ProviderRefresher {
                 access_token: tokens.access_token.clone(),
                 refresh_token: tokens.refresh_token.clone(),
                 id_token: tokens.id_token.clone(),
+                authorization_details: tokens.authorization_details.clone(),
             })
         })
     }
@@ -75,13 +96,19 @@ impl Refresher for ProviderRefresher {
 }
 
 /// What a failed token request says about the grant. Only `invalid_grant` says it is dead; whatever
-/// may have reached the AS without a believable answer leaves it unknown.
-fn classify(failure: &RedeemFailure) -> RefreshFailure {
+/// may have reached the AS without a believable answer leaves it unknown. `narrowed` tells whether the
+/// request was for a target, which may be what is wrong with it (RES-2.1/2.2).
+fn classify(failure: &RedeemFailure, narrowed: bool) -> RefreshFailure {
     let reason = failure.reason();
     match failure {
         RedeemFailure::Call(call) => match &call.kind {
             AsFailureKind::Rejected { error, .. } if error.as_str() == "invalid_grant" => {
                 RefreshFailure::GrantDead
+            }
+            AsFailureKind::Rejected { error, .. }
+                if narrowed && matches!(error.as_str(), "invalid_target" | "invalid_scope") =>
+            {
+                RefreshFailure::TargetRefused
             }
             AsFailureKind::TimedOut { sent: true }
             | AsFailureKind::Broken { sent: true }
@@ -116,7 +143,7 @@ impl AppGate {
         Self { guard, admission, client, provider, ambient, telemetry }
     }
 
-    fn guest(&self, handle: Handle, session: Session) -> Guest {
+    fn guest(&self, handle: Handle, session: Session, target: Option<&Target>) -> Guest {
         let left = session.absolute_expires().since(self.ambient.now());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
         let deadline = Instant::now().checked_add(left);
@@ -125,7 +152,8 @@ impl AppGate {
             Some(Ok(prover)) => Possession::OfAKey(prover),
             Some(Err(_)) => Possession::Unprovable,
         };
-        Guest { handle, session, deadline, possession, ambient: self.ambient.clone() }
+        let token = session.access_token_for(target).cloned();
+        Guest { handle, session, token, deadline, possession, ambient: self.ambient.clone() }
     }
 }
 
@@ -149,6 +177,8 @@ enum Possession {
 pub(super) struct Guest {
     handle: Handle,
     session: Session,
+    /// The one its requests carry.
+    token: Option<Token>,
     deadline: Option<Instant>,
     possession: Possession,
     ambient: Ambient,
@@ -156,7 +186,7 @@ pub(super) struct Guest {
 
 impl Admitted for Guest {
     fn credential(&self, method: &Method, target: &Uri) -> Result<Credential, CredentialFault> {
-        let token = self.session.access_token().expose();
+        let token = self.token.as_ref().map_or("", Token::expose);
         match &self.possession {
             Possession::OfTheToken => Credential::bearer(token),
             Possession::OfAKey(prover) => {
@@ -182,6 +212,7 @@ impl Admitted for Guest {
                 acr: identity.acr.as_deref(),
                 auth_time: identity.auth_time,
             },
+            details: self.session.authorization_details(),
         }
     }
 
@@ -217,20 +248,24 @@ impl Gate for AppGate {
         })
     }
 
-    async fn admit(&self, headers: &HeaderMap, need: Need) -> Result<Guest, Refusal> {
+    async fn admit(&self, headers: &HeaderMap, need: Need<'_>) -> Result<Guest, Refusal> {
         let (handle, session) = self.admission.session(headers, Activity::Counts).await?;
-        let session = match need {
-            Need::Session => session,
-            Need::AccessToken => self.admission.with_token(&handle, session).await?,
-        };
-        Ok(self.guest(handle, session))
+        match need {
+            Need::Session => Ok(self.guest(handle, session, None)),
+            Need::Token(TokenSource::User(target)) => {
+                let session = self.admission.with_token(&handle, session, target.as_ref()).await?;
+                Ok(self.guest(handle, session, target.as_ref()))
+            }
+        }
     }
 
-    async fn renew(&self, guest: Guest) -> Renewal<Guest, Refusal> {
+    async fn renew(&self, guest: Guest, source: &TokenSource) -> Renewal<Guest, Refusal> {
         let Guest { handle, session, .. } = guest;
         let cause = Cause::UpstreamRejected { used_version: session.version() };
-        match self.admission.renew(&handle, cause).await.into_result() {
-            Ok(session) => Renewal::Renewed(self.guest(handle, session)),
+        let TokenSource::User(target) = source;
+        let target = target.as_ref();
+        match self.admission.renew(&handle, cause, target).await.into_result() {
+            Ok(session) => Renewal::Renewed(self.guest(handle, session, target)),
             Err(
                 trouble @ (TokenTrouble::GrantDead
                 | TokenTrouble::Ended(_)

@@ -9,16 +9,22 @@
 )]
 
 mod attacks;
+mod encrypted;
 mod forwarding;
 mod guards;
+mod initiated;
+mod isolation;
 mod login;
 mod logout;
 mod mixups;
 mod navigation;
 mod outage;
 mod process;
+mod profiles;
+mod raising;
 mod refresh;
 mod responses;
 mod secrets;
 mod step_up;
 mod support;
+mod unsigned;

@@ -44,6 +44,77 @@ const CASES: &[Case] = &[
         "apps.portal.routes[0].request_body_limit",
         "more than",
     ),
+    // What tokens are asked for.
+    (
+        "[apps.portal]",
+        "login.authorization_details = []",
+        "apps.portal.login.authorization_details",
+        "RAR-2",
+    ),
+    (
+        "[apps.portal]",
+        "login.authorization_details = [{ kind = \"a\" }]",
+        "apps.portal.login.authorization_details[0]",
+        "RAR-2",
+    ),
+    (
+        "[apps.portal]",
+        "login.authorization_details = [{ type = \"a\", amount = 1.5 }]",
+        "apps.portal.login.authorization_details[0].amount",
+        "unusable number",
+    ),
+    (
+        "[apps.portal]",
+        "login.details_enrichment = [\"actions\"]",
+        "apps.portal.login.details_enrichment[0]",
+        "RAR-7",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = { details_from = \"https://p.example/{intent}\" }",
+        "apps.portal.authorization.pay.types",
+        "is missing",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = {}",
+        "apps.portal.authorization.pay.authorization_details",
+        "is missing",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = { authorization_details = [{ type = \"a\" }], details_from = \"https://p.example/{intent}\" }",
+        "apps.portal.authorization.pay.details_from",
+        "one or the other",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.Pay = { authorization_details = [{ type = \"a\" }] }",
+        "apps.portal.authorization.Pay",
+        "not usable as a name",
+    ),
+    (
+        "[[apps",
+        "authorization_type = \"payment\"",
+        "apps.portal.routes[0].authorization_type",
+        "no login asks for",
+    ),
+    ("[[apps", "resource = \"/accounts\"", "apps.portal.routes[0].resource", "RES-2"),
+    ("[[apps", "resource = \"https://a.example/#x\"", "apps.portal.routes[0].resource", "fragment"),
+    ("[[apps", "scopes = [\"payments\"]", "apps.portal.routes[0].scopes[0]", "client's scopes"),
+    ("[[apps", "scopes = []", "apps.portal.routes[0].scopes", "is empty"),
+    (
+        "[[apps",
+        "token = \"none\"\nresource = \"https://a.example\"",
+        "apps.portal.routes[0].resource",
+        "is not used",
+    ),
+    (
+        "$",
+        "resource = \"https://a.example\"\n[[apps.portal.routes]]\npath = \"/api/b\"\nupstream = \"https://b.example\"",
+        "apps.portal.routes",
+        "names no resource",
+    ),
     (
         "[[apps",
         "replay_body_limit = 1048577",
@@ -421,8 +492,8 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// FAPI2-SP-5.2.1-1/2, FAPI2-SP-5.2.1-5, FAPI2-SP-5.3.3.1-2, FAPI2-SP-5.3.3.1-9, BFF-6.1.3.2-4/5,
-/// SES-7.3, CLK-1.
+/// FAPI1-BASE-5.2.3-11, FAPI2-SP-5.2.1-1/2, FAPI2-SP-5.2.1-5, FAPI2-SP-5.3.3.1-2,
+/// FAPI2-SP-5.3.3.1-9, BFF-6.1.3.2-4/5, SES-7.3, CLK-1.
 #[test]
 fn every_bad_setting_is_refused_at_its_path_alone_with_words_that_help() {
     let folder = Folder::new();
@@ -540,6 +611,52 @@ fn two_issuers_must_not_share_a_redirect_uri() {
     assert_eq!(folder.faults(&same_issuer, &[]), []);
 }
 
+/// FAPI1-BASE-5.2.3-3: neither is the callback of one app the page of another on the same origin.
+#[test]
+fn no_page_lies_where_another_app_takes_answers() {
+    let folder = Folder::new();
+    let faults = |origin: &str, prefix: &str, page: &str| {
+        let second = format!(
+            "[apps.other]\norigin = \"{origin}\"\nprefix = \"{prefix}\"\nlogin.redirect_path = \"{page}\"\n"
+        );
+        folder.faults(&format!("{}\n{second}", example_with(&[])), &[])
+    };
+    let here = "https://portal.example.com";
+    for page in ["/bff/callback", "/bff", "/BFF/callback"] {
+        let faults = faults(here, "/other", page);
+        assert_eq!(faults.len(), 1, "{page}: {faults:#?}");
+        assert_eq!(faults[0].path, "apps.other.login.redirect_path");
+        assert!(faults[0].message.contains("prefix /bff of apps.portal"), "{faults:?}");
+    }
+    assert_eq!(faults(here, "/other", "/bffs"), []);
+    assert_eq!(faults("https://other.example.com", "/other", "/bff/callback"), []);
+    // The page of the example's own app, under the other's prefix.
+    let second = format!("[apps.other]\norigin = \"{here}\"\nprefix = \"/home\"\n");
+    let base = example_with(&[("[apps.portal]", "login.redirect_path = \"/home/page\"")]);
+    let faults = folder.faults(&format!("{base}\n{second}"), &[]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert_eq!(faults[0].path, "apps.portal.login.redirect_path");
+}
+
+/// The name of a client is its issuer's to give: two may give the same.
+#[test]
+fn two_issuers_may_know_us_by_one_name() {
+    let second = "\
+        [providers.other]\nissuer = \"https://other.example.com\"\n\
+        [clients.other]\nprovider = \"other\"\nclient_id = \"portal\"\nscopes = [\"openid\"]\n\
+        client_assertion_key = \"keys/assertion.pem\"\nrequest_object_key = \"keys/request.pem\"\n\
+        tls_identity = { certificate = \"tls/portal.crt\", private_key = \"tls/portal.key\" }\n\
+        [apps.other]\nclient = \"other\"\norigin = \"https://other.example.com\"\n";
+    let base = example_with(&[
+        ("[clients", "provider = \"bank\""),
+        ("client_id", "client_id = \"portal\""),
+        ("[apps.portal]", "client = \"portal\""),
+    ]);
+    let folder = Folder::new();
+    let settings = folder.load(&format!("{base}\n{second}"), &[]).unwrap();
+    assert_eq!(settings.clients["other"].client_id, settings.clients["portal"].client_id);
+}
+
 #[test]
 fn two_apps_on_one_origin_share_neither_prefix_nor_route() {
     let folder = Folder::new();
@@ -609,4 +726,37 @@ fn no_message_repeats_a_secret() {
     let told = folder.load(&text, &[]).unwrap_err().to_string();
     assert!(told.contains("3 mistakes"), "{told}");
     assert!(!told.contains("hunter2") && !told.contains("AAECAw"), "{told}");
+}
+
+/// RAR-12: the page's word goes into one segment of a path, and nowhere else.
+#[test]
+fn the_place_of_an_intent_is_a_segment_of_an_https_path() {
+    let faults = |url: &str| {
+        let template =
+            format!("authorization.pay = {{ details_from = \"{url}\", types = [\"a\"] }}");
+        Folder::new().faults(&example_with(&[("[apps.portal]", &template)]), &[])
+    };
+    for good in ["https://p.example/{intent}", "https://p.example:8443/v1/{intent}/details"] {
+        assert_eq!(faults(good), [], "{good}");
+    }
+    for bad in [
+        "https://p.example/intents",
+        "https://p.example/{id}",
+        "https://p.example/{intent}/{intent}",
+        "https://p.example/x{intent}",
+        "https://p.example/x?id={intent}",
+        "https://p.example/{intent}?x",
+        "https://p.example/{intent}#x",
+        "https://{intent}/x",
+        "https://{intent}.example/x",
+        "https://u@p.example/{intent}",
+        "http://p.example/{intent}",
+        "p.example/{intent}",
+        "https://127.0.0.1/{intent}",
+        "https://169.254.169.254/{intent}",
+    ] {
+        let faults = faults(bad);
+        assert_eq!(faults.len(), 1, "{bad}: {faults:#?}");
+        assert_eq!(faults[0].path, "apps.portal.authorization.pay.details_from", "{bad}");
+    }
 }
