@@ -109,7 +109,7 @@ async fn nonces_of_others(stage: &mut Stage) -> Step {
         all.iter().filter(|proven| realm.contains(&proven.event.endpoint)).collect()
     };
     for (place, realm) in realms.iter().enumerate() {
-        let own: BTreeSet<_> = of(realm).iter().flat_map(Proven::given).collect();
+        let own: BTreeSet<_> = of(realm).iter().flat_map(|proven| proven.given()).collect();
         let others = realms.iter().enumerate().filter(|(other, _)| *other != place);
         let foreign: BTreeSet<_> =
             others.flat_map(|(_, realm)| of(realm)).flat_map(Proven::given).collect();
