@@ -23,8 +23,8 @@ use crate::{
 const ALG: Alg = Alg::RsaOaep256;
 const ENC: Enc = Enc::A256Gcm;
 
-fn client() -> Client {
-    let encryption = Encryption { alg: ALG.name().to_owned(), enc: ENC.name().to_owned() };
+fn client(enc: Enc) -> Client {
+    let encryption = Encryption { alg: ALG.name().to_owned(), enc: enc.name().to_owned() };
     Client { id_token_encryption: Some(encryption), ..Client::default() }
 }
 
@@ -147,5 +147,13 @@ pub(super) fn modules() -> Vec<Module> {
             |stage| Box::pin(otherwise(stage)),
         ),
     ];
-    all.into_iter().map(|module| module.with_client(client())).collect()
+    let by_mac = row(
+        "encrypted-id-token-with-half-a-mac",
+        "Half of the code that authenticates the encrypted ID token is cut off (AES-CBC).",
+        NESTED,
+        "id_token.jwe_malformed",
+        Flaw::HalfTag,
+    );
+    let all = all.into_iter().map(|module| module.with_client(client(ENC)));
+    all.chain([by_mac.with_client(client(Enc::A128CbcHs256))]).collect()
 }
