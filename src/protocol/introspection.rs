@@ -5,13 +5,13 @@ use serde_json::{Map, Value};
 
 use crate::{
     clock::UnixTime,
-    jose::{ClaimFault, JwsAlg, JwsPolicy, JwsRejected, KeySet, TypRule},
+    jose::{ClaimFault, JwsAlg, JwsPolicy, KeySet, TypRule},
 };
 
 use super::{
     answer::{Answer, AsAnswer, Malformation},
     claims::{Audience, Window, audience},
-    reason::rejection,
+    reason::{rejection, signed_token},
     token::Token,
 };
 
@@ -79,23 +79,7 @@ impl IntrospectionRejected {
     }
 }
 
-impl From<JwsRejected> for IntrospectionRejected {
-    fn from(rejected: JwsRejected) -> Self {
-        match rejected {
-            JwsRejected::Malformed => Self::Malformed,
-            JwsRejected::TooLarge => Self::TooLarge,
-            JwsRejected::DuplicateMember => Self::DuplicateMember,
-            JwsRejected::HeaderNotAllowed => Self::HeaderNotAllowed,
-            JwsRejected::AlgNotAllowed => Self::AlgNotAllowed,
-            JwsRejected::TypNotAllowed => Self::TypNotAllowed,
-            JwsRejected::KeyUnknown => Self::KeyUnknown,
-            JwsRejected::KeyAmbiguous => Self::KeyAmbiguous,
-            JwsRejected::SignatureInvalid => Self::SignatureInvalid,
-            JwsRejected::ClaimsMalformed => Self::ClaimsMalformed,
-            JwsRejected::Encrypted => Self::Encrypted,
-        }
-    }
-}
+signed_token!(IntrospectionRejected);
 
 /// What a signed introspection answer must be measured against.
 #[derive(Clone, Copy, Debug)]
