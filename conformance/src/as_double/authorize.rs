@@ -98,7 +98,7 @@ fn judge_object(
     token: &str,
 ) -> Result<(AuthorizationRequest, Object), Refusal> {
     core.state().secrets.push(token.to_owned());
-    let opened = match &core.opener {
+    let inner = match &core.opener {
         None => None,
         Some(opener) => {
             let inner = opener
@@ -109,7 +109,7 @@ fn judge_object(
         }
     };
     call.checks.held(&[Rule::RoEncryption]);
-    let token = opened.as_deref().unwrap_or(token);
+    let token = inner.as_deref().unwrap_or(token);
     if let Ok((header, claims)) = jws::peek(token) {
         call.note("request_object_header", header);
         call.note("request_object_claims", claims);

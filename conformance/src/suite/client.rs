@@ -23,6 +23,9 @@ use crate::{
 const SECRET_FILE: &str = "client-secret.txt";
 const DECRYPTION_FILE: &str = "decryption.key";
 
+/// The one type of authorization details there is.
+const DETAILS_TYPE: &str = "account_information";
+
 /// What goes before the settings of the client under test, and what after.
 const SECTION: (&str, &str) = ("[clients.main]\n", "\n\n");
 
@@ -39,6 +42,8 @@ pub struct Client {
     pub signed_userinfo: bool,
     /// How ID tokens come encrypted, if they do.
     pub id_token_encryption: Option<Encryption>,
+    /// Whether it says in detail what it wants to do (RFC 9396).
+    pub details: bool,
 }
 
 impl Default for Client {
@@ -57,7 +62,13 @@ impl Client {
             form_post: false,
             signed_userinfo: false,
             id_token_encryption: None,
+            details: false,
         }
+    }
+
+    /// Types of authorization details that the server has.
+    pub fn details_types(&self) -> Vec<String> {
+        self.details.then(|| DETAILS_TYPE.to_owned()).into_iter().collect()
     }
 
     /// The scopes it is registered with, all of which it asks for.
@@ -160,7 +171,13 @@ impl Client {
             return template.to_owned();
         };
         let after = rest.split_once(tail).map_or("", |(_, after)| after);
-        let text = format!("{before}{head}{}\n{after}", self.settings());
+        let mut text = format!("{before}{head}{}\n{after}", self.settings());
+        if self.details {
+            let login = "[apps.web.login]\n";
+            let details = format!("{{ type = \"{DETAILS_TYPE}\", actions = [\"list_accounts\"] }}");
+            let details = format!("{login}authorization_details = [{details}]\n");
+            text = text.replace(login, &details);
+        }
         if self.conduct.openid {
             return text;
         }
@@ -229,4 +246,116 @@ pub(super) fn registration(pki: &Pki, origin: &str) -> Result<ClientRegistration
         scopes: SCOPE.map(str::to_owned).to_vec(),
         ..ClientRegistration::from_pki(pki, CLIENT_ID, &home, &out)?
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use fapi_bff::config;
+
+    use super::*;
+    use crate::{
+        as_double::RequestMethod,
+        suite::world::{CONFIGURATION, Places, configuration},
+    };
+
+    fn clients() -> Vec<(Client, &'static [&'static str])> {
+        let (ms, sp) = (Conduct::message_signing(), Conduct::security_profile());
+        let (fapi1, oidc) = (Conduct::fapi1_advanced(), Conduct::openid_connect());
+        let pushed = Conduct { request_method: RequestMethod::Pushed, ..fapi1 };
+        let certificate = ClientAuth::TlsClientAuth;
+        let encryption = Encryption { alg: "RSA-OAEP-256".into(), enc: "A256GCM".into() };
+        vec![
+            (Client::of(ms), &[]),
+            (
+                Client::of(sp),
+                &["profile = \"fapi2-security\"", "client_assertion_key", "tls_identity"],
+            ),
+            (
+                Client::of(Conduct {
+                    client_auth: certificate,
+                    constraint: Constraint::Dpop,
+                    openid: false,
+                    ..sp
+                }),
+                &[
+                    "token_endpoint_auth_method = \"tls_client_auth\"",
+                    "sender_constraint = \"dpop\"",
+                    "tls_identity",
+                    "discovery = \"oauth\"",
+                    "scopes = [\"profile\",\"email\",\"accounts\",\"payments\"]",
+                ],
+            ),
+            (
+                Client::of(Conduct { constraint: Constraint::Dpop, ..ms }),
+                &["profile = \"fapi2-message-signing\"", "response_mode = \"jwt\""],
+            ),
+            (
+                Client::of(Conduct { signed_requests: true, ..sp }),
+                &["profile = \"fapi2-security\"", "signed_request_object = true"],
+            ),
+            (
+                Client::of(Conduct { response: ResponseForm::Jarm, ..sp }),
+                &["profile = \"fapi2-security\"", "response_mode = \"jwt\""],
+            ),
+            (
+                Client { id_token_encryption: Some(encryption), ..Client::of(fapi1) },
+                &[
+                    "response_type = \"code id_token\"",
+                    "id_token_encrypted_response_enc = \"A256GCM\"",
+                    "decryption_keys = [\"decryption.key\"]",
+                ],
+            ),
+            (
+                Client { form_post: true, ..Client::of(pushed) },
+                &["profile = \"fapi1-advanced\"", "response_mode = \"form_post\""],
+            ),
+            (
+                Client { details: true, ..Client::of(ms) },
+                &["authorization_details = [{ type = \"account_information\""],
+            ),
+            (
+                Client { signed_userinfo: true, ..Client::of(oidc) },
+                &[
+                    "sender_constraint = \"none\"",
+                    "client_secret_file = \"client-secret.txt\"",
+                    "id_token_signed_response_alg = \"RS256\"",
+                    "userinfo_signed_response_alg = \"RS256\"",
+                ],
+            ),
+        ]
+    }
+
+    /// The settings say what the client is, and the product takes them as they are.
+    #[test]
+    fn the_settings_of_every_kind_of_client_are_taken_and_say_what_it_is() {
+        let pki = Pki::generate(CLIENT_ID).unwrap();
+        let origin = "https://app.localhost:8443";
+        for (client, said) in clients() {
+            let dir = tempfile::tempdir().unwrap();
+            pki.write_to(dir.path()).unwrap();
+            write_private(&dir.path().join("server.key"), &random_token()).unwrap();
+            let registered = client.register(&pki, origin, dir.path()).unwrap();
+            assert_eq!(registered.scopes, client.scopes());
+            let template = client.configure(CONFIGURATION);
+            assert_eq!(template == CONFIGURATION, client == Client::default());
+            for text in said {
+                assert!(template.contains(text), "{text}\n{template}");
+            }
+            let places = Places {
+                listen: 8443,
+                admin: 0,
+                origin,
+                issuer: "https://as.localhost:1/test/a/x/",
+                accounts: "https://as.localhost:1/test/a/x/open-banking/v1.1",
+                lab: "https://api.localhost:2",
+            };
+            let file = dir.path().join("fapi-bff.toml");
+            std::fs::write(&file, configuration(template, &places)).unwrap();
+            let settings = config::load(&file, BTreeMap::<String, String>::new());
+            let settings = settings.unwrap_or_else(|faults| panic!("{client:?}\n{faults}"));
+            assert_eq!(settings.clients["main"].profile.as_str(), client.profile());
+        }
+    }
 }

@@ -91,8 +91,8 @@ pub(super) async fn log_out(stage: &mut Stage, how: Return) -> Step {
     match how {
         Return::Right => {}
         Return::OtherState => {
-            let state = back.query_pairs().find(|(name, _)| name == "state");
-            let wrong = state.map(|(_, value)| format!("{value}1")).unwrap_or_default();
+            let right = back.query_pairs().find(|(name, _)| name == "state");
+            let wrong = right.map(|(_, value)| format!("{value}1")).unwrap_or_default();
             back.query_pairs_mut().clear().append_pair("state", &wrong);
         }
         Return::NoState => back.set_query(None),

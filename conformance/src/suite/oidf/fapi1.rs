@@ -1,6 +1,6 @@
 //! FAPI 1.0 Advanced: the plan of the client.
 
-use super::{Over, ROW, Row, entries, oidc};
+use super::{Over, ROW, Row, always, entries, oidc};
 use crate::{
     as_double::{ClientAuth, Conduct, Encryption, RequestMethod, ResponseForm, Target::IdToken},
     suite::{
@@ -43,6 +43,7 @@ pub(super) fn advanced() -> Plan {
             }
             lacks
         },
+        by_default: always,
         certification: |variant| Some(certification(variant)),
         modules: |variant| {
             let client = client(variant);
@@ -74,9 +75,9 @@ fn client(variant: &Variant) -> Client {
 }
 
 /// As the official suite's second client is registered.
-fn encrypted(client: Client) -> Client {
+fn encrypted(client: &Client) -> Client {
     let encryption = Encryption { alg: "RSA-OAEP-256".to_owned(), enc: "A256GCM".to_owned() };
-    Client { id_token_encryption: Some(encryption), ..client }
+    Client { id_token_encryption: Some(encryption), ..client.clone() }
 }
 
 fn with_intents(variant: &Variant) -> bool {

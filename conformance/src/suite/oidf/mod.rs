@@ -53,7 +53,7 @@ struct Row {
     /// Which variants have it.
     when: fn(&Variant) -> bool,
     /// The client it needs instead of the variant's.
-    client: fn(Client) -> Client,
+    client: fn(&Client) -> Client,
     /// How it is played, if not by logging in and looking what comes of it.
     play: Option<Play>,
     /// What the product lacks for it, in every variant.
@@ -70,7 +70,7 @@ const ROW: Row = Row {
     reasons: &[],
     clauses: &[],
     when: always,
-    client: |client| client,
+    client: Client::clone,
     play: None,
     lacks: None,
 };
@@ -79,7 +79,7 @@ const ROW: Row = Row {
 fn entries(prefix: &str, rows: &[Row], variant: &Variant, client: &Client) -> Vec<Entry> {
     let entry = |row: &Row| {
         let id = format!("{prefix}{}", row.suffix);
-        let client = (row.client)(client.clone());
+        let client = (row.client)(client);
         let ready = Entry::Ready(Box::new(script::module(&id, row, client)));
         match row.lacks {
             None => ready,

@@ -36,7 +36,16 @@ fn plan(
     modules: fn(&Variant) -> Vec<Entry>,
 ) -> Plan {
     let certification = |_: &Variant| None;
-    Plan { id, title, parameters, possible: always, lacks, certification, modules }
+    Plan {
+        id,
+        title,
+        parameters,
+        possible: always,
+        lacks,
+        by_default: always,
+        certification,
+        modules,
+    }
 }
 
 /// The client that a variant calls for.
@@ -53,8 +62,8 @@ fn client(variant: &Variant) -> Client {
     Client { form_post, ..Client::of(conduct) }
 }
 
-fn with_auth(client: Client, client_auth: ClientAuth) -> Client {
-    Client { conduct: Conduct { client_auth, ..client.conduct }, ..client }
+fn with_auth(client: &Client, client_auth: ClientAuth) -> Client {
+    Client { conduct: Conduct { client_auth, ..client.conduct }, ..client.clone() }
 }
 
 fn common() -> Vec<Parameter> {
@@ -534,7 +543,7 @@ static FURTHER: &[Row] = &[
         suffix: "-invalid-sig-es256",
         does: "The ID token's ES256 signature is wrong in every byte.",
         must: STOP,
-        client: |client| Client { server_alg: Alg::Es256, ..client },
+        client: |client| Client { server_alg: Alg::Es256, ..client.clone() },
         mutation: M::BadSignature(IdToken),
         over: Over::TokenResponse,
         reasons: &["id_token.signature_invalid"],
@@ -572,7 +581,7 @@ static FURTHER: &[Row] = &[
         must: "verify it",
         over: Over::Userinfo,
         clauses: &["OIDC-5.3.2-sig"],
-        client: |client| Client { signed_userinfo: true, ..client },
+        client: |client| Client { signed_userinfo: true, ..client.clone() },
         ..ROW
     },
     Row {
