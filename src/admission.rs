@@ -61,10 +61,15 @@ impl Admission {
         let handle = self.handle(headers).ok_or_else(missing)?;
         match self.find(&handle, activity).await {
             Ok(session) => Ok((handle, session)),
-            Err(FindError::NoSession(gone)) => Err(self.missing(gone)),
-            Err(FindError::StoreUnavailable) => {
-                Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
-            }
+            Err(error) => Err(self.not_found(error)),
+        }
+    }
+
+    /// What is said when there is no session, or nobody knows.
+    pub fn not_found(&self, error: FindError) -> Refusal {
+        match error {
+            FindError::NoSession(gone) => self.missing(gone),
+            FindError::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable).into(),
         }
     }
 

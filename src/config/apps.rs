@@ -8,7 +8,8 @@ use url::Url;
 
 use super::{
     cross::{self, AppFacts, Facts},
-    grants, parties,
+    grants::{self, ClaimsParameter},
+    parties,
     reader::{Section, Setting, quoted},
     settings::{Access, App, Authorization, LoginSettings, Route, SessionSettings, TokenPolicy},
     values::{
@@ -58,11 +59,18 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let csrf_headers = s.or("csrf_headers", default_headers(), |s| filled_list(s, csrf_header));
     let login_section = s.section("login");
     let redirect_place = login_section.place_of("redirect_path");
+    let claims_place = login_section.place_of("claims_parameter");
     let login = login(login_section);
     let session = session(s.section("session"));
     let known = client.as_ref().and_then(|name| facts.clients.get(name));
     let has_certificate = known.is_none_or(|client| client.has_certificate);
     let scopes = known.map(|client| client.scopes.clone()).unwrap_or_default();
+    let oauth_only = !scopes.is_empty() && !scopes.iter().any(|scope| scope == "openid");
+    if oauth_only && (login.essential_acr || !login.claims.is_empty()) {
+        let message = "asks for claims, and the client does not ask for openid (OIDC-3.1.2.1)";
+        let remedy = "remove it, or add \"openid\" to the client's scopes";
+        claims_place.report(s.report, message, remedy);
+    }
     let authorizations = grants::authorizations(s, has_certificate);
     let surroundings =
         Surroundings { has_certificate, scopes, login: &login, authorizations: &authorizations };
@@ -158,9 +166,18 @@ fn login(mut section: Section<'_>) -> LoginSettings {
     let choices = PARAMETERS.map(|name| (name, name));
     let parameters =
         s.or("allowed_parameters", Vec::new(), |s| list(s, |item| choice(item, &choices)));
-    let acr_values = s.or("acr_values", Vec::new(), |s| list(s, token));
-    let require_acr = s.flag("require_acr", false);
-    if require_acr && !s.has("acr_values") {
+    let listed = s.or("acr_values", Vec::new(), |s| list(s, token));
+    let required = s.flag("require_acr", false);
+    let claims = s.or("claims_parameter", ClaimsParameter::default(), grants::claims_parameter);
+    let ClaimsParameter { claims, essential_acr } = claims;
+    if essential_acr.is_some() && s.has("acr_values") {
+        let message = "stands beside an essential acr in claims_parameter (OIDC-3.1.3.7-12)";
+        s.place_of("acr_values").report(s.report, message, "keep one of them");
+    }
+    let (is_essential, require_acr) =
+        (essential_acr.is_some(), required || essential_acr.is_some());
+    let acr_values = essential_acr.unwrap_or(listed);
+    if required && acr_values.is_empty() {
         let remedy = "list the accepted values in acr_values, or remove require_acr";
         s.place_of("require_acr").report(
             s.report,
@@ -177,6 +194,8 @@ fn login(mut section: Section<'_>) -> LoginSettings {
             .and_then(|age| u32::try_from(age.as_secs()).ok()),
         require_acr,
         authorization_details: s.or("authorization_details", Vec::new(), grants::details),
+        claims,
+        essential_acr: is_essential,
         details_enrichment: s.or("details_enrichment", Vec::new(), grants::members),
         default_return_to: s.or("default_return_to", "/".to_owned(), local_reference),
         post_logout_path: s.or("post_logout_path", "/".to_owned(), local_reference),
@@ -263,7 +282,7 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
     });
     let (trust_roots, system_roots) = parties::trust(s);
     let encrypted = upstream.as_ref().is_none_or(|upstream| upstream.scheme() == "https");
-    let with_token = access == Access::Session { token: TokenPolicy::User };
+    let with_token = matches!(access, Access::Session { token } if token.is_access_token());
     let presents = with_token && encrypted && has_certificate;
     let present_client_certificate = s.flag("present_client_certificate", presents);
     if present_client_certificate && !has_certificate {
@@ -288,6 +307,7 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
     let replay_body_limit = s.or("replay_body_limit", 64 << 10, |s| size(s, 1 << 20));
     let Demands { acr_values, max_age, relayed: step_up } = demands(s, access, login);
     let narrowing = grants::narrowing(s, access, &around.scopes);
+    let exchange = grants::exchange(s, access);
     let authorization_type = grants::authorization_type(s, access, login, around.authorizations);
     let place = path.clone().map(|path| (path, s.place_of("path")));
     section.finish();
@@ -309,6 +329,7 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
         max_age,
         step_up,
         narrowing,
+        exchange,
         authorization_type,
     });
     (place, route)
@@ -392,14 +413,22 @@ fn upstream(setting: &Setting<'_>, allowed: &[Network]) -> Option<Url> {
 fn access(s: &mut Section<'_>) -> Access {
     let public = s.or("access", false, |s| choice(s, &[("session", false), ("public", true)]));
     let token = s.optional("token", |s| {
-        choice(s, &[("user", TokenPolicy::User), ("none", TokenPolicy::None)])
+        let choices = [
+            ("user", TokenPolicy::User),
+            ("none", TokenPolicy::None),
+            ("client_credentials", TokenPolicy::ClientCredentials),
+            ("exchange", TokenPolicy::Exchange),
+            ("introspection_jwt", TokenPolicy::IntrospectionJwt),
+            ("introspection_bearer", TokenPolicy::IntrospectionBearer),
+        ];
+        choice(s, &choices)
     });
     match token {
-        Some(TokenPolicy::User) if public => {
+        Some(policy) if public && policy != TokenPolicy::None => {
             let remedy = "remove token, or set access = \"session\"";
             s.place_of("token").report(
                 s.report,
-                "a public route has no user whose token could be sent",
+                "a public route has no user in whose name a token could be sent",
                 remedy,
             );
             Access::Public

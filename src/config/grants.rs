@@ -3,14 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
     parties,
     reader::{Section, Setting, quoted},
-    settings::{Access, Authorization, IntentSettings, LoginSettings, Narrowing, TokenPolicy},
-    values::{duration, filled_list, host_allowed, list, minutes, networks, seconds, token},
+    settings::{
+        Access, Authorization, Exchange, IntentSettings, LoginSettings, Narrowing, TokenPolicy,
+    },
+    values::{
+        choice, duration, filled_list, host_allowed, list, minutes, networks, seconds, token,
+    },
 };
 use crate::net::Network;
 
@@ -90,6 +94,11 @@ fn authorization(mut section: Section<'_>, has_certificate: bool) -> Option<Auth
         let remedy = "remove it, or set tls_identity on the client";
         s.place_of("present_client_certificate").report(s.report, message, remedy);
     }
+    let kinds = [("none", false), ("client_credentials", true)];
+    let with_token = s.or("token", false, |s| choice(s, &kinds));
+    let own = Access::Session { token: TokenPolicy::ClientCredentials };
+    let none = Access::Session { token: TokenPolicy::None };
+    let narrowing = narrowing(s, if with_token { own } else { none }, &[]);
     let connect_timeout =
         s.or("connect_timeout", seconds(3), |s| duration(s, seconds(1)..=minutes(1)));
     let request_timeout =
@@ -102,6 +111,7 @@ fn authorization(mut section: Section<'_>, has_certificate: bool) -> Option<Auth
         system_roots,
         networks: allowed,
         present_client_certificate,
+        token: with_token.then_some(narrowing),
         connect_timeout,
         request_timeout,
     })))
@@ -138,22 +148,66 @@ pub(super) fn narrowing(s: &mut Section<'_>, access: Access, scopes: &[String]) 
     let part = s.or("scopes", Vec::new(), |setting| {
         filled_list(setting, |item| {
             let scope = token(item)?;
-            if scopes.is_empty() || scopes.contains(&scope) {
+            // What the client may have for itself is no part of what it asks users for.
+            let own = access == Access::Session { token: TokenPolicy::ClientCredentials };
+            if own || scopes.is_empty() || scopes.contains(&scope) {
                 return Some(scope);
             }
             let remedy = "list it there, or narrow to one of those";
             item.wrong(format!("{} is not among the client's scopes", quoted(&scope)), remedy)
         })
     });
-    if access != (Access::Session { token: TokenPolicy::User }) {
-        for key in ["resource", "scopes"] {
-            if s.has(key) {
-                let message = "is not used: the route sends no access token of the user";
-                s.place_of(key).report(s.report, message, "remove it, or set token = \"user\"");
-            }
+    let Access::Session { token } = access else {
+        return unused_narrowing(s);
+    };
+    if token == TokenPolicy::ClientCredentials {
+        if !s.has("scopes") {
+            s.missing("scopes", "list the scope of the client's own token, such as [\"reports\"]");
         }
+    } else if token != TokenPolicy::User {
+        return unused_narrowing(s);
     }
     Narrowing { resource, scopes: part }
+}
+
+fn unused_narrowing(s: &Section<'_>) -> Narrowing {
+    for key in ["resource", "scopes"] {
+        if s.has(key) {
+            let message = "is not used: the route sends no token that it could narrow";
+            let remedy = "remove it, or set token = \"user\" or \"client_credentials\"";
+            s.place_of(key).report(s.report, message, remedy);
+        }
+    }
+    Narrowing::default()
+}
+
+/// What the user's token is exchanged for, where it is.
+pub(super) fn exchange(s: &mut Section<'_>, access: Access) -> Option<Exchange> {
+    if access == (Access::Session { token: TokenPolicy::Exchange }) {
+        let remedy = "say what for, as in { audience = \"ledger\" }";
+        return s.required("exchange", remedy, |setting| Some(wanted(setting.table()?, setting)));
+    }
+    s.optional("exchange", |setting| {
+        let message = "is not used: the route exchanges no token";
+        setting.wrong(message, "remove it, or set token = \"exchange\"")
+    })
+}
+
+fn wanted(mut section: Section<'_>, setting: &Setting<'_>) -> Exchange {
+    let s = &mut section;
+    let kinds = [("access_token", false), ("jwt", true)];
+    let exchange = Exchange {
+        audience: s.optional("audience", Setting::text),
+        resource: s.optional("resource", resource),
+        scopes: s.or("scopes", Vec::new(), |s| filled_list(s, token)),
+        jwt: s.or("requested_token_type", false, |s| choice(s, &kinds)),
+    };
+    if !["audience", "resource", "scopes"].iter().any(|key| s.has(key)) {
+        let remedy = "name an audience, a resource or scopes";
+        setting.wrong::<()>("asks for nothing that the user's token is not good for", remedy);
+    }
+    section.finish();
+    exchange
 }
 
 /// RFC 8707 §2: an absolute URI without fragment.
@@ -207,4 +261,65 @@ impl Authorization {
 
 fn has_type(details: &[Value], kind: &str) -> bool {
     details.iter().any(|one| one.get("type").and_then(Value::as_str) == Some(kind))
+}
+
+/// Claims asked for one by one (OpenID Connect Core §5.5).
+#[derive(Default)]
+pub(super) struct ClaimsParameter {
+    /// The `claims` parameter, `acr` of the ID token taken out.
+    pub(super) claims: Map<String, Value>,
+    /// The values of `acr` that are essential, if any are.
+    pub(super) essential_acr: Option<Vec<String>>,
+}
+
+/// The `claims` parameter: `id_token` and `userinfo`, each a table of claims, each of them a table.
+pub(super) fn claims_parameter(setting: &Setting<'_>) -> Option<ClaimsParameter> {
+    let remedy =
+        "write { id_token = { auth_time = { essential = true } }, userinfo = { email = {} } }";
+    let Some(Value::Object(mut claims)) = setting.json() else {
+        return setting.wrong("is not a table", remedy);
+    };
+    for (member, wanted) in &claims {
+        let shaped = wanted.as_object().is_some_and(|wanted| wanted.values().all(is_claim_request));
+        if !["id_token", "userinfo"].contains(&member.as_str()) || !shaped {
+            let message =
+                format!("{} is not a table of claims (OpenID Connect Core §5.5)", quoted(member));
+            return setting.wrong(message, remedy);
+        }
+    }
+    let acr =
+        claims.get_mut("id_token").and_then(Value::as_object_mut).and_then(|c| c.remove("acr"));
+    let essential_acr = match acr {
+        None => None,
+        Some(acr) => {
+            let essential = acr.get("essential") == Some(&Value::Bool(true));
+            let values = match (acr.get("value"), acr.get("values")) {
+                (Some(Value::String(value)), None) => Some(vec![value.clone()]),
+                (None, Some(Value::Array(values))) => {
+                    values.iter().map(|value| value.as_str().map(str::to_owned)).collect()
+                }
+                _ => None,
+            };
+            let Some(values) = values.filter(|values| essential && !values.is_empty()) else {
+                let message = "asks for an acr that is not essential, or for none in particular (OIDC-3.1.3.7-12)";
+                return setting.wrong(
+                    message,
+                    "write acr = { essential = true, values = [\"…\"] }, or use acr_values",
+                );
+            };
+            Some(values)
+        }
+    };
+    claims.retain(|_, wanted| wanted.as_object().is_some_and(|wanted| !wanted.is_empty()));
+    Some(ClaimsParameter { claims, essential_acr })
+}
+
+fn is_claim_request(value: &Value) -> bool {
+    value.as_object().is_some_and(|members| {
+        members.iter().all(|(name, value)| match name.as_str() {
+            "essential" => value.is_boolean(),
+            "values" => value.as_array().is_some_and(|values| !values.is_empty()),
+            _ => true,
+        })
+    })
 }

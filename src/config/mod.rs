@@ -21,9 +21,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
-    Discovery, Encryption, IntentSettings, KeyFile, Log, LoginSettings, Narrowing, PemFile,
-    Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store, TlsFiles,
-    TokenPolicy,
+    Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
+    PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
+    TlsFiles, TokenPolicy,
 };
 
 use cross::Facts;

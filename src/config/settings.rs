@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -290,6 +290,8 @@ pub struct IntentSettings {
     pub networks: Vec<Network>,
     /// Whether the client's certificate is shown.
     pub present_client_certificate: bool,
+    /// What the client's own access token is for that is sent along, if one is.
+    pub token: Option<Narrowing>,
     /// Limit for TCP and TLS set-up.
     pub connect_timeout: Duration,
     /// Limit for a whole call.
@@ -349,6 +351,11 @@ pub struct LoginSettings {
     pub authorization_details: Vec<Value>,
     /// Members that the authorization server may add to details.
     pub details_enrichment: Vec<String>,
+    /// The `claims` parameter of every login, `acr` aside; empty if nothing is asked for.
+    pub claims: Map<String, Value>,
+    /// Whether `acr_values` are asked for as an essential claim, where the authorization server reads
+    /// the `claims` parameter (OIDC-3.1.3.7-12).
+    pub essential_acr: bool,
     /// Path on the app's origin after a navigation login that named none.
     pub default_return_to: String,
     /// Path on the app's origin after logout.
@@ -415,6 +422,8 @@ pub struct Route {
     pub step_up: bool,
     /// What the token is narrowed to.
     pub narrowing: Narrowing,
+    /// What it is exchanged for, with [`TokenPolicy::Exchange`].
+    pub exchange: Option<Exchange>,
     /// The type of details the session's user must have authorized.
     pub authorization_type: Option<String>,
 }
@@ -447,6 +456,34 @@ pub enum TokenPolicy {
     None,
     /// The session's access token.
     User,
+    /// An access token of the client's own.
+    ClientCredentials,
+    /// One that the session's is exchanged for (RFC 8693).
+    Exchange,
+    /// The authorization server's signed word on the session's (RFC 9701), in a header of its own.
+    IntrospectionJwt,
+    /// The same as a bearer token.
+    IntrospectionBearer,
+}
+
+impl TokenPolicy {
+    /// Whether what is sent is an access token, which may be bound to the client's certificate.
+    pub const fn is_access_token(self) -> bool {
+        matches!(self, Self::User | Self::ClientCredentials | Self::Exchange)
+    }
+}
+
+/// What a session's access token is exchanged for.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Exchange {
+    /// The logical name of the service.
+    pub audience: Option<String>,
+    /// The same, as a URI.
+    pub resource: Option<String>,
+    /// Scope; empty leaves it to the authorization server.
+    pub scopes: Vec<String>,
+    /// Whether a JWT is asked for, rather than any access token.
+    pub jwt: bool,
 }
 
 /// A file of certificates.

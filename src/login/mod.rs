@@ -17,6 +17,8 @@ pub use logout::{LeaveTaking, Left};
 pub use start::{Start, Started};
 pub use transactions::SealedTransaction;
 
+use serde_json::{Map, Value};
+
 use crate::{
     clock::Ambient,
     protocol::{AuthorizationDetails, Mode},
@@ -49,6 +51,11 @@ pub struct LoginPolicy {
     pub max_transactions: usize,
     /// ID-token claims shown to the app's pages.
     pub claims: Vec<String>,
+    /// Whether `acr_values` are asked for as an essential claim, where the AS reads that
+    /// (OIDC-3.1.3.7-12).
+    pub essential_acr: bool,
+    /// Claims asked for one by one, `acr` aside (OpenID Connect Core §5.5).
+    pub requested_claims: Map<String, Value>,
     /// Asked for in detail at every login (RAR-2).
     pub details: Option<AuthorizationDetails>,
     /// What the app's pages may have authorized by name.

@@ -1,6 +1,7 @@
 //! Owns the start of a login: parameters checked, request pushed, transaction sealed.
 //! Must not know: how the browser is sent on its way.
 
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{
@@ -114,6 +115,7 @@ impl Login {
             (Some(wish), Some(limit)) => Some(wish.min(limit)),
             (wish, limit) => wish.or(limit),
         };
+        let (asked_acr, claims) = self.asked_claims(&acr_values).await?;
         let request = AuthorizationRequest {
             client_id: registration.client_id.clone(),
             redirect_uri: redirect_uri.to_owned(),
@@ -122,14 +124,14 @@ impl Login {
             response: registration.response,
             nonce: nonce.clone(),
             code_challenge: code_verifier.challenge(),
-            acr_values: (!acr_values.is_empty()).then(|| acr_values.join(" ")),
+            acr_values: asked_acr,
             max_age,
             prompt: wishes.prompt,
             display: wishes.display,
             login_hint: wishes.login_hint,
             ui_locales: wishes.ui_locales,
             dpop_jkt: prover.as_ref().map(Prover::jkt),
-            claims: None,
+            claims,
             authorization_details: self
                 .asked_details(authorization.name.as_deref(), authorization.details.as_ref()),
             resource: self.policy.resources.clone(),
@@ -170,6 +172,29 @@ impl Login {
             max_age: u64::try_from(self.policy.transaction_lifetime).unwrap_or_default(),
             evict: self.surplus(&start.existing),
         })
+    }
+
+    /// `acr_values` and the `claims` parameter: the classes stand in one of the two, never in both
+    /// (OIDC-3.1.3.7-12). An AS that does not read claims is asked the other way; what it reaches is
+    /// checked either way.
+    async fn asked_claims(
+        &self,
+        acr_values: &[String],
+    ) -> Result<(Option<String>, Option<Map<String, Value>>), LoginFailure> {
+        let mut claims = self.policy.requested_claims.clone();
+        let mut plain = (!acr_values.is_empty()).then(|| acr_values.join(" "));
+        if self.policy.essential_acr
+            && plain.is_some()
+            && self.provider.metadata().await?.claims_parameter_supported()
+        {
+            plain = None;
+            let id_token = claims.entry("id_token").or_insert_with(|| Map::new().into());
+            if let Some(id_token) = id_token.as_object_mut() {
+                let acr = json!({"essential": true, "values": acr_values});
+                id_token.insert("acr".to_owned(), acr);
+            }
+        }
+        Ok((plain, (!claims.is_empty()).then_some(claims)))
     }
 
     /// The session that this login is to raise: a page that asks for a certain authentication or

@@ -10,8 +10,10 @@ mod answer;
 mod challenge;
 mod claims;
 mod dpop;
+mod exchange;
 mod id_token;
 mod initiated;
+mod introspection;
 mod jarm;
 mod logout;
 mod metadata;
@@ -38,11 +40,16 @@ mod tests;
 pub use answer::{Answer, AsAnswer, MAX_ANSWER_BYTES, Malformation, OAuthError};
 pub use challenge::{AmbiguousParameter, Challenge, challenges};
 pub use dpop::{DPOP_TYP, Nonce, NonceRejected, Nonces, Prover, Role, proof_claims};
+pub use exchange::{ExchangeRequest, RequestedType, TOKEN_EXCHANGE_GRANT, exchange_response};
 pub use id_token::{
     Continuity, Detached, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_front_id_token,
     verify_id_token, verify_refreshed_id_token,
 };
 pub use initiated::{InitiatedLogin, InitiationRejected, initiated_login};
+pub use introspection::{
+    INTROSPECTION_MEDIA_TYPE, Introspected, IntrospectionError, IntrospectionExpected,
+    IntrospectionRejected, introspection_token, verify_introspection,
+};
 pub use jarm::{Expected, JarmRejected, unverified_issuer, unverified_state, verify_jarm};
 pub use logout::end_session_url;
 pub use metadata::{

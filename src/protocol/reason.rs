@@ -110,10 +110,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::protocol::{
-        DetailsRejected, IdTokenRejected, InitiationRejected, IssuerRejected, JarmRejected,
-        Malformation, MetadataRejected, NonceRejected, ParameterRejected, ParametersRejected,
-        ResourceRejected, StepUpRejected, TokenRejected, TransactionRejected, UserinfoRejected,
-        answer::AsAnswer,
+        DetailsRejected, IdTokenRejected, InitiationRejected, IntrospectionRejected,
+        IssuerRejected, JarmRejected, Malformation, MetadataRejected, NonceRejected,
+        ParameterRejected, ParametersRejected, ResourceRejected, StepUpRejected, TokenRejected,
+        TransactionRejected, UserinfoRejected, answer::AsAnswer,
     };
 
     #[test]
@@ -123,6 +123,7 @@ mod tests {
             DetailsRejected::REASONS,
             IdTokenRejected::REASONS,
             InitiationRejected::REASONS,
+            IntrospectionRejected::REASONS,
             IssuerRejected::REASONS,
             Malformation::REASONS,
             MetadataRejected::REASONS,

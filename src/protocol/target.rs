@@ -83,6 +83,7 @@ mod tests {
     /// RES-2.
     #[test]
     fn a_resource_is_an_absolute_uri_without_fragment() {
+        use ResourceRejected::{Fragment, NotAbsolute, NotPrintable};
         for good in [
             "https://api.example",
             "https://api.example/",
@@ -92,7 +93,6 @@ mod tests {
         ] {
             assert_eq!(check_resource(good), Ok(()), "{good}");
         }
-        use ResourceRejected::{Fragment, NotAbsolute, NotPrintable};
         for (bad, why) in [
             ("", NotAbsolute),
             ("/accounts", NotAbsolute),

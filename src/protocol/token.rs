@@ -164,6 +164,9 @@ rejection! {
         DetailsMalformed => "token.details_malformed", "the granted authorization details are malformed (RAR-2)";
         DetailsBeyondRequest => "token.details_beyond_request", "more was granted in detail than asked for (RAR-7)";
         TypeMismatch => "token.type_mismatch", "the token type is not the one asked for (OA-5.1, DPOP-5)";
+        NotAnAccessToken => "token.not_an_access_token", "the issued token is not an access token (TX-2.2)";
+        IssuedTypeMissing => "token.issued_type_missing", "`issued_token_type` is missing (TX-2.2)";
+        IssuedTypeMismatch => "token.issued_type_mismatch", "the issued token is not of the type asked for (TX-2.2)";
         Unbound => "token.unbound", "the access token is not bound as asked for (FAPI2-SP-5.3.3.1-1)";
         BindingMismatch => "token.binding_mismatch", "the access token is bound to another certificate or key (MTLS-3, DPOP-5)";
     }
@@ -175,14 +178,10 @@ pub fn token_response(
     answer: &Answer<'_>,
     asked: &Asked<'_>,
 ) -> Result<TokenResponse, TokenResponseRejected> {
-    let token_type = asked.token_type;
     let body = answer.object(200)?;
-    let access_token = Token::read(string(&body, "access_token")?, "access_token")?;
-    let typed = string(&body, "token_type")?.eq_ignore_ascii_case(token_type.name());
+    let typed = string(&body, "token_type")?.eq_ignore_ascii_case(asked.token_type.name());
     let granted = optional_string(&body, "scope")?;
-    let expires_in = optional_seconds(&body, "expires_in")?;
-    let refresh_token = optional_token(&body, "refresh_token")?;
-    let id_token = optional_token(&body, "id_token")?;
+    let tokens = token_members(&body, asked)?;
     let verdict = if typed {
         granted_scope(asked.scope, granted)
             .and_then(|scope| Ok((scope, granted_details(asked, body.get(DETAILS))?)))
@@ -190,20 +189,31 @@ pub fn token_response(
         Err(TokenRejected::TypeMismatch)
     };
     match verdict {
-        Ok((scope, authorization_details)) => Ok(TokenResponse {
-            access_token,
-            token_type,
-            expires_in,
-            scope,
-            refresh_token,
-            id_token,
-            authorization_details,
-        }),
+        Ok((scope, authorization_details)) => {
+            Ok(TokenResponse { scope, authorization_details, ..tokens })
+        }
         Err(why) => {
+            let TokenResponse { access_token, refresh_token, .. } = tokens;
             let tokens = Unwanted { access_token, refresh_token };
             Err(TokenResponseRejected::Token { why, tokens })
         }
     }
+}
+
+/// The tokens in an answer, well-formed each; scope and details are left to be judged.
+pub(super) fn token_members(
+    body: &Claims,
+    asked: &Asked<'_>,
+) -> Result<TokenResponse, Malformation> {
+    Ok(TokenResponse {
+        access_token: Token::read(string(body, "access_token")?, "access_token")?,
+        token_type: asked.token_type,
+        expires_in: optional_seconds(body, "expires_in")?,
+        scope: String::new(),
+        refresh_token: optional_token(body, "refresh_token")?,
+        id_token: optional_token(body, "id_token")?,
+        authorization_details: None,
+    })
 }
 
 /// The details of issued tokens, held against those asked for. Details nobody asked for are refused

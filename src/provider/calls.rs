@@ -20,12 +20,13 @@ use crate::{
     profile::SenderConstraint,
     protocol::{
         Answer, Asked, AuthorizationDetails, AuthorizationRequest, BoundTo, CLIENT_ASSERTION_TYP,
-        CLIENT_ASSERTION_TYPE_URN, Challenge, CodeVerifier, Continuity, Endpoint, MAX_ANSWER_BYTES,
-        Metadata, MtlsUse, Nonce, Prover, REQUEST_OBJECT_TYP, Role, Target, Token, TokenResponse,
-        TokenResponseRejected, TokenType, UserinfoError, UserinfoRejected, VerifiedCode,
-        VerifiedIdToken, authorization_url, challenges, check_audience, check_binding,
-        client_assertion_claims, par_response, plain_authorization_url, signed_authorization_url,
-        token_response, userinfo, userinfo_token,
+        CLIENT_ASSERTION_TYPE_URN, Challenge, CodeVerifier, Continuity, Endpoint,
+        INTROSPECTION_MEDIA_TYPE, MAX_ANSWER_BYTES, Metadata, MtlsUse, Nonce, Prover,
+        REQUEST_OBJECT_TYP, Role, Target, Token, TokenResponse, TokenResponseRejected, TokenType,
+        UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken, authorization_url,
+        challenges, check_audience, check_binding, client_assertion_claims, par_response,
+        plain_authorization_url, signed_authorization_url, token_response, userinfo,
+        userinfo_token,
     },
 };
 
@@ -231,7 +232,7 @@ impl Provider {
 
     /// The tokens of an answer that keeps to what was asked. Others are given up, except for the
     /// refresh token that a session holds and goes on with.
-    fn tokens(
+    pub(super) fn tokens(
         self: &Arc<Self>,
         answer: &net::Answer,
         asked: &Asked<'_>,
@@ -253,14 +254,18 @@ impl Provider {
         }
     }
 
-    const fn token_type(&self) -> TokenType {
+    pub(super) const fn token_type(&self) -> TokenType {
         match self.registration.sender_constraint {
             SenderConstraint::Dpop => TokenType::DPoP,
             SenderConstraint::Mtls | SenderConstraint::None => TokenType::Bearer,
         }
     }
 
-    fn check_binding(&self, tokens: &TokenResponse, proof: Proof<'_>) -> Result<(), RedeemFailure> {
+    pub(super) fn check_binding(
+        &self,
+        tokens: &TokenResponse,
+        proof: Proof<'_>,
+    ) -> Result<(), RedeemFailure> {
         let registration = &self.registration;
         let jkt = proof.map(Prover::jkt);
         let bound_to = match registration.sender_constraint {
@@ -439,7 +444,7 @@ impl Provider {
     /// One authenticated POST beside the form: by a fresh assertion whose audience is the issuer
     /// (PKJ-9-jti, FAPI2-SP-5.3.3.1-5), by the client certificate and `client_id` (MTLS-2), or by a
     /// secret; never by two of them (PKJ-2.2).
-    async fn post(
+    pub(super) async fn post(
         &self,
         endpoint: Endpoint,
         form: &[(&str, &str)],
@@ -517,6 +522,10 @@ impl Provider {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
+        if endpoint == Endpoint::Introspection {
+            // Only the signed form is of use (INT-9701-4).
+            headers.insert(ACCEPT, HeaderValue::from_static(INTROSPECTION_MEDIA_TYPE));
+        }
         // A secret in the header names the client, too; the other methods need it in the form (MTLS-2).
         // A plain pushed request has it among its own parameters.
         let by_header =
@@ -657,6 +666,9 @@ fn unsupported(
     request: &AuthorizationRequest,
     protected: bool,
 ) -> Option<&'static str> {
+    if request.claims.is_some() && !metadata.claims_parameter_supported() {
+        return Some("claims.not_supported");
+    }
     let details = request.authorization_details.as_ref()?;
     if !protected {
         return Some("details.unprotected");

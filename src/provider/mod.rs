@@ -5,8 +5,13 @@ mod cache;
 mod calls;
 mod failure;
 mod keys;
+mod tokens;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use cache::{Remembered, Want};
 use calls::judged;
@@ -18,6 +23,7 @@ use http::{
 };
 pub use keys::{Received, ResponseFailure, TokenFailure};
 
+pub use tokens::{IntrospectFailure, Kept, TokenCache};
 use tokio_util::task::TaskTracker;
 
 use serde_json::Value;
@@ -32,7 +38,7 @@ use crate::{
     net::OAuthHttp,
     profile::{ClientAuthMethod, Profile, ResponseForm, SenderConstraint},
     protocol::{
-        Binding, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, Needs, Nonces, Prover,
+        Binding, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, Needs, Nonces, Prover, Target,
         well_known_url,
     },
     telemetry::Telemetry,
@@ -171,6 +177,10 @@ pub struct Provider {
     metadata: Remembered<Metadata, AsFailure>,
     keys: Remembered<KeySet, AsFailure>,
     revocations: TaskTracker,
+    /// The client's own tokens.
+    client_tokens: TokenCache<Target>,
+    /// What the key is made from that they are bound to.
+    own_seed: Mutex<Option<KeySeed>>,
 }
 
 impl fmt::Debug for Provider {
@@ -201,6 +211,8 @@ impl Provider {
             ambient,
             telemetry,
             revocations: TaskTracker::new(),
+            client_tokens: TokenCache::default(),
+            own_seed: Mutex::default(),
         }
     }
 

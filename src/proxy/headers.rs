@@ -15,6 +15,8 @@ use crate::clock::UnixTime;
 /// Correlates one call across client, BFF and resource server (FAPI1-BASE-6.2.2-5).
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 const DPOP: HeaderName = HeaderName::from_static("dpop");
+/// The authorization server's signed word on the session's token (RFC 9701).
+const INTROSPECTION: HeaderName = HeaderName::from_static("x-token-introspection");
 const AUTH_DATE: HeaderName = HeaderName::from_static("x-fapi-auth-date");
 const CUSTOMER_IP: HeaderName = HeaderName::from_static("x-fapi-customer-ip-address");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -85,6 +87,7 @@ fn fate(name: &str) -> Fate {
         | "transfer-encoding" | "upgrade" | "http2-settings" => Fate::HopByHop,
         // What the caller claims to be, or to be allowed: the session says so, not the page.
         "authorization" | "cookie" | "cookie2" | "dpop" | "x-access-token" | "remote-user"
+        | "x-token-introspection"
         // Where the caller claims to come from, or the request to have been sent to.
         | "host" | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "x-cluster-client-ip"
         | "client-ip" | "true-client-ip" | "cf-connecting-ip" | "fastly-client-ip"
@@ -281,12 +284,14 @@ pub fn outbound(
 
 /// Puts the session's credential into `headers`, replacing any other.
 pub fn authorize(headers: &mut HeaderMap, credential: Credential) {
-    let Credential { authorization: credential, dpop: proof } = credential;
-    headers.insert(AUTHORIZATION, credential);
-    match proof {
-        Some(proof) => headers.insert(DPOP, proof),
-        None => headers.remove(DPOP),
-    };
+    let Credential { authorization, dpop, introspection } = credential;
+    let all = [(AUTHORIZATION, authorization), (DPOP, dpop), (INTROSPECTION, introspection)];
+    for (name, value) in all {
+        match value {
+            Some(value) => headers.insert(name, value),
+            None => headers.remove(name),
+        };
+    }
 }
 
 /// RFC 9110 §5.6.7.

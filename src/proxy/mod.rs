@@ -30,7 +30,7 @@ pub use self::{
     credential::{Credential, CredentialFault},
     fault::{Failure, Fault},
     ports::{Admitted, Gate, Lifetime, Need, Observer, Renewal, Standing, Transport, Unsent},
-    routes::{Access, Route, RouteFault, RouteSpec, RouteTable, TokenSource},
+    routes::{Access, Carrier, Route, RouteFault, RouteSpec, RouteTable, TokenSource},
     step_up::{AuthorizationRule, StepUpRule},
 };
 use self::{

@@ -1,7 +1,7 @@
 //! Owns the table from path prefix to fixed upstream and the joining of the two (BFF-6.1.3.6-1..3).
 //! Must not know: sessions, header rules, connections.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderValue, Method, Uri, uri};
@@ -11,7 +11,7 @@ use super::{
     path::{self, CleanPath},
     step_up::{AuthorizationRule, StepUpRule},
 };
-use crate::protocol::Target;
+use crate::protocol::{ExchangeRequest, Target};
 
 /// Whose authority a request carries to the upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +29,21 @@ pub enum Access {
 pub enum TokenSource {
     /// The session's, narrowed to a target if there is one.
     User(Option<Target>),
+    /// One of the client's own: the upstream learns nothing of the user from it.
+    Client(Target),
+    /// One that the session's is exchanged for (RFC 8693).
+    Exchange(Arc<ExchangeRequest>),
+    /// The authorization server's signed word on the session's (RFC 9701).
+    Introspection(Carrier),
+}
+
+/// Where a signed introspection answer travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carrier {
+    /// In a header of its own, so that nobody takes it for an access token (INT-9701-5).
+    OwnHeader,
+    /// As a bearer token, for upstreams that read nothing else.
+    Bearer,
 }
 
 /// One route as configured.

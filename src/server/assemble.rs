@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     SWEEP_INTERVAL, WARM_UP_PAUSE,
+    derived::DerivedTokens,
     front::{self, Front},
     grants,
     ports::{AppGate, AppObserver, ProviderRefresher, SessionObserver},
@@ -64,6 +65,7 @@ pub(super) struct House {
     apps: Vec<Front>,
     providers: Vec<Arc<Provider>>,
     sessions: Arc<Sessions>,
+    derived: Arc<DerivedTokens>,
     certificates: Vec<(String, crate::clock::UnixTime)>,
     ambient: Ambient,
     telemetry: Telemetry,
@@ -90,7 +92,10 @@ impl House {
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
         let clients = settings.apps.iter().map(|(name, app)| (name.clone(), app.client.clone()));
-        let observer = Arc::new(SessionObserver::new(telemetry.clone(), clients.collect()));
+        let derived = Arc::<DerivedTokens>::default();
+        let observer =
+            SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
+        let observer = Arc::new(observer);
         let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
         let sessions =
             Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
@@ -98,6 +103,7 @@ impl House {
             apps: Vec::new(),
             providers: Vec::new(),
             sessions,
+            derived,
             certificates: Vec::new(),
             ambient,
             telemetry,
@@ -220,27 +226,7 @@ impl House {
             absolute: seconds(app.session.absolute),
             refresh_ahead: seconds(app.session.refresh_ahead),
         };
-        let [spa_redirect_uri, navigation_redirect_uri] = app.redirect_uris();
-        let login_policy = LoginPolicy {
-            spa_redirect_uri,
-            navigation_redirect_uri,
-            post_logout_redirect_uri: app.post_logout_redirect_uri(),
-            allowed_parameters: app.login.allowed_parameters.clone(),
-            acr_values: app.login.acr_values.clone(),
-            require_acr: app.login.require_acr,
-            max_age: app.login.max_age,
-            details: grants::details(
-                &app.login.authorization_details,
-                &format!("apps.{name}.login.authorization_details"),
-            )?,
-            authorizations: grants::templates(name, app, client.identity.as_ref())?,
-            enrichable: app.login.details_enrichment.clone(),
-            resources: app.resources(),
-            transaction_lifetime: seconds(app.login.transaction_lifetime),
-            max_transactions: app.login.max_transactions,
-            claims: app.session.claims.clone(),
-            revoke_on_logout: app.session.revoke_on_logout,
-        };
+        let login_policy = self.login_policy(name, app, client)?;
         let login = Arc::new(Login::new(
             name.to_owned(),
             login_policy,
@@ -284,6 +270,8 @@ impl House {
             app.client.clone(),
             Arc::clone(&client.provider),
             self.ambient.clone(),
+            Arc::clone(&self.derived),
+            app.session.revoke_on_logout,
             self.telemetry.clone(),
         );
         let edge = Edge {
@@ -306,6 +294,43 @@ impl House {
             spa::router(spa),
             proxy,
         ))
+    }
+
+    fn login_policy(
+        &self,
+        name: &str,
+        app: &config::App,
+        client: &ClientParts,
+    ) -> Result<LoginPolicy, AssemblyFault> {
+        let [spa_redirect_uri, navigation_redirect_uri] = app.redirect_uris();
+        Ok(LoginPolicy {
+            spa_redirect_uri,
+            navigation_redirect_uri,
+            post_logout_redirect_uri: app.post_logout_redirect_uri(),
+            allowed_parameters: app.login.allowed_parameters.clone(),
+            acr_values: app.login.acr_values.clone(),
+            require_acr: app.login.require_acr,
+            max_age: app.login.max_age,
+            essential_acr: app.login.essential_acr,
+            requested_claims: app.login.claims.clone(),
+            details: grants::details(
+                &app.login.authorization_details,
+                &format!("apps.{name}.login.authorization_details"),
+            )?,
+            authorizations: grants::templates(
+                name,
+                app,
+                &client.provider,
+                client.identity.as_ref(),
+                &self.ambient,
+            )?,
+            enrichable: app.login.details_enrichment.clone(),
+            resources: app.resources(),
+            transaction_lifetime: seconds(app.login.transaction_lifetime),
+            max_transactions: app.login.max_transactions,
+            claims: app.session.claims.clone(),
+            revoke_on_logout: app.session.revoke_on_logout,
+        })
     }
 
     fn routes(
@@ -333,8 +358,8 @@ impl House {
                 methods: route.methods.clone(),
                 access: match route.access {
                     config::Access::Public => Access::Public,
-                    config::Access::Session { token: TokenPolicy::User } => Access::WithToken,
                     config::Access::Session { token: TokenPolicy::None } => Access::SessionOnly,
+                    config::Access::Session { .. } => Access::WithToken,
                 },
                 first_byte_timeout: route.first_byte_timeout,
                 idle_timeout: route.idle_timeout,

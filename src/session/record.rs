@@ -314,6 +314,12 @@ impl Session {
         self.held(target).and_then(|held| held.expires)
     }
 
+    /// The version of the record in which the grant's own access token was renewed last: another one
+    /// for every access token.
+    pub fn token_version(&self) -> Version {
+        self.contents.renewed
+    }
+
     /// The access tokens for targets, to be given up with the rest.
     pub fn narrowed_tokens(&self) -> impl Iterator<Item = &Token> {
         self.contents.tokens.narrowed.iter().map(|narrowed| &narrowed.access_token)

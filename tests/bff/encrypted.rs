@@ -24,14 +24,15 @@ fn key(alg: JweAlg) -> GeneratedDecryptionKey {
     generate_decryption_key(alg).unwrap()
 }
 
-type Registration = fn(&mut ClientRegistration, &Pki);
+/// What the double's registration of the client says.
+type AtTheServer = fn(&mut ClientRegistration, &Pki);
 
 /// Encryption as the client registered it and as the server keeps to it, and with which key.
 #[derive(Clone, Copy)]
 struct Registered {
     alg: &'static str,
     enc: &'static str,
-    at_the_server: Registration,
+    at_the_server: AtTheServer,
 }
 
 fn knows(client: &mut ClientRegistration, key: &GeneratedDecryptionKey, alg: &str, enc: &str) {
@@ -57,8 +58,14 @@ async fn bed(registered: Registered) -> Bed {
     let mut edit = settings(conduct, None);
     let keys = "decryption_keys = [\"ec.jwk\", \"old-ec.jwk\", \"rsa.jwk\"]";
     let Registered { alg, enc, at_the_server } = registered;
-    edit[2].1 += &format!("{keys}\nid_token_encrypted_response_alg = \"{alg}\"\n");
-    edit[2].1 += &format!("id_token_encrypted_response_enc = \"{enc}\"\n");
+    for setting in [
+        keys.to_owned(),
+        format!("id_token_encrypted_response_alg = \"{alg}\""),
+        format!("id_token_encrypted_response_enc = \"{enc}\""),
+    ] {
+        edit[2].1.push_str(&setting);
+        edit[2].1.push('\n');
+    }
     Bed::with(Wish {
         edit,
         conduct: Some(conduct),
@@ -116,7 +123,7 @@ async fn every_flaw_of_an_encrypted_id_token_is_noticed() {
 /// OIDC-3.1.3.7-1, ALG-MAT: another algorithm than the registered one, or none at all, is a downgrade.
 #[tokio::test]
 async fn encryption_is_exactly_as_registered() {
-    let cases: [(Registration, &str); 3] = [
+    let cases: [(AtTheServer, &str); 3] = [
         (|client, _| knows(client, &EC, "ECDH-ES", "A256GCM"), "id_token.jwe_alg_not_allowed"),
         (
             |client, _| knows(client, &EC, "ECDH-ES+A256KW", "A128GCM"),
@@ -133,7 +140,7 @@ async fn encryption_is_exactly_as_registered() {
 /// OIDC-10.2.1: the newest key is published, and a token encrypted to an older one still opens.
 #[tokio::test]
 async fn a_token_for_an_older_key_still_opens() {
-    let at_the_server: Registration =
+    let at_the_server: AtTheServer =
         |client, _| knows(client, &OLD_EC, "ECDH-ES+A256KW", "A256GCM");
     let bed = bed(Registered { at_the_server, ..BY_EC }).await;
     let mut browser = bed.browser();

@@ -50,9 +50,8 @@ impl Raw {
         let sending = self.http.request(method, url).headers(headers).body(body.to_owned());
         let response = sending.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let url = response.url().to_string();
         let body = response.bytes().await.unwrap();
-        Answer { request, url, status, headers, body }
+        Answer { request, status, headers, body }
     }
 }
 

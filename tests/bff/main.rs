@@ -11,6 +11,7 @@
 mod attacks;
 mod encrypted;
 mod forwarding;
+mod grants;
 mod guards;
 mod initiated;
 mod isolation;

@@ -135,7 +135,7 @@ pub(crate) async fn login(bed: &Bed, browser: &mut Browser) -> serde_json::Value
         // The form reaches the BFF, which sends the browser on to the page.
         let (action, form) = posted(&answer);
         let issuer = Url::parse(bed.double.issuer()).unwrap().origin().ascii_serialization();
-        let home = browser.submit_by(&issuer, &action, &form).await.unwrap().expect(303).unwrap();
+        let home = browser.submit(&issuer, &action, &form).await.unwrap().expect(303).unwrap();
         assert_eq!(home.location().unwrap().as_str(), format!("{}/", bed.origin));
     }
     let session = browser.fetch(Call::get("/bff/session")).await.unwrap();
@@ -299,11 +299,11 @@ async fn a_fragment_comes_by_our_own_page() {
 
     // Another site's form with the very same answer is turned away and spends nothing.
     let foreign = "https://evil.example";
-    let foreign = browser.submit_by(foreign, "/bff/callback", &fragment).await.unwrap();
+    let foreign = browser.submit(foreign, "/bff/callback", &fragment).await.unwrap();
     foreign.expect(403).unwrap();
-    let home = browser.submit(&page, &relayed).await.unwrap();
+    let home = browser.submit_from((&page, &bed.origin), &relayed).await.unwrap();
     assert_eq!(home.expect(303).unwrap().location().unwrap().path(), "/a");
-    let again = browser.submit(&page, &relayed).await.unwrap();
+    let again = browser.submit_from((&page, &bed.origin), &relayed).await.unwrap();
     again.expect(400).unwrap();
 }
 
@@ -319,7 +319,7 @@ async fn a_callback_has_one_method() {
         let answer = if wrong == "GET" {
             browser.navigate(From::CrossSite, "/bff/callback?code=x&state=y").await.unwrap()
         } else {
-            browser.submit_by("https://as.example", "/bff/callback", "response=x").await.unwrap()
+            browser.submit("https://as.example", "/bff/callback", "response=x").await.unwrap()
         };
         answer.expect_refusal(405, "method_not_allowed").unwrap();
     }

@@ -104,6 +104,7 @@ impl Bed {
             assert!(toml.contains(from), "{from:?} is not in the configuration");
             toml = toml.replace(from, &to);
         }
+        toml = toml.replace("{api}", api.base_url().trim_end_matches('/'));
         let (audit, log) = Audit::memory(clock.clone());
         let mut bed = Self {
             clock,
@@ -260,6 +261,7 @@ async fn authorization_server(
         now: Arc::new(move || clock.now().as_i64()),
         signing_alg: conduct.usual_alg(),
         conduct,
+        authorization_details_types: vec!["accounts".to_owned(), "payment".to_owned()],
         ..AsConfig::new(pki, vec![registration.clone()])
     })
     .await

@@ -23,7 +23,7 @@ use crate::{
     oidf::drive::Progress as Driving,
     pki::Pki,
     suite::{
-        plan::Variant,
+        plan::{Plan, Variant},
         report::{
             Report,
             terminal::{Progress, Style, table},
@@ -277,6 +277,17 @@ fn report(
     })
 }
 
+/// How many variants of the plans chosen can be played and are not, by default.
+fn left_out(chosen: &[Chosen]) -> usize {
+    let plans = plans();
+    let chosen = plans.iter().filter(|plan| chosen.iter().any(|choice| choice.id == plan.id));
+    let left = |plan: &Plan| {
+        let variants = plan.variants().into_iter();
+        variants.filter(|v| plan.is_supported(v) && !(plan.by_default)(v)).count()
+    };
+    chosen.map(left).sum()
+}
+
 fn remarks(chosen: &[Chosen], elsewhere: bool, args: &RunArgs) -> Vec<String> {
     let mut remarks = Vec::new();
     if chosen.iter().flat_map(|choice| &choice.entries).any(|entry| !entry.is_ready()) {
@@ -285,6 +296,13 @@ fn remarks(chosen: &[Chosen], elsewhere: bool, args: &RunArgs) -> Vec<String> {
              are listed so that nothing is missing, and never count as passed."
                 .to_owned(),
         );
+    }
+    let left_out = left_out(chosen);
+    if args.variant.is_empty() && !args.once && left_out > 0 {
+        remarks.push(format!(
+            "{left_out} more variants of these plans can be played, and differ from those here in \
+             one parameter: ask for them with --variant."
+        ));
     }
     if elsewhere && args.audit.is_none() {
         remarks.push(

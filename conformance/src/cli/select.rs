@@ -73,7 +73,8 @@ pub(super) fn select(plans: &[Plan], wish: &Wish) -> Result<Vec<Chosen>, Nothing
         let variants: Vec<_> = plan.variants().into_iter().filter(fits).collect();
         let (supported, missing): (Vec<_>, Vec<_>) =
             variants.into_iter().partition(|variant| plan.is_supported(variant));
-        for variant in supported {
+        let asked = |variant: &&Variant| !wish.variant.is_empty() || (plan.by_default)(variant);
+        for variant in supported.iter().filter(asked).cloned() {
             let entries = plan.entries(&variant);
             let certification = (plan.certification)(&variant);
             chosen.push(Chosen {
@@ -198,8 +199,9 @@ mod tests {
         assert_eq!(ids[0], ("fapi2-message-signing-final-client-test-plan", 26, true));
         let played = |id: &str| ids.iter().filter(|(plan, _, ready)| *plan == id && *ready).count();
         // What is to be certified: every way to authenticate, to bind, to ask and to answer.
-        assert_eq!(played("fapi2-security-profile-final-client-test-plan"), 8);
-        assert_eq!(played("fapi2-message-signing-final-client-test-plan"), 3 * 8);
+        // Rich requests, once in each plan.
+        assert_eq!(played("fapi2-security-profile-final-client-test-plan"), 8 + 1);
+        assert_eq!(played("fapi2-message-signing-final-client-test-plan"), 3 * 8 + 1);
         assert_eq!(played("fapi1-advanced-final-client-test-plan"), 12);
         for (id, variants) in [
             ("oidcc-client-basic-certification-test-plan", 2),
@@ -250,7 +252,7 @@ mod tests {
     fn a_module_is_played_where_it_can_be() {
         let chosen = select(&plans(), &wish(&[], &[], &["ensure-jarm-without-iss"])).unwrap();
         let plan = ("fapi2-message-signing-final-client-test-plan", 1, true);
-        assert_eq!(ids(&chosen), [plan; 16], "wherever the response is signed");
+        assert_eq!(ids(&chosen), [plan; 17], "wherever the response is signed");
         let chosen = select(&plans(), &wish(&[], &[], &["rp-frontchannel"])).unwrap();
         assert_eq!(
             ids(&chosen),
@@ -266,13 +268,13 @@ mod tests {
         let dpop = [
             ("sender_constrain", "dpop"),
             ("fapi_client_type", "plain_oauth"),
-            ("fapi_profile", "plain_fapi"),
+            ("fapi_profile", "openbanking_uk"),
             ("authorization_request_type", "rar"),
         ];
         let chosen = select(&plans(), &wish(&["security-profile"], &dpop, &[])).unwrap();
         assert_eq!(ids(&chosen), [("fapi2-security-profile-final-client-test-plan", 10, false)]);
         let Entry::NotYetSupported { lacks, .. } = &chosen[0].entries[0] else { unreachable!() };
-        assert_eq!(lacks, "rich authorization requests");
+        assert_eq!(lacks, "ecosystem profiles");
     }
 
     #[test]

@@ -153,8 +153,6 @@ fn unescape(text: &str) -> String {
 pub struct Answer {
     /// The request, for people.
     pub request: String,
-    /// The address it was sent to, secrets and all.
-    pub url: String,
     /// Status code.
     pub status: u16,
     /// Headers.
@@ -320,41 +318,43 @@ impl Browser {
         self.send(Method::GET, url, headers, crossing, Bytes::new()).await
     }
 
-    /// A form that the page of an answer posts, as a top-level navigation: by a button or by script.
-    pub async fn submit(&mut self, page: &Answer, form: &PageForm) -> Result<Answer, String> {
-        let by = Url::parse(&page.url).map_err(|error| format!("{}: {error}", page.request))?;
-        let by = by.origin().ascii_serialization();
-        // Fetch §3.2: a page that gives no referrer away does not say where it is from either.
-        let hidden = page.header(header::REFERRER_POLICY) == "no-referrer";
-        let said = if hidden { "null" } else { &by };
-        self.post_form(&by, said, &form.action, &form.body).await
-    }
-
-    /// A form that a page of this origin posts, whatever the page is.
-    pub async fn submit_by(&mut self, page: &str, url: &str, form: &str) -> Result<Answer, String> {
-        self.post_form(page, page, url, form).await
-    }
-
-    /// From another site, cookies that are not marked for that stay behind.
-    async fn post_form(
+    /// The form that a page posts, as a top-level navigation: by a button or by script. The page is this
+    /// answer, and at this origin.
+    pub async fn submit_from(
         &mut self,
-        by: &str,
-        said: &str,
+        (page, origin): (&Answer, &str),
+        form: &PageForm,
+    ) -> Result<Answer, String> {
+        // Fetch, "append a request Origin header": a page under `no-referrer` does not say where it is
+        // from, not even to its own origin.
+        let told = page.header(header::REFERRER_POLICY) != "no-referrer";
+        self.post(origin, told, &form.action, &form.body).await
+    }
+
+    /// A form of a page at `page` (an origin) that is posted as a top-level navigation. From another
+    /// site, cookies that are not marked for that stay behind.
+    pub async fn submit(&mut self, page: &str, url: &str, form: &str) -> Result<Answer, String> {
+        self.post(page, true, url, form).await
+    }
+
+    async fn post(
+        &mut self,
+        page: &str,
+        told: bool,
         url: &str,
         form: &str,
     ) -> Result<Answer, String> {
         let url = self.url(url)?;
+        let own = page == url.origin().ascii_serialization();
+        let site = if own { "same-origin" } else { "cross-site" };
         // Lax cookies go along with a navigation by GET only.
-        let (site, crossing) = if by == url.origin().ascii_serialization() {
-            ("same-origin", None)
-        } else {
-            ("cross-site", Some(Crossing::Subrequest))
-        };
+        let crossing = (!own).then_some(Crossing::Subrequest);
         let mut headers = fetch_metadata(site, "navigate", "document");
-        headers.insert(header::ORIGIN, value(said)?);
+        headers.insert(header::ORIGIN, value(if told { page } else { "null" })?);
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(header::CONTENT_TYPE, kind);
-        self.send(Method::POST, url, headers, crossing, form.to_owned().into()).await
+        let body = Bytes::copy_from_slice(form.as_bytes());
+        self.send(Method::POST, url, headers, crossing, body).await
     }
 
     /// A request to the app with exactly these headers, which no browser would send: nothing is added,
@@ -423,14 +423,13 @@ impl Browser {
             response_headers: Vec::new(),
             response_body: String::new(),
         });
-        let address = url.to_string();
         let sending = self.http.request(method, url).headers(headers).body(body);
         let received = async {
             let response = sending.send().await.map_err(broken)?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = read_body(response, BODY_LIMIT).await;
             let body = body.map_err(|why| format!("{request}: {why}"))?;
-            Ok(Answer { request: request.clone(), url: address, status, headers, body })
+            Ok(Answer { request: request.clone(), status, headers, body })
         }
         .await;
         if let (Some(record), Ok(answer)) = (&mut record, &received) {

@@ -23,6 +23,9 @@ use crate::{
 const SECRET_FILE: &str = "client-secret.txt";
 const DECRYPTION_FILE: &str = "decryption.key";
 
+/// The one type of authorization details there is.
+const DETAILS_TYPE: &str = "account_information";
+
 /// What goes before the settings of the client under test, and what after.
 const SECTION: (&str, &str) = ("[clients.main]\n", "\n\n");
 
@@ -39,6 +42,8 @@ pub struct Client {
     pub signed_userinfo: bool,
     /// How ID tokens come encrypted, if they do.
     pub id_token_encryption: Option<Encryption>,
+    /// Whether it says in detail what it wants to do (RFC 9396).
+    pub details: bool,
 }
 
 impl Default for Client {
@@ -57,7 +62,13 @@ impl Client {
             form_post: false,
             signed_userinfo: false,
             id_token_encryption: None,
+            details: false,
         }
+    }
+
+    /// Types of authorization details that the server has.
+    pub fn details_types(&self) -> Vec<String> {
+        self.details.then(|| DETAILS_TYPE.to_owned()).into_iter().collect()
     }
 
     /// The scopes it is registered with, all of which it asks for.
@@ -160,7 +171,13 @@ impl Client {
             return template.to_owned();
         };
         let after = rest.split_once(tail).map_or("", |(_, after)| after);
-        let text = format!("{before}{head}{}\n{after}", self.settings());
+        let mut text = format!("{before}{head}{}\n{after}", self.settings());
+        if self.details {
+            let login = "[apps.web.login]\n";
+            let details = format!("{{ type = \"{DETAILS_TYPE}\", actions = [\"list_accounts\"] }}");
+            let details = format!("{login}authorization_details = [{details}]\n");
+            text = text.replace(login, &details);
+        }
         if self.conduct.openid {
             return text;
         }
@@ -293,6 +310,10 @@ mod tests {
             (
                 Client { form_post: true, ..Client::of(pushed) },
                 &["profile = \"fapi1-advanced\"", "response_mode = \"form_post\""],
+            ),
+            (
+                Client { details: true, ..Client::of(ms) },
+                &["authorization_details = [{ type = \"account_information\""],
             ),
             (
                 Client { signed_userinfo: true, ..Client::of(oidc) },

@@ -80,8 +80,13 @@ pub enum Way {
     Query,
     /// In its fragment, which only a page's script sees.
     Fragment,
-    /// In a form that this page posts.
-    Form(Box<Answer>),
+    /// In a form that a page posts.
+    Form {
+        /// Where the page is.
+        origin: String,
+        /// The page.
+        page: Box<Answer>,
+    },
 }
 
 /// An authorization response on its way back to the BFF.
@@ -298,7 +303,9 @@ impl Stage {
     pub async fn authorize(&mut self, url: &str) -> Step<Response> {
         let answer = self.browser.navigate(Coming::SameOrigin, url).await?;
         let response = if let Some(form) = answer.form().filter(|_| answer.status == 200) {
-            Response { url: form.action, query: form.body, way: Way::Form(Box::new(answer)) }
+            let at = Url::parse(url).map(|url| url.origin().ascii_serialization());
+            let way = Way::Form { origin: at.unwrap_or_default(), page: Box::new(answer) };
+            Response { url: form.action, query: form.body, way }
         } else {
             self.expect("authorization_endpoint", &answer, 303)?;
             let location = answer.location()?;
@@ -329,9 +336,9 @@ impl Stage {
     pub async fn deliver(&mut self, response: &Response) -> Step<Answer> {
         Ok(match (&response.way, self.mode) {
             // A form goes where it says, whoever started the login.
-            (Way::Form(page), _) => {
+            (Way::Form { origin, page }, _) => {
                 let (action, body) = (response.url.clone(), response.query.clone());
-                self.browser.submit(page, &PageForm { action, body }).await?
+                self.browser.submit_from((page, origin), &PageForm { action, body }).await?
             }
             (_, LoginMode::Script) => {
                 let call = Call::post("/bff/login/end").form(&response.query);
@@ -360,13 +367,13 @@ impl Stage {
         let action = Url::parse(&response.url).map_err(|error| Halt::Trouble(error.to_string()))?;
         let action = action[..url::Position::AfterPath].to_owned();
         let form = PageForm { action, body: response.query.clone() };
-        Ok(self.browser.submit(&page, &form).await?)
+        Ok(self.browser.submit_from((&page, &self.world.origin), &form).await?)
     }
 
     /// What a login that works is answered with: a page's script is told, a browser is sent on.
     pub fn success(&self, response: &Response) -> u16 {
         match (self.mode, &response.way) {
-            (LoginMode::Navigation, _) | (_, Way::Form(_)) => 303,
+            (LoginMode::Navigation, _) | (_, Way::Form { .. }) => 303,
             (LoginMode::Script, _) => 200,
         }
     }

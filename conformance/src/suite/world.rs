@@ -352,6 +352,7 @@ impl World {
             conduct: client.conduct,
             signing_alg: client.server_alg,
             signing_key: client.server_key()?,
+            authorization_details_types: client.details_types(),
             now: now(clock.as_ref()),
             on_event: Some(ear.on_event()),
             on_visit: Some(ear.on_visit()),

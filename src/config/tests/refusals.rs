@@ -115,6 +115,88 @@ const CASES: &[Case] = &[
         "apps.portal.routes",
         "names no resource",
     ),
+    // Claims one by one.
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { access_token = {} }",
+        "apps.portal.login.claims_parameter",
+        "not a table of claims",
+    ),
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { userinfo = { email = true } }",
+        "apps.portal.login.claims_parameter",
+        "not a table of claims",
+    ),
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { userinfo = { email = { essential = \"yes\" } } }",
+        "apps.portal.login.claims_parameter",
+        "not a table of claims",
+    ),
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { id_token = { acr = { values = [\"a\"] } } }",
+        "apps.portal.login.claims_parameter",
+        "OIDC-3.1.3.7-12",
+    ),
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { id_token = { acr = { essential = true } } }",
+        "apps.portal.login.claims_parameter",
+        "OIDC-3.1.3.7-12",
+    ),
+    (
+        "[apps.portal]",
+        "login.acr_values = [\"b\"]\nlogin.claims_parameter = { id_token = { acr = { essential = true, values = [\"a\"] } } }",
+        "apps.portal.login.acr_values",
+        "keep one of them",
+    ),
+    // Which token a route sends.
+    ("[[apps", "token = \"client_credentials\"", "apps.portal.routes[0].scopes", "is missing"),
+    ("[[apps", "token = \"exchange\"", "apps.portal.routes[0].exchange", "is missing"),
+    (
+        "[[apps",
+        "token = \"exchange\"\nexchange = {}",
+        "apps.portal.routes[0].exchange",
+        "asks for nothing",
+    ),
+    (
+        "[[apps",
+        "token = \"exchange\"\nexchange = { requested_token_type = \"jwt\" }",
+        "apps.portal.routes[0].exchange",
+        "asks for nothing",
+    ),
+    (
+        "[[apps",
+        "token = \"exchange\"\nexchange = { audience = \"a\", actor = \"b\" }",
+        "apps.portal.routes[0].exchange.actor",
+        "known here: audience, requested_token_type, resource, scopes",
+    ),
+    (
+        "[[apps",
+        "token = \"exchange\"\nscopes = [\"accounts\"]\nexchange = { audience = \"a\" }",
+        "apps.portal.routes[0].scopes",
+        "is not used",
+    ),
+    (
+        "[[apps",
+        "exchange = { audience = \"a\" }",
+        "apps.portal.routes[0].exchange",
+        "exchanges no token",
+    ),
+    (
+        "[[apps",
+        "access = \"public\"\ntoken = \"client_credentials\"",
+        "apps.portal.routes[0].token",
+        "no user",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = { details_from = \"https://p.example/{intent}\", types = [\"a\"], token = \"client_credentials\" }",
+        "apps.portal.authorization.pay.scopes",
+        "is missing",
+    ),
     (
         "[[apps",
         "replay_body_limit = 1048577",

@@ -359,7 +359,6 @@ impl House {
         let response = request.body(form.to_owned()).send().await.unwrap();
         Answer {
             request: format!("{method} {path}"),
-            url: response.url().to_string(),
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.bytes().await.unwrap(),

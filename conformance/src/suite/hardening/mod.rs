@@ -34,6 +34,7 @@ pub fn plan() -> Plan {
         parameters: Vec::new(),
         possible: |_| true,
         lacks: |_| Vec::new(),
+        by_default: |_| true,
         certification: |_| None,
         modules: |_| entries(),
     }

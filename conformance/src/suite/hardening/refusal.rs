@@ -104,7 +104,7 @@ pub(super) fn with_query(response: &Response, query: String) -> Response {
     let url = match response.way {
         Way::Query => format!("{base}?{query}"),
         Way::Fragment => format!("{base}#{query}"),
-        Way::Form(_) => response.url.clone(),
+        Way::Form { .. } => response.url.clone(),
     };
     Response { url, query, way: response.way.clone() }
 }

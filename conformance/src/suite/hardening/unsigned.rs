@@ -32,7 +32,7 @@ async fn posted_from_elsewhere(stage: &mut Stage) -> Step {
     let response = stage.response().await?;
     let heard = stage.heard();
     for site in ["https://evil.example", "null"] {
-        let answer = stage.browser.submit_by(site, "/bff/callback", &response.query).await?;
+        let answer = stage.browser.submit(site, "/bff/callback", &response.query).await?;
         stage.expect_refusal("turned_away", &answer, 403, "csrf_rejected");
         stage.expect_unheard(heard);
     }

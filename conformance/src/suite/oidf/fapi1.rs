@@ -1,6 +1,6 @@
 //! FAPI 1.0 Advanced: the plan of the client.
 
-use super::{Over, ROW, Row, entries, oidc};
+use super::{Over, ROW, Row, always, entries, oidc};
 use crate::{
     as_double::{ClientAuth, Conduct, Encryption, RequestMethod, ResponseForm, Target::IdToken},
     suite::{
@@ -43,6 +43,7 @@ pub(super) fn advanced() -> Plan {
             }
             lacks
         },
+        by_default: always,
         certification: |variant| Some(certification(variant)),
         modules: |variant| {
             let client = client(variant);

@@ -44,6 +44,7 @@ pub(super) fn security_profile() -> Plan {
         ],
         possible: always,
         lacks,
+        by_default,
         certification: |variant| {
             Some(if oidc(variant) {
                 "FAPI2SP RP OpenID Connect".to_owned()
@@ -85,6 +86,7 @@ pub(super) fn message_signing() -> Plan {
                 || value(variant, "fapi_response_mode") != "plain_response"
         },
         lacks,
+        by_default,
         certification: |variant| {
             let mut names = Vec::new();
             if value(variant, "fapi_request_method") == "signed_non_repudiation" {
@@ -129,7 +131,21 @@ fn client(variant: &Variant) -> Client {
         constraint: if dpop(variant) { Constraint::Dpop } else { Constraint::Mtls },
         ..Conduct::security_profile()
     };
-    Client::of(conduct)
+    let details = is("authorization_request_type", "rar");
+    Client { details, ..Client::of(conduct) }
+}
+
+/// Rich authorization requests double the number of variants and change one parameter in each: by
+/// default they are played in one.
+fn by_default(variant: &Variant) -> bool {
+    let usual = [
+        ("client_auth_type", "private_key_jwt"),
+        ("sender_constrain", "mtls"),
+        ("fapi_client_type", "oidc"),
+    ];
+    let is_usual = usual.iter().all(|(name, wanted)| value(variant, name) == *wanted);
+    let signed = value(variant, "fapi_request_method") == "signed_non_repudiation";
+    value(variant, "authorization_request_type") != "rar" || (is_usual && signed == jarm(variant))
 }
 
 fn ecosystem(variant: &Variant) -> bool {
@@ -153,9 +169,6 @@ fn lacks(variant: &Variant) -> Vec<&'static str> {
         lacks.push("client_credentials tokens");
     } else if !is("fapi_profile", "plain_fapi") {
         lacks.push("ecosystem profiles");
-    }
-    if is("authorization_request_type", "rar") {
-        lacks.push("rich authorization requests");
     }
     lacks
 }
@@ -601,10 +614,12 @@ mod tests {
 
     #[test]
     fn every_variant_without_an_ecosystem_is_supported_and_no_other() {
-        for (plan, supported) in [(security_profile(), 8), (message_signing(), 24)] {
+        for (plan, supported, played) in [(security_profile(), 16, 9), (message_signing(), 48, 25)]
+        {
             let variants = plan.variants().into_iter().filter(|v| plan.is_supported(v));
             let variants: Vec<_> = variants.collect();
             assert_eq!(variants.len(), supported);
+            assert_eq!(variants.iter().filter(|v| (plan.by_default)(v)).count(), played);
             for variant in &variants {
                 assert_eq!(value(variant, "fapi_profile"), "plain_fapi");
                 assert!(plan.entries(variant).iter().all(super::super::Entry::is_ready));

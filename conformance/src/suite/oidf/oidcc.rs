@@ -36,7 +36,16 @@ fn plan(
     modules: fn(&Variant) -> Vec<Entry>,
 ) -> Plan {
     let certification = |_: &Variant| None;
-    Plan { id, title, parameters, possible: always, lacks, certification, modules }
+    Plan {
+        id,
+        title,
+        parameters,
+        possible: always,
+        lacks,
+        by_default: always,
+        certification,
+        modules,
+    }
 }
 
 /// The client that a variant calls for.

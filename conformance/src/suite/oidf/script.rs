@@ -44,6 +44,7 @@ pub(super) fn module(id: &str, row: &Row, client: Client) -> Module {
     // The suite's FAPI 1.0 names an alias for userinfo and does not serve it there: whoever takes it,
     // as RFC 8705 §5 has it, must leave userinfo alone.
     let userinfo = client.conduct.openid && client.conduct.family != Family::Fapi1;
+    let asks = Asks { userinfo, details: client.details };
     let fapi = client.conduct.family != Family::Oidc;
     let silence = |after, tolerated| Ending::Silence { after, tolerated };
     let ending = match over {
@@ -56,7 +57,7 @@ pub(super) fn module(id: &str, row: &Row, client: Client) -> Module {
     };
     let mut module = Module::new(id, row.does, row.must, row.clauses, move |stage| match play {
         Some(play) => play(stage),
-        None => Box::pin(login(stage, over, userinfo)),
+        None => Box::pin(login(stage, over, asks)),
     })
     .reasons(row.reasons)
     .ending(ending);
@@ -86,15 +87,35 @@ pub(in crate::suite) fn strip(double: &AsDouble) {
     });
 }
 
-async fn login(stage: &mut Stage, over: Over, userinfo: bool) -> Step {
+/// What the client asks for beside a login.
+#[derive(Clone, Copy)]
+struct Asks {
+    userinfo: bool,
+    details: bool,
+}
+
+/// The pushed request says in detail what is wanted.
+fn expect_details(stage: &Stage) {
+    let asked = stage.world.double.last(Endpoint::Par).is_some_and(|event| {
+        let claims = event.notes.get("request_object_claims");
+        let signed = claims.and_then(|claims| claims.get("authorization_details"));
+        signed.is_some_and(Value::is_array) || event.form("authorization_details").is_some()
+    });
+    stage.check("details_asked", &["RAR-2"], asked, "the request has authorization_details");
+}
+
+async fn login(stage: &mut Stage, over: Over, asks: Asks) -> Step {
     if over == Over::Metadata {
         return no_login_starts(stage).await;
     }
     let response = stage.response().await?;
+    if asks.details {
+        expect_details(stage);
+    }
     let answer = stage.deliver(&response).await?;
     if matches!(over, Over::Accounts | Over::Userinfo) {
         stage.expect("login_ended", &answer, stage.success(&response))?;
-        if userinfo {
+        if asks.userinfo {
             let userinfo = stage.browser.fetch(Call::get("/bff/userinfo")).await?;
             stage.expect("userinfo", &userinfo, 200)?;
         }
