@@ -172,7 +172,7 @@ rejection! {
     }
 }
 
-/// Judges the answer of the token endpoint (OA-5.1): exactly 200, a strict JSON object, the token
+/// Judges the answer of the token endpoint (OA-5.1): exactly 200, a strict JSON object, the
 /// token type that was asked for in any letter case (DPOP-5), and nothing granted beyond the request.
 pub fn token_response(
     answer: &Answer<'_>,

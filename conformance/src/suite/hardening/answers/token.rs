@@ -72,7 +72,8 @@ fn members() -> Vec<Module> {
     };
     let kind = |id, does, kind: &str| {
         let change = edit(R, edits::set("token_type", json!(kind)));
-        row(id, does, &["OA-5.1", "DPOP-5"], "token.type_mismatch", change)
+        let wrong = Wrong(id, does, &["OA-5.1", "DPOP-5"]);
+        token_given_up(&wrong, Refusal::wrong("token.type_mismatch"), change)
     };
     let text = |id, does, text: Value, reason| {
         row(id, does, &["OA-5.1"], reason, edit(R, edits::set("access_token", text)))
