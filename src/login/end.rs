@@ -135,7 +135,12 @@ impl Login {
 
         let response = self
             .provider
-            .authorization_response(&received, &transaction.state, transaction.nonce.as_deref())
+            .authorization_response(
+                &received,
+                &transaction.state,
+                transaction.nonce.as_deref(),
+                transaction.consent.as_ref(),
+            )
             .await?;
         let code = match response {
             AuthorizationResponse::Code(code) => code,
@@ -146,6 +151,7 @@ impl Login {
             scope: &transaction.scope,
             max_age: transaction.max_age,
             required_acr: if transaction.require_acr { &transaction.acr_values } else { &[] },
+            consent: transaction.consent.as_ref(),
         };
         let (verifier, redirect_uri) = (&transaction.code_verifier, &transaction.redirect_uri);
         let prover = self.prover(&transaction.id)?;

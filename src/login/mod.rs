@@ -45,6 +45,8 @@ pub struct LoginPolicy {
     pub transaction_lifetime: i64,
     /// Logins one browser may have under way.
     pub max_transactions: usize,
+    /// Whether pages name the consent that a login is to authorize.
+    pub names_consent: bool,
     /// ID-token claims shown to the app's pages.
     pub claims: Vec<String>,
     /// Whether tokens are given up at the AS when a session ends.

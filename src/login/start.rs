@@ -5,9 +5,10 @@ use url::Url;
 
 use super::{Login, LoginFailure, SealedTransaction, transactions::transaction_id};
 use crate::{
+    ecosystem::AcrClaim,
     protocol::{
-        AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters, Transaction,
-        safe_return_to,
+        Additions, AuthorizationRequest, CodeVerifier, Mode, ParameterRejected, Prover,
+        RequestParameters, Transaction, safe_return_to,
     },
     session::Handle,
     telemetry::{Action, AuditEvent, Outcome},
@@ -89,6 +90,8 @@ impl Login {
         if self.policy.require_acr && !acrs.split_terminator(' ').all(configured) {
             return Err(LoginFailure::Parameter { reason: "parameter.acr_not_configured" });
         }
+        self.check_for_ecosystem(&wishes)
+            .map_err(|rejected| LoginFailure::Parameter { reason: rejected.reason() })?;
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
         let state = self.ambient.token().map_err(no_randomness)?;
         let nonce = registration.openid().then(|| self.ambient.token()).transpose();
@@ -102,7 +105,10 @@ impl Login {
             || self.policy.acr_values.clone(),
             |wish| wish.split(' ').map(str::to_owned).collect(),
         );
+        let (ecosystem, intent) = (registration.ecosystem, wishes.intent.as_deref());
+        let additions = Additions::of(ecosystem, registration.openid(), acr_values, intent);
         let scope = wishes.scope.unwrap_or_else(|| registration.scopes.join(" "));
+        let scope = additions.widened(scope);
         let max_age = match (wishes.max_age, self.policy.max_age) {
             (Some(wish), Some(limit)) => Some(wish.min(limit)),
             (wish, limit) => wish.or(limit),
@@ -115,14 +121,14 @@ impl Login {
             response: registration.response,
             nonce: nonce.clone(),
             code_challenge: code_verifier.challenge(),
-            acr_values: (!acr_values.is_empty()).then(|| acr_values.join(" ")),
+            acr_values: additions.acr_parameter(),
             max_age,
             prompt: wishes.prompt,
             display: wishes.display,
             login_hint: wishes.login_hint,
             ui_locales: wishes.ui_locales,
             dpop_jkt: prover.as_ref().map(Prover::jkt),
-            claims: None,
+            claims: additions.claims,
             authorization_details: None,
             resource: Vec::new(),
         };
@@ -144,13 +150,14 @@ impl Login {
                 .filter(|path| path.len() <= RETURN_TO_LIMIT)
                 .and_then(safe_return_to),
             scope,
-            acr_values,
-            require_acr: self.policy.require_acr,
+            acr_values: additions.acr_values,
+            require_acr: self.policy.require_acr || additions.acr_demanded,
             max_age,
             created: now,
             expires: now.plus(self.policy.transaction_lifetime),
             session_binding: None,
             replaces: start.current.as_ref().map(Handle::to_cookie_value),
+            consent: additions.returned,
         };
         let sealed = self.seal_transaction(&transaction)?;
         Ok(Started {
@@ -160,6 +167,23 @@ impl Login {
             max_age: u64::try_from(self.policy.transaction_lifetime).unwrap_or_default(),
             evict: self.surplus(&start.existing),
         })
+    }
+
+    /// Whether a page's wishes are what its client's ecosystem knows and what the app must name.
+    fn check_for_ecosystem(&self, wishes: &RequestParameters) -> Result<(), ParameterRejected> {
+        if self.policy.names_consent && wishes.intent.is_none() {
+            return Err(ParameterRejected::IntentMissing);
+        }
+        let Some(ecosystem) = self.provider.registration().ecosystem else { return Ok(()) };
+        // Where every login demands its values, the operator's are the least that is demanded.
+        let limits = ecosystem.acr_claim == AcrClaim::Values && !self.policy.acr_values.is_empty();
+        let known = |acr: &str| {
+            let configured = || self.policy.acr_values.iter().any(|known| known == acr);
+            ecosystem.acr_values.contains(&acr) && (!limits || configured())
+        };
+        let acrs = wishes.acr_values.as_deref().unwrap_or_default();
+        let all_known = acrs.split_terminator(' ').all(known);
+        all_known.then_some(()).ok_or(ParameterRejected::AcrNotConfigured)
     }
 
     /// The ids of transactions to delete so that, with the new one, the bound holds: those that no

@@ -9,6 +9,7 @@
 mod answer;
 mod challenge;
 mod claims;
+mod consent;
 mod dpop;
 mod id_token;
 mod initiated;
@@ -35,6 +36,7 @@ mod tests;
 
 pub use answer::{Answer, AsAnswer, MAX_ANSWER_BYTES, Malformation, OAuthError};
 pub use challenge::{AmbiguousParameter, Challenge, challenges};
+pub use consent::{Additions, ConsentClaim};
 pub use dpop::{DPOP_TYP, Nonce, NonceRejected, Nonces, Prover, Role, proof_claims};
 pub use id_token::{
     Continuity, Detached, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_front_id_token,
@@ -48,7 +50,9 @@ pub use metadata::{
 };
 pub use nested::{Encryption, NestedRejected, Opened, open_nested};
 pub use par::{PushedRequest, par_response};
-pub use parameters::{ALLOWED_PARAMETERS, ParameterRejected, RequestParameters, scope_within};
+pub use parameters::{
+    ALLOWED_PARAMETERS, INTENT, ParameterRejected, RequestParameters, scope_within,
+};
 pub use pkce::{CODE_CHALLENGE_METHOD, CodeVerifier};
 pub use plain::{PlainExpected, verify_hybrid, verify_plain};
 pub use request::{

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::UnixTime;
 
-use super::{pkce::CodeVerifier, reason::rejection};
+use super::{consent::ConsentClaim, pkce::CodeVerifier, reason::rejection};
 
 /// Who carries the browser through the login.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct Transaction {
     /// The handle of the session the browser was in at the start. A new login ends it (SES-7.2.4),
     /// and a browser that returns from another site does not send its cookie (CK-SS-1).
     pub replaces: Option<String>,
+    /// Names the consent that is to be authorized; comes back in the ID token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<ConsentClaim>,
 }
 
 rejection! {
@@ -166,6 +169,7 @@ mod tests {
             expires: UnixTime::new(1600),
             session_binding: None,
             replaces: None,
+            consent: None,
         }
     }
 

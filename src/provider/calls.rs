@@ -20,11 +20,12 @@ use crate::{
     profile::SenderConstraint,
     protocol::{
         Answer, AuthorizationRequest, BoundTo, CLIENT_ASSERTION_TYP, CLIENT_ASSERTION_TYPE_URN,
-        Challenge, CodeVerifier, Continuity, Endpoint, MAX_ANSWER_BYTES, MtlsUse, Nonce, Prover,
-        REQUEST_OBJECT_TYP, Role, Token, TokenResponse, TokenResponseRejected, TokenType,
-        UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken, authorization_url,
-        challenges, check_binding, client_assertion_claims, par_response, plain_authorization_url,
-        signed_authorization_url, token_response, userinfo, userinfo_token,
+        Challenge, CodeVerifier, ConsentClaim, Continuity, Endpoint, MAX_ANSWER_BYTES, MtlsUse,
+        Nonce, Prover, REQUEST_OBJECT_TYP, Role, Token, TokenResponse, TokenResponseRejected,
+        TokenType, UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken,
+        authorization_url, challenges, check_binding, client_assertion_claims, par_response,
+        plain_authorization_url, signed_authorization_url, token_response, userinfo,
+        userinfo_token,
     },
 };
 
@@ -58,6 +59,8 @@ pub struct Demands<'a> {
     /// The `acr` values one of which must have been reached; empty demands nothing
     /// (FAPI1-ADV-5.2.3-3).
     pub required_acr: &'a [String],
+    /// The claim that names the consent the login was to authorize, if it was to.
+    pub consent: Option<&'a ConsentClaim>,
 }
 
 /// A code exchange that held in every part.

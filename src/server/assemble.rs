@@ -20,11 +20,12 @@ use crate::{
     admission::Admission,
     clock::Ambient,
     config::{self, ClientAuthentication, Settings, TlsFiles, TokenPolicy},
+    ecosystem::EcosystemName,
     jose::{self, DecryptionKey, DecryptionKeys, KeyRejected, Signer, SoftwareSigner},
     login::{Login, LoginPolicy},
     net::{OAuthHttp, Resolver, proxy_http},
     profile::Profile,
-    protocol::{Discovery, StepUp},
+    protocol::{Discovery, INTENT, StepUp},
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
     seal::ServerKey,
@@ -128,7 +129,7 @@ impl House {
             .providers
             .get(&client.provider)
             .ok_or_else(|| AssemblyFault::new(at("provider"), "names no configured provider"))?;
-        let profile = client.profile.profile();
+        let profile = client.rules();
         let identity = match &client.tls_identity {
             Some(files) => Some(self.identity("client_tls", name, files, &at("tls_identity"))?),
             None => None,
@@ -166,6 +167,7 @@ impl House {
             },
             client_id: client.client_id.clone(),
             profile,
+            ecosystem: client.ecosystem.map(EcosystemName::ecosystem),
             scopes: client.scopes.clone(),
             response: client.response,
             sender_constraint: client.sender_constraint,
@@ -216,16 +218,21 @@ impl House {
             refresh_ahead: seconds(app.session.refresh_ahead),
         };
         let [spa_redirect_uri, navigation_redirect_uri] = app.redirect_uris();
+        let mut allowed_parameters = app.login.allowed_parameters.clone();
+        if app.login.consent_parameter {
+            allowed_parameters.push(INTENT.to_owned());
+        }
         let login_policy = LoginPolicy {
             spa_redirect_uri,
             navigation_redirect_uri,
             post_logout_redirect_uri: app.post_logout_redirect_uri(),
-            allowed_parameters: app.login.allowed_parameters.clone(),
+            allowed_parameters,
             acr_values: app.login.acr_values.clone(),
             require_acr: app.login.require_acr,
             max_age: app.login.max_age,
             transaction_lifetime: seconds(app.login.transaction_lifetime),
             max_transactions: app.login.max_transactions,
+            names_consent: app.login.consent_parameter,
             claims: app.session.claims.clone(),
             revoke_on_logout: app.session.revoke_on_logout,
         };
@@ -279,6 +286,11 @@ impl House {
                 .map_err(|_| AssemblyFault::new(format!("apps.{name}.origin"), "fits no header"))?,
             proto: HeaderValue::from_static("https"),
             headers: app.csrf_headers.clone(),
+            customer: client
+                .provider
+                .registration()
+                .ecosystem
+                .and_then(|ecosystem| ecosystem.customer_header),
         };
         let proxy = Proxy::new(
             gate,

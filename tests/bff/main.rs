@@ -9,8 +9,10 @@
 )]
 
 mod attacks;
+mod ecosystems;
 mod forwarding;
 mod guards;
+mod house;
 mod isolation;
 mod login;
 mod logout;
