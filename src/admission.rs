@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc};
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
+    protocol::Target,
     session::{
         Activity, Cause, FindError, Handle, NoSession, Policy, RefreshOutcome, Refresher, Session,
         Sessions, TokenTrouble,
@@ -60,10 +61,15 @@ impl Admission {
         let handle = self.handle(headers).ok_or_else(missing)?;
         match self.find(&handle, activity).await {
             Ok(session) => Ok((handle, session)),
-            Err(FindError::NoSession(gone)) => Err(self.missing(gone)),
-            Err(FindError::StoreUnavailable) => {
-                Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())
-            }
+            Err(error) => Err(self.not_found(error)),
+        }
+    }
+
+    /// What is said when there is no session, or nobody knows.
+    pub fn not_found(&self, error: FindError) -> Refusal {
+        match error {
+            FindError::NoSession(gone) => self.missing(gone),
+            FindError::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable).into(),
         }
     }
 
@@ -83,17 +89,28 @@ impl Admission {
         values.into_iter().filter_map(Handle::parse).take(MOST).collect()
     }
 
-    /// The session with an access token worth sending, renewed if due.
-    pub async fn with_token(&self, handle: &Handle, session: Session) -> Result<Session, Refusal> {
+    /// The session with an access token for `target` worth sending, fetched or renewed if due.
+    pub async fn with_token(
+        &self,
+        handle: &Handle,
+        session: Session,
+        target: Option<&Target>,
+    ) -> Result<Session, Refusal> {
         self.sessions
-            .fresh(session, handle, &self.policy, &self.refresher)
+            .fresh(session, handle, &self.policy, &self.refresher, target)
             .await
             .map_err(|trouble| self.trouble(trouble))
     }
 
-    /// Renews the access token now, for `cause`.
-    pub async fn renew(&self, handle: &Handle, cause: Cause) -> RefreshOutcome {
-        self.sessions.refresh(&self.app, handle, &self.policy, &self.refresher, cause).await
+    /// Renews the access token for `target` now, for `cause`.
+    pub async fn renew(
+        &self,
+        handle: &Handle,
+        cause: Cause,
+        target: Option<&Target>,
+    ) -> RefreshOutcome {
+        let Self { app, sessions, policy, refresher, .. } = self;
+        sessions.refresh(app, handle, policy, refresher, cause, target).await
     }
 
     /// What is said when there is a session but no usable access token.
@@ -107,6 +124,9 @@ impl Admission {
             TokenTrouble::Exhausted => ErrorAnswer::new(ErrorCode::ReauthenticationRequired),
             TokenTrouble::NoRefreshToken => {
                 ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("no_refresh_token")
+            }
+            TokenTrouble::TargetRefused => {
+                ErrorAnswer::new(ErrorCode::AuthorizationServerError).with_detail("invalid_target")
             }
             TokenTrouble::AsTrouble => ErrorAnswer::new(ErrorCode::AuthorizationServerUnavailable),
             TokenTrouble::Unknown => ErrorAnswer::new(ErrorCode::TokenUnavailable),

@@ -1,14 +1,17 @@
 //! Owns the settings of single-page applications: login, session, routes.
 //! Must not know: authorization servers beyond a client's name.
 
+use std::collections::BTreeMap;
+
 use http::{HeaderName, Method};
 use url::Url;
 
 use super::{
     cross::{self, AppFacts, Facts},
+    grants::{self, ClaimsParameter},
     parties,
     reader::{Section, Setting, quoted},
-    settings::{Access, App, LoginSettings, Route, SessionSettings, TokenPolicy},
+    settings::{Access, App, Authorization, LoginSettings, Route, SessionSettings, TokenPolicy},
     values::{
         choice, duration, filled_list, host_allowed, hours, in_words, integer, list,
         local_reference, minutes, networks, parsed, path_prefix, plain_url, seconds, size, token,
@@ -58,12 +61,23 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let redirect_place = login_section.place_of("redirect_path");
     let acr_place = login_section.place_of("acr_values");
     let consent_place = login_section.place_of("consent_parameter");
+    let claims_place = login_section.place_of("claims_parameter");
     let login = login(login_section);
     let session = session(s.section("session"));
     let known = client.as_ref().and_then(|name| facts.clients.get(name));
     let has_certificate = known.is_none_or(|client| client.has_certificate);
+    let scopes = known.map(|client| client.scopes.clone()).unwrap_or_default();
+    let oauth_only = !scopes.is_empty() && !scopes.iter().any(|scope| scope == "openid");
+    if oauth_only && (login.essential_acr || !login.claims.is_empty()) {
+        let message = "asks for claims, and the client does not ask for openid (OIDC-3.1.2.1)";
+        let remedy = "remove it, or add \"openid\" to the client's scopes";
+        claims_place.report(s.report, message, remedy);
+    }
+    let authorizations = grants::authorizations(s, has_certificate);
+    let surroundings =
+        Surroundings { has_certificate, scopes, login: &login, authorizations: &authorizations };
     let (places, routes): (Vec<_>, Vec<_>) = s
-        .optional("routes", |setting| routes(setting, has_certificate, &login))
+        .optional("routes", |setting| routes(setting, &surroundings))
         .unwrap_or_default()
         .into_iter()
         .unzip();
@@ -85,6 +99,7 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     section.finish();
     let routes = routes.into_iter().collect::<Option<Vec<_>>>();
     Some(App {
+        authorizations,
         client: client?,
         origin: origin?,
         prefix,
@@ -156,9 +171,18 @@ fn login(mut section: Section<'_>) -> LoginSettings {
     let choices = PARAMETERS.map(|name| (name, name));
     let parameters =
         s.or("allowed_parameters", Vec::new(), |s| list(s, |item| choice(item, &choices)));
-    let acr_values = s.or("acr_values", Vec::new(), |s| list(s, token));
-    let require_acr = s.flag("require_acr", false);
-    if require_acr && !s.has("acr_values") {
+    let listed = s.or("acr_values", Vec::new(), |s| list(s, token));
+    let required = s.flag("require_acr", false);
+    let claims = s.or("claims_parameter", ClaimsParameter::default(), grants::claims_parameter);
+    let ClaimsParameter { claims, essential_acr } = claims;
+    if essential_acr.is_some() && s.has("acr_values") {
+        let message = "stands beside an essential acr in claims_parameter (OIDC-3.1.3.7-12)";
+        s.place_of("acr_values").report(s.report, message, "keep one of them");
+    }
+    let (is_essential, require_acr) =
+        (essential_acr.is_some(), required || essential_acr.is_some());
+    let acr_values = essential_acr.unwrap_or(listed);
+    if required && acr_values.is_empty() {
         let remedy = "list the accepted values in acr_values, or remove require_acr";
         s.place_of("require_acr").report(
             s.report,
@@ -174,6 +198,10 @@ fn login(mut section: Section<'_>) -> LoginSettings {
             .optional("max_age", |s| duration(s, seconds(0)..=hours(24 * 365)))
             .and_then(|age| u32::try_from(age.as_secs()).ok()),
         require_acr,
+        authorization_details: s.or("authorization_details", Vec::new(), grants::details),
+        claims,
+        essential_acr: is_essential,
+        details_enrichment: s.or("details_enrichment", Vec::new(), grants::members),
         default_return_to: s.or("default_return_to", "/".to_owned(), local_reference),
         post_logout_path: s.or("post_logout_path", "/".to_owned(), local_reference),
         transaction_lifetime: s
@@ -214,17 +242,34 @@ fn session(mut section: Section<'_>) -> SessionSettings {
 /// A route's path and place, for comparison with others, whether or not the rest of it is sound.
 type Placed = (Option<(String, super::reader::Place)>, Option<Route>);
 
-fn routes(
-    setting: &Setting<'_>,
+/// What the settings of a route are held against.
+struct Surroundings<'a> {
     has_certificate: bool,
-    login: &LoginSettings,
-) -> Option<Vec<Placed>> {
-    let items = setting.items()?;
-    let one = |section| route(section, has_certificate, login);
-    Some(items.iter().map(|item| item.table().map_or((None, None), one)).collect())
+    /// The client's; empty if they are not known.
+    scopes: Vec<String>,
+    login: &'a LoginSettings,
+    authorizations: &'a BTreeMap<String, Authorization>,
 }
 
-fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings) -> Placed {
+fn routes(setting: &Setting<'_>, around: &Surroundings<'_>) -> Option<Vec<Placed>> {
+    let items = setting.items()?;
+    let one = |section| route(section, around);
+    let routes: Vec<_> = items.iter().map(|item| item.table().map_or((None, None), one)).collect();
+    // A token for all APIs would go to the one that has no name (BCP-2.2-2.3).
+    let with_token = |route: &&Route| route.access == Access::Session { token: TokenPolicy::User };
+    let named = |route: &Route| route.narrowing.resource.is_some();
+    let known = || routes.iter().filter_map(|(_, route)| route.as_ref()).filter(with_token);
+    if known().any(named)
+        && let Some(nameless) = known().find(|route| !named(route))
+    {
+        let message = format!("{} names no resource, and other routes do", nameless.path);
+        setting.wrong::<()>(message, "give every route with token = \"user\" its resource");
+    }
+    Some(routes)
+}
+
+fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
+    let &Surroundings { has_certificate, login, .. } = around;
     let s = &mut section;
     let path = s.required(
         "path",
@@ -243,7 +288,7 @@ fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings)
     });
     let (trust_roots, system_roots) = parties::trust(s);
     let encrypted = upstream.as_ref().is_none_or(|upstream| upstream.scheme() == "https");
-    let with_token = access == Access::Session { token: TokenPolicy::User };
+    let with_token = matches!(access, Access::Session { token } if token.is_access_token());
     let presents = with_token && encrypted && has_certificate;
     let present_client_certificate = s.flag("present_client_certificate", presents);
     if present_client_certificate && !has_certificate {
@@ -267,6 +312,9 @@ fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings)
     let request_body_limit = s.or("request_body_limit", 10 << 20, |s| size(s, 10 << 30));
     let replay_body_limit = s.or("replay_body_limit", 64 << 10, |s| size(s, 1 << 20));
     let Demands { acr_values, max_age, relayed: step_up } = demands(s, access, login);
+    let narrowing = grants::narrowing(s, access, &around.scopes);
+    let exchange = grants::exchange(s, access);
+    let authorization_type = grants::authorization_type(s, access, login, around.authorizations);
     let place = path.clone().map(|path| (path, s.place_of("path")));
     section.finish();
     let route = path.zip(upstream).map(|(path, upstream)| Route {
@@ -286,6 +334,9 @@ fn route(mut section: Section<'_>, has_certificate: bool, login: &LoginSettings)
         acr_values,
         max_age,
         step_up,
+        narrowing,
+        exchange,
+        authorization_type,
     });
     (place, route)
 }
@@ -368,14 +419,22 @@ fn upstream(setting: &Setting<'_>, allowed: &[Network]) -> Option<Url> {
 fn access(s: &mut Section<'_>) -> Access {
     let public = s.or("access", false, |s| choice(s, &[("session", false), ("public", true)]));
     let token = s.optional("token", |s| {
-        choice(s, &[("user", TokenPolicy::User), ("none", TokenPolicy::None)])
+        let choices = [
+            ("user", TokenPolicy::User),
+            ("none", TokenPolicy::None),
+            ("client_credentials", TokenPolicy::ClientCredentials),
+            ("exchange", TokenPolicy::Exchange),
+            ("introspection_jwt", TokenPolicy::IntrospectionJwt),
+            ("introspection_bearer", TokenPolicy::IntrospectionBearer),
+        ];
+        choice(s, &choices)
     });
     match token {
-        Some(TokenPolicy::User) if public => {
+        Some(policy) if public && policy != TokenPolicy::None => {
             let remedy = "remove token, or set access = \"session\"";
             s.place_of("token").report(
                 s.report,
-                "a public route has no user whose token could be sent",
+                "a public route has no user in whose name a token could be sent",
                 remedy,
             );
             Access::Public

@@ -25,8 +25,16 @@ pub(super) struct ClientFacts {
     pub(super) provider: Option<String>,
     /// Whether it has a certificate to show.
     pub(super) has_certificate: bool,
-    pub(super) openid: bool,
     pub(super) ecosystem: Option<&'static Ecosystem>,
+    /// Its scopes; empty if they have mistakes.
+    pub(super) scopes: Vec<String>,
+}
+
+impl ClientFacts {
+    /// Whether ID tokens are asked for, as far as is known.
+    fn openid(&self) -> bool {
+        self.scopes.is_empty() || self.scopes.iter().any(|scope| scope == "openid")
+    }
 }
 
 #[derive(Debug)]
@@ -169,7 +177,7 @@ impl Facts {
                 "is not used: no request of the app's client names a consent",
                 "remove it, or set the client's ecosystem to one that does",
             ),
-            Some(Consent::Claim(name)) if !client.openid => place.report(
+            Some(Consent::Claim(name)) if !client.openid() => place.report(
                 report,
                 format!("has no ID token to bring {name} back in"),
                 "add \"openid\" to the client's scopes",

@@ -5,6 +5,7 @@ mod apps;
 mod cross;
 mod fault;
 mod files;
+mod grants;
 mod parties;
 mod process;
 mod reader;
@@ -19,9 +20,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
-    Access, Admin, App, AuditSink, Client, ClientAuthentication, DecryptionKeyFile, Discovery,
-    Encryption, KeyFile, Log, LoginSettings, PemFile, Provider, Route, Secret, Server, ServerKey,
-    SessionSettings, Settings, Store, TlsFiles, TokenPolicy,
+    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
+    Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
+    PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
+    TlsFiles, TokenPolicy,
 };
 
 use cross::Facts;

@@ -156,7 +156,12 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
     section.finish();
     facts.clients.insert(
         name.to_owned(),
-        ClientFacts { provider: provider.clone(), has_certificate, openid, ecosystem },
+        ClientFacts {
+            provider: provider.clone(),
+            has_certificate,
+            ecosystem,
+            scopes: scopes.clone().unwrap_or_default(),
+        },
     );
     Some(Client {
         provider: provider?,

@@ -294,6 +294,33 @@ impl<'a> Setting<'a> {
         Some(items.iter().enumerate().map(item).collect())
     }
 
+    /// The value as JSON, for what is handed on as it is.
+    pub(super) fn json(&self) -> Option<serde_json::Value> {
+        match self.value {
+            Value::Array(_) => {
+                let items = self.items()?;
+                items.iter().map(Setting::json).collect()
+            }
+            Value::Boolean(value) => Some((*value).into()),
+            Value::Integer(value) => Some((*value).into()),
+            Value::Raw(raw) => Some(unquoted(raw).into()),
+            Value::String(text) => Some(text.as_str().into()),
+            Value::Table(entries) => {
+                let member = |(name, node): (&String, &'a Node)| {
+                    let path = format!("{}.{name}", self.place.path);
+                    let place = Place { path, source: node.source.clone() };
+                    let setting = Setting { value: &node.value, place, report: self.report };
+                    Some((name.clone(), setting.json()?))
+                };
+                let members = entries.iter().map(member).collect::<Option<_>>();
+                members.map(serde_json::Value::Object)
+            }
+            Value::Other | Value::Refused => {
+                self.wrong(format!("is {}", self.kind()), "write it in quotes")
+            }
+        }
+    }
+
     pub(super) fn is_table(&self) -> bool {
         matches!(self.value, Value::Table(_))
     }

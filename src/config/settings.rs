@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
+use serde_json::{Map, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -272,11 +273,59 @@ pub struct App {
     pub login: LoginSettings,
     /// How long sessions live and what they show.
     pub session: SessionSettings,
+    /// What pages may have authorized in detail, by name (RAR-12).
+    pub authorizations: BTreeMap<String, Authorization>,
     /// What is forwarded where.
     pub routes: Vec<Route>,
 }
 
+/// Something a page may have authorized.
+#[derive(Clone, Debug)]
+pub enum Authorization {
+    /// Always these details.
+    Fixed(Vec<Value>),
+    /// The details of an intent, from a server that knows it.
+    Intent(Box<IntentSettings>),
+}
+
+/// Where the details of intents come from.
+#[derive(Clone, Debug)]
+pub struct IntentSettings {
+    /// An https URL with `{intent}` as one segment of its path.
+    pub details_from: String,
+    /// The types of details that may come from there.
+    pub types: Vec<String>,
+    /// Certificate authorities trusted in addition to, or instead of, the system's.
+    pub trust_roots: Vec<PemFile>,
+    /// Whether the system's certificate authorities are trusted.
+    pub system_roots: bool,
+    /// Networks its addresses may lie in.
+    pub networks: Vec<Network>,
+    /// Whether the client's certificate is shown.
+    pub present_client_certificate: bool,
+    /// What the client's own access token is for that is sent along, if one is.
+    pub token: Option<Narrowing>,
+    /// Limit for TCP and TLS set-up.
+    pub connect_timeout: Duration,
+    /// Limit for a whole call.
+    pub request_timeout: Duration,
+}
+
 impl App {
+    /// The resource servers of the app's routes, each once, in the order of the routes: what tokens
+    /// are asked for at a login (RES-2.1/2.2).
+    pub fn resources(&self) -> Vec<String> {
+        let mut resources = Vec::new();
+        let user = Access::Session { token: TokenPolicy::User };
+        let routes = self.routes.iter().filter(|route| route.access == user);
+        for resource in routes.filter_map(|route| route.narrowing.resource.as_ref()) {
+            if !resources.contains(resource) {
+                resources.push(resource.clone());
+            }
+        }
+        resources
+    }
+
     /// Where the authorization server sends the browser: the SPA's page, then our own callback.
     /// Both have to be registered.
     pub fn redirect_uris(&self) -> [String; 2] {
@@ -300,6 +349,7 @@ impl App {
 
 /// How logins start and end.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that an operator throws one by one")]
 pub struct LoginSettings {
     /// Path on the app's origin the authorization server returns to when the SPA drives the login.
     pub redirect_path: String,
@@ -311,6 +361,15 @@ pub struct LoginSettings {
     pub max_age: Option<u32>,
     /// Whether a login without one of `acr_values` fails.
     pub require_acr: bool,
+    /// Asked for in detail at every login; empty if nothing is.
+    pub authorization_details: Vec<Value>,
+    /// Members that the authorization server may add to details.
+    pub details_enrichment: Vec<String>,
+    /// The `claims` parameter of every login, `acr` aside; empty if nothing is asked for.
+    pub claims: Map<String, Value>,
+    /// Whether `acr_values` are asked for as an essential claim, where the authorization server reads
+    /// the `claims` parameter (OIDC-3.1.3.7-12).
+    pub essential_acr: bool,
     /// Path on the app's origin after a navigation login that named none.
     pub default_return_to: String,
     /// Path on the app's origin after logout.
@@ -377,6 +436,21 @@ pub struct Route {
     pub max_age: Option<u32>,
     /// Whether the page hears of the upstream's own demands for another authentication (STEP-9).
     pub step_up: bool,
+    /// What the token is narrowed to.
+    pub narrowing: Narrowing,
+    /// What it is exchanged for, with [`TokenPolicy::Exchange`].
+    pub exchange: Option<Exchange>,
+    /// The type of details the session's user must have authorized.
+    pub authorization_type: Option<String>,
+}
+
+/// What a token is narrowed to (BCP-2.2-2.3).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Narrowing {
+    /// The resource server (RES-2).
+    pub resource: Option<String>,
+    /// Part of the scope; empty for all of it.
+    pub scopes: Vec<String>,
 }
 
 /// Who may use a route, and what is added to the request.
@@ -398,6 +472,34 @@ pub enum TokenPolicy {
     None,
     /// The session's access token.
     User,
+    /// An access token of the client's own.
+    ClientCredentials,
+    /// One that the session's is exchanged for (RFC 8693).
+    Exchange,
+    /// The authorization server's signed word on the session's (RFC 9701), in a header of its own.
+    IntrospectionJwt,
+    /// The same as a bearer token.
+    IntrospectionBearer,
+}
+
+impl TokenPolicy {
+    /// Whether what is sent is an access token, which may be bound to the client's certificate.
+    pub const fn is_access_token(self) -> bool {
+        matches!(self, Self::User | Self::ClientCredentials | Self::Exchange)
+    }
+}
+
+/// What a session's access token is exchanged for.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Exchange {
+    /// The logical name of the service.
+    pub audience: Option<String>,
+    /// The same, as a URI.
+    pub resource: Option<String>,
+    /// Scope; empty leaves it to the authorization server.
+    pub scopes: Vec<String>,
+    /// Whether a JWT is asked for, rather than any access token.
+    pub jwt: bool,
 }
 
 /// A file of certificates.

@@ -5,12 +5,12 @@
 use super::{Channel, Login, LoginFailure, SealedTransaction};
 use crate::{
     protocol::{
-        Arrival, AuthorizationResponse, Mode, ResponseParameters, ResponseRejected, Transaction,
-        VerifiedIdToken,
+        Arrival, AuthorizationResponse, Mode, ResponseParameters, ResponseRejected, TokenResponse,
+        Transaction, TransactionRejected, VerifiedIdToken,
     },
     provider::{Demands, Received, Redeemed},
     session::{EndReason, Handle, Identity, NewSession, Session, Tokens},
-    telemetry::{Action, AuditEvent, Outcome},
+    telemetry::{Action, AuditEvent, Outcome, Pseudonym},
 };
 
 /// An answer from the AS, carried by the browser.
@@ -40,6 +40,10 @@ pub struct Ended {
     /// The transaction whose cookie is done with.
     pub transaction_id: String,
 }
+
+/// It was to raise a session that is not there any more, or is somebody else's (DRAFT-9700U-2).
+const WRONG_SESSION: LoginFailure =
+    LoginFailure::Transaction { reason: TransactionRejected::WrongSession.reason() };
 
 /// A login that did not, and the transaction it used up, if it got that far.
 type Failed = (LoginFailure, Option<String>);
@@ -120,6 +124,8 @@ impl Login {
         self.consume(&transaction).await?;
         *used = Some(transaction.id.clone());
         replaced.extend(transaction.replaces.as_deref().and_then(Handle::parse));
+        let home = Self::home(&answer, &transaction);
+        let binding = home.as_ref().map(|handle| self.sessions.pseudonym(handle));
         let arrival = Arrival {
             now: self.ambient.now(),
             app: &self.app,
@@ -127,11 +133,15 @@ impl Login {
             client_id: &self.provider.registration().client_id,
             mode: answer.mode,
             redirect_uri: self.policy.redirect_uri(answer.mode),
-            session_binding: None,
+            session_binding: binding.as_ref().map(Pseudonym::as_str),
         };
         transaction
             .check(&arrival)
             .map_err(|rejected| LoginFailure::Transaction { reason: rejected.reason() })?;
+        let stepped_up = match home.filter(|_| transaction.session_binding.is_some()) {
+            Some(handle) => Some(self.live(&handle).await?.ok_or(WRONG_SESSION)?),
+            None => None,
+        };
 
         let response = self
             .provider
@@ -146,18 +156,40 @@ impl Login {
             AuthorizationResponse::Code(code) => code,
             AuthorizationResponse::Error { error } => return Err(LoginFailure::Denied { error }),
         };
+        let details = self.details_of(&transaction);
         let demands = Demands {
             nonce: transaction.nonce.as_deref(),
             scope: &transaction.scope,
             max_age: transaction.max_age,
             required_acr: if transaction.require_acr { &transaction.acr_values } else { &[] },
             consent: transaction.consent.as_ref(),
+            details: details.as_ref(),
+            enrichable: &self.policy.enrichable,
+            resources: &self.policy.resources,
         };
         let (verifier, redirect_uri) = (&transaction.code_verifier, &transaction.redirect_uri);
         let prover = self.prover(&transaction.id)?;
         let redeemed =
             self.provider.redeem(code, verifier, redirect_uri, demands, prover.as_ref()).await?;
+        let same = |old: &Session| {
+            let subject = redeemed.id_token.as_ref().map(VerifiedIdToken::subject);
+            old.identity().issuer == transaction.issuer
+                && old.identity().subject.as_deref() == subject
+        };
+        if !stepped_up.as_ref().is_none_or(same) {
+            let TokenResponse { refresh_token, access_token, .. } = redeemed.tokens;
+            self.provider.give_up(refresh_token, Some(access_token));
+            return Err(WRONG_SESSION);
+        }
         self.make_session(transaction, redeemed).await
+    }
+
+    /// The session the browser is in. One that was sent here by another site does not say
+    /// (CK-SS-1): then it is the one this very browser was in at the start, as only the sealed
+    /// transaction in its cookie knows (CK-SS-3).
+    fn home(answer: &Answer<'_>, transaction: &Transaction) -> Option<Handle> {
+        let at_start = transaction.replaces.as_deref().filter(|_| answer.mode == Mode::Navigation);
+        answer.current.clone().or_else(|| at_start.and_then(Handle::parse))
     }
 
     fn find_transaction<'p>(
@@ -207,6 +239,8 @@ impl Login {
                 id_token: tokens.id_token.clone().filter(|_| id_token.is_some()),
                 scope: tokens.scope.clone(),
                 key_seed: self.provider.binds_to_key().then(|| self.key_seed(&transaction.id)),
+                authorization_details: tokens.authorization_details.clone(),
+                narrowed: Vec::new(),
             },
         };
         let Ok((handle, session)) = self.sessions.create(&self.session_policy, new).await else {

@@ -26,6 +26,12 @@ pub enum LoginFailure {
         /// The stable reason, `parameter.*`.
         reason: &'static str,
     },
+    /// A server of ours did not tell what the login is to ask for; `intent.*`, `details.*`.
+    #[error("the details to ask for could not be had: {reason}")]
+    Intent {
+        /// The stable reason.
+        reason: &'static str,
+    },
     /// The browser has no login under way that this answer belongs to; `transaction.*`.
     #[error("no login under way fits the answer: {reason}")]
     Transaction {
@@ -65,6 +71,7 @@ impl LoginFailure {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Parameter { reason }
+            | Self::Intent { reason }
             | Self::Transaction { reason }
             | Self::Rejected { reason, .. }
             | Self::Internal { reason } => reason,
@@ -79,7 +86,9 @@ impl LoginFailure {
     /// Whether something did not work or a rule said no, for audit.
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::As(_) | Self::StoreUnavailable | Self::Internal { .. } => Outcome::Failed,
+            Self::As(_) | Self::Intent { .. } | Self::StoreUnavailable | Self::Internal { .. } => {
+                Outcome::Failed
+            }
             _ => Outcome::Rejected,
         }
     }

@@ -126,6 +126,9 @@ impl Login {
         if let Some(session) = ended.as_ref().filter(|_| self.policy.revoke_on_logout) {
             let refresh_token = session.refresh_token().cloned();
             self.provider.give_up(refresh_token, Some(session.access_token().clone()));
+            for narrowed in session.narrowed_tokens() {
+                self.provider.give_up(None, Some(narrowed.clone()));
+            }
         }
         Ok(ended)
     }

@@ -1,31 +1,36 @@
 //! Owns the life of a login: start, the answer, the session at its end, and the way out through
 //! the AS. Must not know: HTTP types; cookies pass through as names and sealed text.
 
+mod authorization;
 mod end;
 mod failure;
 mod logout;
 mod start;
 mod transactions;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+pub use authorization::{IntentFailure, Intents, Template};
 pub use end::{Answer, Ended};
 pub use failure::{Channel, LoginFailure};
 pub use logout::{LeaveTaking, Left};
 pub use start::{Start, Started};
 pub use transactions::SealedTransaction;
 
+use serde_json::{Map, Value};
+
 use crate::{
     clock::Ambient,
-    protocol::Mode,
+    protocol::{AuthorizationDetails, Mode},
     provider::Provider,
     seal::{HashKey, SealingKey, ServerKey},
-    session::{Policy, Sessions},
+    session::{Activity, FindError, Handle, Policy, Session, Sessions},
     telemetry::Telemetry,
 };
 
 /// What one app allows and demands of its logins.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that an operator throws one by one")]
 pub struct LoginPolicy {
     /// Where the AS returns to in SPA-driven mode; a page of the app.
     pub spa_redirect_uri: String,
@@ -49,6 +54,20 @@ pub struct LoginPolicy {
     pub names_consent: bool,
     /// ID-token claims shown to the app's pages.
     pub claims: Vec<String>,
+    /// Whether `acr_values` are asked for as an essential claim, where the AS reads that
+    /// (OIDC-3.1.3.7-12).
+    pub essential_acr: bool,
+    /// Claims asked for one by one, `acr` aside (OpenID Connect Core §5.5).
+    pub requested_claims: Map<String, Value>,
+    /// Asked for in detail at every login (RAR-2).
+    pub details: Option<AuthorizationDetails>,
+    /// What the app's pages may have authorized by name.
+    pub authorizations: BTreeMap<String, Template>,
+    /// Members of details that the AS may add to what was asked for.
+    pub enrichable: Vec<String>,
+    /// The resource servers tokens are asked for (RES-2.1/2.2); a session's first access token is for
+    /// the first of them.
+    pub resources: Vec<String>,
     /// Whether tokens are given up at the AS when a session ends.
     pub revoke_on_logout: bool,
 }
@@ -84,6 +103,22 @@ impl fmt::Debug for Login {
 }
 
 impl Login {
+    /// The living session of a handle, if this client obtained its tokens from this issuer.
+    async fn live(&self, handle: &Handle) -> Result<Option<Session>, LoginFailure> {
+        let registration = self.provider.registration();
+        let found =
+            self.sessions.find(&self.app, handle, &self.session_policy, Activity::Polls).await;
+        match found {
+            Ok(session) => {
+                let ours = session.client() == registration.label
+                    && session.identity().issuer == registration.issuer;
+                Ok(ours.then_some(session))
+            }
+            Err(FindError::NoSession(_)) => Ok(None),
+            Err(FindError::StoreUnavailable) => Err(LoginFailure::StoreUnavailable),
+        }
+    }
+
     /// Whether the app's pages may set this authorization parameter.
     pub fn allows(&self, parameter: &str) -> bool {
         self.policy.allowed_parameters.iter().any(|allowed| allowed == parameter)

@@ -1,16 +1,19 @@
 //! Owns the start of a login: parameters checked, request pushed, transaction sealed.
 //! Must not know: how the browser is sent on its way.
 
+use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Login, LoginFailure, SealedTransaction, transactions::transaction_id};
+use super::{
+    Login, LoginFailure, SealedTransaction, authorization::Wish, transactions::transaction_id,
+};
 use crate::{
     ecosystem::AcrClaim,
     protocol::{
-        Additions, AuthorizationRequest, CodeVerifier, Mode, ParameterRejected, Prover,
-        RequestParameters, Transaction, safe_return_to,
+        Additions, AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters,
+        Transaction, safe_return_to,
     },
-    session::Handle,
+    session::{Handle, Session},
     telemetry::{Action, AuditEvent, Outcome},
 };
 
@@ -78,9 +81,10 @@ impl Login {
         result
     }
 
-    async fn start_inner(&self, start: Start<'_>) -> Result<Started, LoginFailure> {
+    async fn start_inner(&self, mut start: Start<'_>) -> Result<Started, LoginFailure> {
         let registration = self.provider.registration();
-        let pairs = start.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let (wish, parameters) = Wish::take(std::mem::take(&mut start.parameters))?;
+        let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let wishes =
             RequestParameters::accept(pairs, &self.policy.allowed_parameters, &registration.scopes)
                 .map_err(|rejected| LoginFailure::Parameter { reason: rejected.reason() })?;
@@ -90,8 +94,12 @@ impl Login {
         if self.policy.require_acr && !acrs.split_terminator(' ').all(configured) {
             return Err(LoginFailure::Parameter { reason: "parameter.acr_not_configured" });
         }
-        self.check_for_ecosystem(&wishes)
-            .map_err(|rejected| LoginFailure::Parameter { reason: rejected.reason() })?;
+        self.check_for_ecosystem(acrs)?;
+        let consent = self.consent(&wish)?;
+        let demanding = wishes.acr_values.is_some() || wishes.max_age.is_some() || wish.is_some();
+        let raised = self.raised(start.current.as_ref().filter(|_| demanding)).await?;
+        let authorization = self.authorization(wish).await?;
+        let require_acr = self.policy.require_acr || (raised.is_some() && !acrs.is_empty());
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
         let state = self.ambient.token().map_err(no_randomness)?;
         let nonce = registration.openid().then(|| self.ambient.token()).transpose();
@@ -105,14 +113,15 @@ impl Login {
             || self.policy.acr_values.clone(),
             |wish| wish.split(' ').map(str::to_owned).collect(),
         );
-        let (ecosystem, intent) = (registration.ecosystem, wishes.intent.as_deref());
-        let additions = Additions::of(ecosystem, registration.openid(), acr_values, intent);
+        let (ecosystem, consent) = (registration.ecosystem, consent.as_deref());
+        let additions = Additions::of(ecosystem, registration.openid(), acr_values, consent);
         let scope = wishes.scope.unwrap_or_else(|| registration.scopes.join(" "));
         let scope = additions.widened(scope);
         let max_age = match (wishes.max_age, self.policy.max_age) {
             (Some(wish), Some(limit)) => Some(wish.min(limit)),
             (wish, limit) => wish.or(limit),
         };
+        let (asked_acr, claims) = self.asked_claims(&additions).await?;
         let request = AuthorizationRequest {
             client_id: registration.client_id.clone(),
             redirect_uri: redirect_uri.to_owned(),
@@ -121,16 +130,17 @@ impl Login {
             response: registration.response,
             nonce: nonce.clone(),
             code_challenge: code_verifier.challenge(),
-            acr_values: additions.acr_parameter(),
+            acr_values: asked_acr,
             max_age,
             prompt: wishes.prompt,
             display: wishes.display,
             login_hint: wishes.login_hint,
             ui_locales: wishes.ui_locales,
             dpop_jkt: prover.as_ref().map(Prover::jkt),
-            claims: additions.claims,
-            authorization_details: None,
-            resource: Vec::new(),
+            claims,
+            authorization_details: self
+                .asked_details(authorization.name.as_deref(), authorization.details.as_ref()),
+            resource: self.policy.resources.clone(),
         };
         let begun = self.provider.begin(&request, prover.as_ref()).await?;
 
@@ -151,13 +161,15 @@ impl Login {
                 .and_then(safe_return_to),
             scope,
             acr_values: additions.acr_values,
-            require_acr: self.policy.require_acr || additions.acr_demanded,
+            require_acr: require_acr || additions.acr_demanded,
             max_age,
             created: now,
             expires: now.plus(self.policy.transaction_lifetime),
-            session_binding: None,
+            session_binding: raised.map(|session| session.pseudonym().as_str().to_owned()),
             replaces: start.current.as_ref().map(Handle::to_cookie_value),
             consent: additions.returned,
+            authorization: authorization.name,
+            details: authorization.details,
         };
         let sealed = self.seal_transaction(&transaction)?;
         Ok(Started {
@@ -169,11 +181,8 @@ impl Login {
         })
     }
 
-    /// Whether a page's wishes are what its client's ecosystem knows and what the app must name.
-    fn check_for_ecosystem(&self, wishes: &RequestParameters) -> Result<(), ParameterRejected> {
-        if self.policy.names_consent && wishes.intent.is_none() {
-            return Err(ParameterRejected::IntentMissing);
-        }
+    /// Whether a page's wishes are what its client's ecosystem knows.
+    fn check_for_ecosystem(&self, acrs: &str) -> Result<(), LoginFailure> {
         let Some(ecosystem) = self.provider.registration().ecosystem else { return Ok(()) };
         // Where every login demands its values, the operator's are the least that is demanded.
         let limits = ecosystem.acr_claim == AcrClaim::Values && !self.policy.acr_values.is_empty();
@@ -181,9 +190,43 @@ impl Login {
             let configured = || self.policy.acr_values.iter().any(|known| known == acr);
             ecosystem.acr_values.contains(&acr) && (!limits || configured())
         };
-        let acrs = wishes.acr_values.as_deref().unwrap_or_default();
-        let all_known = acrs.split_terminator(' ').all(known);
-        all_known.then_some(()).ok_or(ParameterRejected::AcrNotConfigured)
+        let refused = LoginFailure::Parameter { reason: "parameter.acr_not_configured" };
+        acrs.split_terminator(' ').all(known).then_some(()).ok_or(refused)
+    }
+
+    /// `acr_values` and the `claims` parameter: the classes stand in one of the two, never in both
+    /// (OIDC-3.1.3.7-12). An AS that does not read claims is asked the other way; what it reaches is
+    /// checked either way.
+    async fn asked_claims(
+        &self,
+        additions: &Additions,
+    ) -> Result<(Option<String>, Option<Map<String, Value>>), LoginFailure> {
+        let mut claims = self.policy.requested_claims.clone();
+        let mut plain = additions.acr_parameter();
+        if self.policy.essential_acr
+            && plain.is_some()
+            && !additions.has_acr_claim()
+            && self.provider.metadata().await?.claims_parameter_supported()
+        {
+            plain = None;
+            let id_token = claims.entry("id_token").or_insert_with(|| Map::new().into());
+            if let Some(id_token) = id_token.as_object_mut() {
+                let acr = json!({"essential": true, "values": additions.acr_values});
+                id_token.insert("acr".to_owned(), acr);
+            }
+        }
+        additions.add_to(&mut claims);
+        Ok((plain, (!claims.is_empty()).then_some(claims)))
+    }
+
+    /// The session that this login is to raise: a page that asks for a certain authentication or
+    /// authorization while somebody is logged in asks it of that very person (DRAFT-9700U-2, STEP-4).
+    /// Without such a wish anybody may log in next.
+    async fn raised(&self, current: Option<&Handle>) -> Result<Option<Session>, LoginFailure> {
+        match current {
+            Some(handle) => self.live(handle).await,
+            None => Ok(None),
+        }
     }
 
     /// The ids of transactions to delete so that, with the new one, the bound holds: those that no

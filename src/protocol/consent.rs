@@ -6,6 +6,16 @@ use serde_json::{Map, Value, json};
 
 use crate::ecosystem::{AcrClaim, Consent, Ecosystem};
 
+/// Longest name of a consent, in bytes.
+const MAX_NAME_BYTES: usize = 128;
+
+/// Whether this may name a consent: unreserved characters, and the colon of a namespaced name such as
+/// `urn:bank:C1DD33123`. Nothing of it ends a scope token or needs escaping in a claim.
+pub fn is_consent_name(name: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~:".contains(&c))
+}
+
 /// A claim that the ID token must return as it was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,8 +29,8 @@ pub struct ConsentClaim {
 /// The additions to one request.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Additions {
-    /// Individual claims (OpenID Connect Core §5.5), if any.
-    pub claims: Option<Map<String, Value>>,
+    /// Individual claims of the ID token (OpenID Connect Core §5.5).
+    id_token: Map<String, Value>,
     /// The authentication context classes the login asks for, one way or the other.
     pub acr_values: Vec<String>,
     /// Whether they stand in an essential claim: then one of them must be reached.
@@ -43,7 +53,7 @@ impl Additions {
     ) -> Self {
         let mut additions = Self { acr_values, ..Self::default() };
         let Some(ecosystem) = ecosystem else { return additions };
-        let mut id_token = Map::new();
+        let id_token = &mut additions.id_token;
         match ecosystem.acr_claim {
             _ if !openid => {}
             AcrClaim::Voluntary => {}
@@ -69,10 +79,24 @@ impl Additions {
             }
             None => {}
         }
-        if !id_token.is_empty() {
-            additions.claims = Some(Map::from_iter([("id_token".to_owned(), id_token.into())]));
-        }
         additions
+    }
+
+    /// Whether the authentication context is asked for as a claim, in the ecosystem's way.
+    pub fn has_acr_claim(&self) -> bool {
+        self.id_token.contains_key("acr")
+    }
+
+    /// Puts the claims into those that are asked for anyway, over any of the same name.
+    pub fn add_to(&self, claims: &mut Map<String, Value>) {
+        if self.id_token.is_empty() {
+            return;
+        }
+        let place = claims.entry("id_token").or_insert_with(|| Map::new().into());
+        match place.as_object_mut() {
+            Some(id_token) => id_token.extend(self.id_token.clone()),
+            None => *place = self.id_token.clone().into(),
+        }
     }
 
     /// The value of `acr_values`. It does not stand beside a claim with values: the same demand made in
@@ -101,8 +125,46 @@ mod tests {
         Additions::of(Some(name.ecosystem()), true, acr_values, intent)
     }
 
-    fn claims(additions: &Additions) -> Option<Value> {
-        additions.claims.clone().map(Value::Object)
+    fn claims(additions: &Additions) -> Value {
+        let mut claims = Map::new();
+        additions.add_to(&mut claims);
+        claims.into()
+    }
+
+    #[test]
+    fn a_consent_is_named_by_unreserved_characters() {
+        let longest = "a".repeat(128);
+        for name in ["a", "urn:bancoex:C1DD33123", "aac-a319ff12_x.y~z", &longest] {
+            assert!(is_consent_name(name), "{name}");
+        }
+        let longer = "a".repeat(129);
+        for name in [
+            "", " ", "a b", "a/b", "a%20b", "a\"b", "a\u{e9}", "a\n", "a?b", "a#b", "a+b", "a\\b",
+            &longer,
+        ] {
+            assert!(!is_consent_name(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_anyway_stays() {
+        let added = additions(EcosystemName::OpenBankingBrazil, &[], Some("urn:x:1"));
+        let acr = json!({"essential": true});
+        for (asked, expected) in [
+            (json!({}), json!({"id_token": {"acr": acr}})),
+            (json!({"id_token": null}), json!({"id_token": {"acr": acr}})),
+            (
+                json!({"id_token": {"cpf": null, "acr": {"values": ["x"]}}, "userinfo": {"cpf": null}}),
+                json!({"id_token": {"cpf": null, "acr": acr}, "userinfo": {"cpf": null}}),
+            ),
+        ] {
+            let mut claims = asked.as_object().unwrap().clone();
+            added.add_to(&mut claims);
+            assert_eq!(Value::Object(claims), expected);
+        }
+        let mut untouched = Map::new();
+        Additions::default().add_to(&mut untouched);
+        assert!(untouched.is_empty());
     }
 
     #[test]
@@ -113,7 +175,7 @@ mod tests {
             "acr": {"essential": true, "values": [sca]},
             "openbanking_intent_id": {"essential": true, "value": "urn-alphabank-58923"},
         }});
-        assert_eq!(claims(&added), Some(expected));
+        assert_eq!(claims(&added), expected);
         assert_eq!(added.acr_values, [sca]);
         assert!(added.acr_demanded);
         assert_eq!(added.acr_parameter(), None);
@@ -125,7 +187,7 @@ mod tests {
         let unspecific = additions(EcosystemName::OpenBankingUk, &[], None);
         let all = ["urn:openbanking:psd2:sca", "urn:openbanking:psd2:ca"];
         let expected = json!({"id_token": {"acr": {"essential": true, "values": all}}});
-        assert_eq!(claims(&unspecific), Some(expected));
+        assert_eq!(claims(&unspecific), expected);
         assert_eq!(unspecific.acr_values, all);
         assert_eq!(unspecific.returned, None);
     }
@@ -135,7 +197,8 @@ mod tests {
         let loa2 = "urn:brasil:openbanking:loa2";
         let intent = Some("urn:bancoex:C1DD33123");
         let added = additions(EcosystemName::OpenBankingBrazil, &[loa2], intent);
-        assert_eq!(claims(&added), Some(json!({"id_token": {"acr": {"essential": true}}})));
+        assert_eq!(claims(&added), json!({"id_token": {"acr": {"essential": true}}}));
+        assert!(added.has_acr_claim());
         let scope = added.widened("openid accounts".into());
         assert_eq!(scope, "openid accounts consent:urn:bancoex:C1DD33123");
         assert!(!added.acr_demanded);
@@ -161,13 +224,12 @@ mod tests {
     fn without_openid_the_authentication_context_is_no_claim() {
         for name in EcosystemName::ALL {
             let added = Additions::of(Some(name.ecosystem()), false, Vec::new(), Some("i1"));
-            let claims = claims(&added).unwrap_or_default();
-            assert_eq!(claims.pointer("/id_token/acr"), None);
+            assert_eq!(claims(&added).pointer("/id_token/acr"), None);
             assert!(!added.acr_demanded);
         }
         let brazil = EcosystemName::OpenBankingBrazil.ecosystem();
         let added = Additions::of(Some(brazil), false, Vec::new(), Some("urn:x:1"));
         assert_eq!(added.widened("accounts".into()), "accounts consent:urn:x:1");
-        assert_eq!(added.claims, None);
+        assert_eq!(claims(&added), json!({}));
     }
 }

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::UnixTime,
-    jose::{ClaimFault, Claims, JwsAlg, JwsPolicy, JwsRejected, KeySet, TypRule},
+    jose::{ClaimFault, Claims, JwsAlg, JwsPolicy, KeySet, TypRule},
 };
 
 use super::{
     claims::{Audience, Window, audience, equal_secrets},
     consent::ConsentClaim,
     nested::{Encryption, open_nested},
-    reason::rejection,
+    reason::{rejection, signed_token},
 };
 
 /// Most seconds since `iat` (OIDC-3.1.3.7-10): a token for us was made just now.
@@ -206,6 +206,8 @@ rejection! {
         ContinuityForeign => "id_token.continuity_foreign", "the session belongs to another issuer or client (OIDC-12.2)";
     } with nested "id_token"
 }
+
+signed_token!(IdTokenRejected);
 
 impl IdTokenRejected {
     /// Whether fetching the issuer's keys once more may help (JWK-ROT).
@@ -439,22 +441,4 @@ fn optional<'c>(
 
 fn time(claims: &Claims, name: &'static str) -> Result<Option<UnixTime>, IdTokenRejected> {
     claims.optional_time(name).map_err(|_| IdTokenRejected::ClaimType(name))
-}
-
-impl From<JwsRejected> for IdTokenRejected {
-    fn from(rejected: JwsRejected) -> Self {
-        match rejected {
-            JwsRejected::Malformed => Self::Malformed,
-            JwsRejected::TooLarge => Self::TooLarge,
-            JwsRejected::DuplicateMember => Self::DuplicateMember,
-            JwsRejected::HeaderNotAllowed => Self::HeaderNotAllowed,
-            JwsRejected::AlgNotAllowed => Self::AlgNotAllowed,
-            JwsRejected::TypNotAllowed => Self::TypNotAllowed,
-            JwsRejected::KeyUnknown => Self::KeyUnknown,
-            JwsRejected::KeyAmbiguous => Self::KeyAmbiguous,
-            JwsRejected::SignatureInvalid => Self::SignatureInvalid,
-            JwsRejected::ClaimsMalformed => Self::ClaimsMalformed,
-            JwsRejected::Encrypted => Self::Encrypted,
-        }
-    }
 }

@@ -74,6 +74,7 @@ mod tests {
         initiated_login(&parameters, ISSUER, ORIGIN).map_err(|rejected| rejected.reason())
     }
 
+    /// OIDC-4.
     #[test]
     fn what_leads_to_the_app_is_accepted() {
         assert_eq!(judge(&[("iss", ISSUER)]), Ok(InitiatedLogin::default()));
@@ -89,6 +90,7 @@ mod tests {
         assert_eq!(hinted.login_hint.as_deref(), Some("Åsa"));
     }
 
+    /// OIDC-4.
     #[test]
     fn another_issuer_or_none_starts_nothing() {
         assert_eq!(judge(&[]), Err("initiation.issuer_missing"));
@@ -99,6 +101,7 @@ mod tests {
         assert_eq!(judge(&[("iss", ISSUER), ("iss", ISSUER)]), Err("initiation.duplicate"));
     }
 
+    /// OIDC-4.
     #[test]
     fn a_target_elsewhere_is_refused() {
         for target in [

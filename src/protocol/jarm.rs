@@ -3,13 +3,13 @@
 
 use crate::{
     clock::UnixTime,
-    jose::{ClaimFault, Claims, JwsAlg, JwsPolicy, JwsRejected, KeySet, TypRule, UnverifiedJws},
+    jose::{ClaimFault, Claims, JwsAlg, JwsPolicy, KeySet, TypRule, UnverifiedJws},
 };
 
 use super::{
     answer::OAuthError,
     claims::{Audience, Window, audience, equal_secrets},
-    reason::rejection,
+    reason::{rejection, signed_token},
     response::{AuthorizationResponse, ResponseParameters, VerifiedCode},
 };
 
@@ -82,23 +82,7 @@ rejection! {
     } with nested "jarm"
 }
 
-impl From<JwsRejected> for JarmRejected {
-    fn from(rejected: JwsRejected) -> Self {
-        match rejected {
-            JwsRejected::Malformed => Self::Malformed,
-            JwsRejected::TooLarge => Self::TooLarge,
-            JwsRejected::DuplicateMember => Self::DuplicateMember,
-            JwsRejected::HeaderNotAllowed => Self::HeaderNotAllowed,
-            JwsRejected::AlgNotAllowed => Self::AlgNotAllowed,
-            JwsRejected::TypNotAllowed => Self::TypNotAllowed,
-            JwsRejected::KeyUnknown => Self::KeyUnknown,
-            JwsRejected::KeyAmbiguous => Self::KeyAmbiguous,
-            JwsRejected::SignatureInvalid => Self::SignatureInvalid,
-            JwsRejected::ClaimsMalformed => Self::ClaimsMalformed,
-            JwsRejected::Encrypted => Self::Encrypted,
-        }
-    }
-}
+signed_token!(JarmRejected);
 
 /// The issuer a response claims to be from. Only to be compared with the expected one before any
 /// key is fetched (JARM-5.1); proves nothing.

@@ -103,6 +103,8 @@ pub enum Endpoint {
     Userinfo,
     /// RFC 7009.
     Revocation,
+    /// RFC 7662.
+    Introspection,
     /// OpenID Connect RP-Initiated Logout; the browser goes there.
     EndSession,
 }
@@ -117,6 +119,7 @@ impl Endpoint {
             Self::Token => "token",
             Self::Userinfo => "userinfo",
             Self::Revocation => "revocation",
+            Self::Introspection => "introspection",
             Self::EndSession => "end_session",
         }
     }
@@ -140,6 +143,7 @@ impl Endpoint {
             Self::Token => "token_endpoint",
             Self::Userinfo => "userinfo_endpoint",
             Self::Revocation => "revocation_endpoint",
+            Self::Introspection => "introspection_endpoint",
             Self::EndSession => "end_session_endpoint",
         })
     }
@@ -166,7 +170,7 @@ impl MtlsUse {
             Endpoint::PushedAuthorizationRequest => {
                 self.endpoint_aliases || self.client_authentication
             }
-            Endpoint::Token | Endpoint::Revocation => {
+            Endpoint::Token | Endpoint::Revocation | Endpoint::Introspection => {
                 self.endpoint_aliases || self.client_authentication || self.token_binding
             }
             Endpoint::Userinfo => self.endpoint_aliases || self.token_binding,
@@ -182,6 +186,8 @@ pub struct Metadata {
     endpoints: BTreeMap<Endpoint, Url>,
     mtls_endpoint_aliases: BTreeMap<Endpoint, Url>,
     iss_parameter_supported: bool,
+    claims_parameter_supported: bool,
+    details_types: Option<Vec<String>>,
 }
 
 rejection! {
@@ -244,6 +250,7 @@ impl Metadata {
             Endpoint::Token,
             Endpoint::Userinfo,
             Endpoint::Revocation,
+            Endpoint::Introspection,
             Endpoint::EndSession,
         ] {
             let Some(member) = endpoint.member() else { continue };
@@ -262,6 +269,10 @@ impl Metadata {
             mtls_endpoint_aliases: document.aliases()?,
             iss_parameter_supported: document
                 .flag("authorization_response_iss_parameter_supported")?,
+            claims_parameter_supported: document.flag("claims_parameter_supported")?,
+            details_types: document
+                .list("authorization_details_types_supported")?
+                .map(|types| types.into_iter().map(str::to_owned).collect()),
         })
     }
 
@@ -288,6 +299,17 @@ impl Metadata {
     /// Whether the server announces the `iss` response parameter (ISS-2.4-2).
     pub const fn authorization_response_iss_parameter_supported(&self) -> bool {
         self.iss_parameter_supported
+    }
+
+    /// Whether the server reads the `claims` parameter; none that does not say so does
+    /// (OpenID Connect Discovery §3).
+    pub const fn claims_parameter_supported(&self) -> bool {
+        self.claims_parameter_supported
+    }
+
+    /// Whether the server lists this `type` of authorization details, where it lists any (RAR-5).
+    pub fn supports_details(&self, kind: &str) -> bool {
+        self.details_types.as_ref().is_none_or(|types| types.iter().any(|listed| listed == kind))
     }
 
     /// The URL to call, if the server has the endpoint: the mTLS alias where the call relies on
@@ -418,6 +440,7 @@ impl Document {
             Endpoint::Token,
             Endpoint::Userinfo,
             Endpoint::Revocation,
+            Endpoint::Introspection,
         ];
         let mut urls = BTreeMap::new();
         for endpoint in callable {

@@ -6,11 +6,6 @@ use super::{reason::rejection, token::is_scope_token};
 /// Longest value accepted, in bytes.
 const MAX_BYTES: usize = 512;
 
-/// Names the consent that the login is to authorize, for applications that may name one.
-pub const INTENT: &str = "intent";
-/// Longest name of a consent, in bytes.
-const MAX_INTENT_BYTES: usize = 128;
-
 /// The closed list from which an application's allow-list is taken.
 pub const ALLOWED_PARAMETERS: [&str; 7] =
     ["acr_values", "display", "login_hint", "max_age", "prompt", "scope", "ui_locales"];
@@ -32,8 +27,6 @@ pub struct RequestParameters {
     pub scope: Option<String>,
     /// Preferred languages.
     pub ui_locales: Option<String>,
-    /// The consent to be authorized, as the server that keeps it calls it.
-    pub intent: Option<String>,
 }
 
 rejection! {
@@ -44,8 +37,6 @@ rejection! {
         TooLong => "parameter.too_long", "the value is too long";
         Malformed => "parameter.malformed", "the value does not have the parameter's shape";
         ScopeNotRegistered => "parameter.scope_not_registered", "the scope is not within the client's (FAPI2-SP-5.3.3.1-13)";
-        IntentMissing => "parameter.intent_missing", "the login names no consent to authorize";
-        AcrNotConfigured => "parameter.acr_not_configured", "the authentication context is none of those configured";
         OpenidMissing => "parameter.openid_missing", "a login without openid has no ID token (OIDC-3.1.2.1)";
     }
 }
@@ -82,7 +73,6 @@ impl RequestParameters {
                     &mut parameters.ui_locales,
                     tokens(value, |c| c.is_ascii_alphanumeric() || c == b'-')?,
                 ),
-                INTENT => fill(&mut parameters.intent, intent(value)?),
                 _ => return Err(ParameterRejected::NotAllowed),
             };
             if !first {
@@ -115,14 +105,6 @@ fn text(value: &str) -> Result<String, ParameterRejected> {
 fn seconds(value: &str) -> Result<u32, ParameterRejected> {
     let digits = value.bytes().all(|c| c.is_ascii_digit());
     value.parse().ok().filter(|_| digits).ok_or(ParameterRejected::Malformed)
-}
-
-/// Unreserved characters, and the colon of a namespaced name such as `urn:bank:C1DD33123`: nothing that
-/// would end a scope token or need escaping in a claim.
-fn intent(value: &str) -> Result<String, ParameterRejected> {
-    let fits = (1..=MAX_INTENT_BYTES).contains(&value.len())
-        && value.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~:".contains(&c));
-    fits.then(|| value.to_owned()).ok_or(ParameterRejected::Malformed)
 }
 
 fn prompt(value: &str) -> Result<String, ParameterRejected> {
@@ -267,31 +249,6 @@ mod tests {
                 );
             }
         }
-    }
-
-    /// RAR-12: a name and nothing but a name, for applications that may name consents.
-    #[test]
-    fn a_consent_is_named_by_unreserved_characters() {
-        let accept = |pairs: &[(&str, &str)]| {
-            let allowed = strings(&["intent", "max_age"]);
-            RequestParameters::accept(pairs.iter().copied(), &allowed, &[])
-        };
-        let longest = "a".repeat(128);
-        for name in ["a", "urn:bancoex:C1DD33123", "aac-a319ff12_x.y~z", &longest] {
-            let parameters = accept(&[("intent", name)]).unwrap();
-            assert_eq!(parameters.intent.as_deref(), Some(name));
-        }
-        let longer = "a".repeat(129);
-        for name in
-            ["", " ", "a b", "a/b", "a%20b", "a\"b", "a\u{e9}", "a\n", "a?b", "a#b", "a+b", &longer]
-        {
-            assert_eq!(accept(&[("intent", name)]), Err(ParameterRejected::Malformed), "{name:?}");
-        }
-        let twice = accept(&[("intent", "a"), ("intent", "a")]);
-        assert_eq!(twice, Err(ParameterRejected::Duplicate));
-        let everything = strings(&ALLOWED_PARAMETERS);
-        let unasked = RequestParameters::accept([("intent", "a")], &everything, &[]);
-        assert_eq!(unasked, Err(ParameterRejected::NotAllowed));
     }
 
     #[test]

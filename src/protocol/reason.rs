@@ -77,24 +77,53 @@ macro_rules! rejection {
     (@ignore $member:ty) => { _ };
 }
 
+/// Lets a rejection take over every [`JwsRejected`](crate::jose::JwsRejected) under its own variant
+/// of the same name: its kind of token is a signed one before it is anything else.
+macro_rules! signed_token {
+    ($name:ident) => {
+        impl From<$crate::jose::JwsRejected> for $name {
+            fn from(rejected: $crate::jose::JwsRejected) -> Self {
+                use $crate::jose::JwsRejected as Jws;
+                match rejected {
+                    Jws::Malformed => Self::Malformed,
+                    Jws::TooLarge => Self::TooLarge,
+                    Jws::DuplicateMember => Self::DuplicateMember,
+                    Jws::HeaderNotAllowed => Self::HeaderNotAllowed,
+                    Jws::AlgNotAllowed => Self::AlgNotAllowed,
+                    Jws::TypNotAllowed => Self::TypNotAllowed,
+                    Jws::KeyUnknown => Self::KeyUnknown,
+                    Jws::KeyAmbiguous => Self::KeyAmbiguous,
+                    Jws::SignatureInvalid => Self::SignatureInvalid,
+                    Jws::ClaimsMalformed => Self::ClaimsMalformed,
+                    Jws::Encrypted => Self::Encrypted,
+                }
+            }
+        }
+    };
+}
+
 pub(super) use rejection;
+pub(super) use signed_token;
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use crate::protocol::{
-        IdTokenRejected, InitiationRejected, IssuerRejected, JarmRejected, Malformation,
-        MetadataRejected, NonceRejected, ParameterRejected, ParametersRejected, StepUpRejected,
-        TokenRejected, TransactionRejected, UserinfoRejected, answer::AsAnswer,
+        DetailsRejected, IdTokenRejected, InitiationRejected, IntrospectionRejected,
+        IssuerRejected, JarmRejected, Malformation, MetadataRejected, NonceRejected,
+        ParameterRejected, ParametersRejected, ResourceRejected, StepUpRejected, TokenRejected,
+        TransactionRejected, UserinfoRejected, answer::AsAnswer,
     };
 
     #[test]
     fn every_reason_is_unique_and_snake_case_with_one_dot() {
         let kinds = [
             AsAnswer::REASONS,
+            DetailsRejected::REASONS,
             IdTokenRejected::REASONS,
             InitiationRejected::REASONS,
+            IntrospectionRejected::REASONS,
             IssuerRejected::REASONS,
             Malformation::REASONS,
             MetadataRejected::REASONS,
@@ -102,6 +131,7 @@ mod tests {
             ParameterRejected::REASONS,
             JarmRejected::REASONS,
             ParametersRejected::REASONS,
+            ResourceRejected::REASONS,
             StepUpRejected::REASONS,
             TokenRejected::REASONS,
             TransactionRejected::REASONS,

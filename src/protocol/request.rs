@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::{clock::UnixTime, profile::ResponseForm};
 
-use super::pkce::CODE_CHALLENGE_METHOD;
+use super::{pkce::CODE_CHALLENGE_METHOD, rar::AuthorizationDetails};
 
 /// `typ` of a request object (FAPI2-MS-5.3.2-5).
 pub const REQUEST_OBJECT_TYP: &str = "oauth-authz-req+jwt";
@@ -55,7 +55,7 @@ pub struct AuthorizationRequest {
     /// Claims asked for one by one (OpenID Connect Core §5.5).
     pub claims: Option<Map<String, Value>>,
     /// What is to be allowed, in detail (RFC 9396).
-    pub authorization_details: Option<Vec<Value>>,
+    pub authorization_details: Option<AuthorizationDetails>,
     /// The APIs the tokens are for (RFC 8707); absolute URIs without fragment.
     pub resource: Vec<String>,
 }
@@ -88,7 +88,10 @@ impl AuthorizationRequest {
         put("ui_locales", text(&self.ui_locales));
         put("dpop_jkt", text(&self.dpop_jkt));
         put("claims", self.claims.clone().map(Value::Object));
-        put("authorization_details", self.authorization_details.clone().map(Value::Array));
+        put(
+            "authorization_details",
+            self.authorization_details.as_ref().map(|details| details.to_values().into()),
+        );
         put(
             "resource",
             match self.resource.as_slice() {
@@ -238,6 +241,10 @@ mod tests {
         }
     }
 
+    fn payment() -> AuthorizationDetails {
+        AuthorizationDetails::read(&json!([{"type": "payment"}])).unwrap()
+    }
+
     fn claims(request: &AuthorizationRequest, lifetime: i64) -> Value {
         request.request_object_claims("https://as.example/t/", NOW, lifetime, "id1").into()
     }
@@ -247,7 +254,7 @@ mod tests {
         AuthorizationRequest { response, ..request() }
     }
 
-    /// PKCE-4.2/4.3, BCP-2.1.2.
+    /// FAPI1-BASE-5.2.3-1/2, PKCE-4.2/4.3, BCP-2.1.2.
     #[test]
     fn golden_request_object() {
         let expected = json!({
@@ -270,7 +277,7 @@ mod tests {
             ui_locales: Some("nb".into()),
             dpop_jkt: Some("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into()),
             claims: json!({"id_token": {"acr": {"essential": true}}}).as_object().cloned(),
-            authorization_details: Some(vec![json!({"type": "payment"})]),
+            authorization_details: Some(payment()),
             resource: vec!["https://a.example/".into(), "https://b.example/".into()],
             ..request()
         };
@@ -294,7 +301,8 @@ mod tests {
         assert!(claims["max_age"].is_u64(), "JAR-4c");
     }
 
-    /// FAPI2-MS-5.3.2-3/4, CLK-2: no setting makes a longer-lived request object.
+    /// FAPI1-ADV-5.2.3-10/11/14, FAPI2-MS-5.3.2-3/4, CLK-2: no setting makes a longer-lived request
+    /// object.
     #[test]
     fn request_object_lifetime_is_bounded() {
         for (asked, lived) in
@@ -360,7 +368,7 @@ mod tests {
     fn golden_form() {
         let request = AuthorizationRequest {
             max_age: Some(0),
-            authorization_details: Some(vec![json!({"type": "payment"})]),
+            authorization_details: Some(payment()),
             resource: vec!["https://a.example/".into(), "https://b.example/".into()],
             ..asking(ResponseType::Code, ResponseMode::Query)
         };

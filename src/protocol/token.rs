@@ -13,8 +13,12 @@ use crate::jose::Claims;
 
 use super::{
     answer::{Answer, AsAnswer, Malformation, optional_seconds, optional_string, string},
+    rar::AuthorizationDetails,
     reason::rejection,
 };
+
+/// The member that holds what was granted in detail (RFC 9396 §7).
+const DETAILS: &str = "authorization_details";
 
 /// A token: wiped when dropped, never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -93,6 +97,22 @@ pub struct TokenResponse {
     pub refresh_token: Option<Token>,
     /// The ID token, unverified.
     pub id_token: Option<Token>,
+    /// What was granted in detail, never more than was asked for; none if the server does not say
+    /// (RAR-7).
+    pub authorization_details: Option<AuthorizationDetails>,
+}
+
+/// What a token request asked for, as far as the answer is held against it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// How access tokens are to be presented.
+    pub token_type: TokenType,
+    /// The scope of the authorization request; at a refresh the scope granted before.
+    pub scope: &'a str,
+    /// The details of the authorization request; at a refresh those granted before.
+    pub details: Option<&'a AuthorizationDetails>,
+    /// Members of details that the server may add (RFC 9396 §7.1).
+    pub enrichable: &'a [String],
 }
 
 /// Tokens that were issued and must not be used. They live until they are given up (REV-2.1).
@@ -141,45 +161,77 @@ rejection! {
     pub enum TokenRejected {
         ScopeMalformed => "token.scope_malformed", "the granted scope is not a list of scope tokens";
         ScopeBeyondRequest => "token.scope_beyond_request", "more scope was granted than asked for";
+        DetailsMalformed => "token.details_malformed", "the granted authorization details are malformed (RAR-2)";
+        DetailsBeyondRequest => "token.details_beyond_request", "more was granted in detail than asked for (RAR-7)";
         TypeMismatch => "token.type_mismatch", "the token type is not the one asked for (OA-5.1, DPOP-5)";
+        NotAnAccessToken => "token.not_an_access_token", "the issued token is not an access token (TX-2.2)";
+        IssuedTypeMissing => "token.issued_type_missing", "`issued_token_type` is missing (TX-2.2)";
+        IssuedTypeMismatch => "token.issued_type_mismatch", "the issued token is not of the type asked for (TX-2.2)";
         Unbound => "token.unbound", "the access token is not bound as asked for (FAPI2-SP-5.3.3.1-1)";
         BindingMismatch => "token.binding_mismatch", "the access token is bound to another certificate or key (MTLS-3, DPOP-5)";
     }
 }
 
 /// Judges the answer of the token endpoint (OA-5.1): exactly 200, a strict JSON object, the token
-/// type that was asked for in any letter case (DPOP-5). `requested_scope` is the scope of the
-/// authorization request, at a refresh the scope granted before.
+/// token type that was asked for in any letter case (DPOP-5), and nothing granted beyond the request.
 pub fn token_response(
     answer: &Answer<'_>,
-    token_type: TokenType,
-    requested_scope: &str,
+    asked: &Asked<'_>,
 ) -> Result<TokenResponse, TokenResponseRejected> {
     let body = answer.object(200)?;
-    let access_token = Token::read(string(&body, "access_token")?, "access_token")?;
-    let typed = string(&body, "token_type")?.eq_ignore_ascii_case(token_type.name());
+    let typed = string(&body, "token_type")?.eq_ignore_ascii_case(asked.token_type.name());
     let granted = optional_string(&body, "scope")?;
-    let expires_in = optional_seconds(&body, "expires_in")?;
-    let refresh_token = optional_token(&body, "refresh_token")?;
-    let id_token = optional_token(&body, "id_token")?;
+    let tokens = token_members(&body, asked)?;
     let verdict = if typed {
-        granted_scope(requested_scope, granted)
+        granted_scope(asked.scope, granted)
+            .and_then(|scope| Ok((scope, granted_details(asked, body.get(DETAILS))?)))
     } else {
         Err(TokenRejected::TypeMismatch)
     };
     match verdict {
-        Ok(scope) => Ok(TokenResponse {
-            access_token,
-            token_type,
-            expires_in,
-            scope,
-            refresh_token,
-            id_token,
-        }),
+        Ok((scope, authorization_details)) => {
+            Ok(TokenResponse { scope, authorization_details, ..tokens })
+        }
         Err(why) => {
+            let TokenResponse { access_token, refresh_token, .. } = tokens;
             let tokens = Unwanted { access_token, refresh_token };
             Err(TokenResponseRejected::Token { why, tokens })
         }
+    }
+}
+
+/// The tokens in an answer, well-formed each; scope and details are left to be judged.
+pub(super) fn token_members(
+    body: &Claims,
+    asked: &Asked<'_>,
+) -> Result<TokenResponse, Malformation> {
+    Ok(TokenResponse {
+        access_token: Token::read(string(body, "access_token")?, "access_token")?,
+        token_type: asked.token_type,
+        expires_in: optional_seconds(body, "expires_in")?,
+        scope: String::new(),
+        refresh_token: optional_token(body, "refresh_token")?,
+        id_token: optional_token(body, "id_token")?,
+        authorization_details: None,
+    })
+}
+
+/// The details of issued tokens, held against those asked for. Details nobody asked for are refused
+/// like scope nobody asked for.
+fn granted_details(
+    asked: &Asked<'_>,
+    granted: Option<&Value>,
+) -> Result<Option<AuthorizationDetails>, TokenRejected> {
+    // Nothing was granted that could be too much.
+    let Some(granted) = granted.filter(|granted| *granted != &Value::Array(Vec::new())) else {
+        return Ok(None);
+    };
+    let granted =
+        AuthorizationDetails::read(granted).map_err(|_| TokenRejected::DetailsMalformed)?;
+    if asked.details.is_some_and(|details| details.cover(&granted, asked.enrichable)) {
+        Ok(Some(granted))
+    } else {
+        Err(TokenRejected::DetailsBeyondRequest)
     }
 }
 
@@ -259,7 +311,48 @@ mod tests {
     ) -> Result<TokenResponse, TokenResponseRejected> {
         let content_type = Some("application/json;charset=UTF-8");
         let answer = Answer { status, content_type, retry_after: None, body: body.as_bytes() };
-        token_response(&answer, token_type, REQUESTED)
+        let asked = Asked { token_type, scope: REQUESTED, details: None, enrichable: &[] };
+        token_response(&answer, &asked)
+    }
+
+    /// RAR-7: strictly read, held against the request, and what is too much takes the tokens along.
+    #[test]
+    fn granted_details_are_within_those_asked_for() {
+        let payment = json!([{"type": "payment", "amount": "1.00"}]);
+        let details = AuthorizationDetails::read(&payment).unwrap();
+        let judge = |details: Option<&AuthorizationDetails>, granted: Option<Value>| {
+            let body = granted.map_or_else(good, |granted| with(DETAILS, granted)).to_string();
+            let content_type = Some("application/json");
+            let answer =
+                Answer { status: 200, content_type, retry_after: None, body: body.as_bytes() };
+            let token_type = TokenType::Bearer;
+            let asked = Asked { token_type, scope: REQUESTED, details, enrichable: &[] };
+            match token_response(&answer, &asked) {
+                Ok(tokens) => Ok(tokens.authorization_details),
+                Err(TokenResponseRejected::Token { why, tokens }) => {
+                    assert!(tokens.refresh_token.is_some());
+                    Err(why)
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        };
+        let asked = Some(&details);
+        assert_eq!(judge(asked, Some(payment.clone())), Ok(asked.cloned()));
+        assert_eq!(judge(asked, None), Ok(None));
+        assert_eq!(judge(asked, Some(json!([]))), Ok(None));
+        assert_eq!(judge(None, None), Ok(None));
+        assert_eq!(judge(None, Some(payment)), Err(TokenRejected::DetailsBeyondRequest));
+        for more in [
+            json!([{"type": "payment", "amount": "9.00"}]),
+            json!([{"type": "payment"}]),
+            json!([{"type": "payment", "amount": "1.00"}, {"type": "payment", "amount": "1.00"}]),
+            json!([{"type": "account"}]),
+        ] {
+            assert_eq!(judge(asked, Some(more)), Err(TokenRejected::DetailsBeyondRequest));
+        }
+        for bad in [json!(null), json!({}), json!("[]"), json!([1]), json!([{"amount": "1.00"}])] {
+            assert_eq!(judge(asked, Some(bad)), Err(TokenRejected::DetailsMalformed));
+        }
     }
 
     fn judge(body: &Value) -> Result<TokenResponse, TokenResponseRejected> {
@@ -401,6 +494,7 @@ mod tests {
         assert_eq!(outage.reason(), "as.unavailable");
     }
 
+    /// FAPI2-SP-5.3.3.1-13, FAPI1-BASE-5.2.3-10.
     #[test]
     fn the_granted_scope_is_within_the_requested_one() {
         assert_eq!(granted_scope(REQUESTED, None).unwrap(), REQUESTED);

@@ -8,7 +8,9 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::UnixTime;
 
-use super::{consent::ConsentClaim, pkce::CodeVerifier, reason::rejection};
+use super::{
+    consent::ConsentClaim, pkce::CodeVerifier, rar::AuthorizationDetails, reason::rejection,
+};
 
 /// Who carries the browser through the login.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -64,6 +66,13 @@ pub struct Transaction {
     /// Names the consent that is to be authorized; comes back in the ID token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<ConsentClaim>,
+    /// The template of details the page named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
+    /// The details an intent brought, against which the grant is held (RAR-7). What is configured is
+    /// not repeated here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<AuthorizationDetails>,
 }
 
 rejection! {
@@ -170,6 +179,8 @@ mod tests {
             session_binding: None,
             replaces: None,
             consent: None,
+            authorization: None,
+            details: None,
         }
     }
 
@@ -194,6 +205,7 @@ mod tests {
         }
     }
 
+    /// FAPI1-BASE-5.2.3-4.
     #[test]
     fn the_response_returns_the_way_the_request_went() {
         let cases = [

@@ -5,14 +5,14 @@ use serde_json::{Map, Value};
 
 use crate::{
     clock::UnixTime,
-    jose::{ClaimFault, Claims, JwsAlg, JwsPolicy, JwsRejected, KeySet, TypRule},
+    jose::{ClaimFault, Claims, JwsAlg, JwsPolicy, KeySet, TypRule},
 };
 
 use super::{
     answer::{Answer, AsAnswer, Malformation},
     claims::{Audience, Window, audience},
     nested::{Encryption, open_nested},
-    reason::rejection,
+    reason::{rejection, signed_token},
 };
 
 /// Members that belong to other kinds of signed token and to no answer about a user: an ID token
@@ -87,6 +87,8 @@ rejection! {
         SubjectMismatch => "userinfo.subject_mismatch", "sub is not that of the ID token (OIDC-5.3.2)";
     } with nested "userinfo"
 }
+
+signed_token!(UserinfoRejected);
 
 /// Judges the answer of the userinfo endpoint: exactly 200, plain JSON, and the `subject` of the
 /// verified ID token; otherwise everything in it is discarded (OIDC-5.3.2).
@@ -197,24 +199,6 @@ impl UserinfoRejected {
     /// Whether fetching the issuer's keys once more may help (JWK-ROT).
     pub const fn may_be_new_key(&self) -> bool {
         matches!(self, Self::KeyUnknown)
-    }
-}
-
-impl From<JwsRejected> for UserinfoRejected {
-    fn from(rejected: JwsRejected) -> Self {
-        match rejected {
-            JwsRejected::Malformed => Self::Malformed,
-            JwsRejected::TooLarge => Self::TooLarge,
-            JwsRejected::DuplicateMember => Self::DuplicateMember,
-            JwsRejected::HeaderNotAllowed => Self::HeaderNotAllowed,
-            JwsRejected::AlgNotAllowed => Self::AlgNotAllowed,
-            JwsRejected::TypNotAllowed => Self::TypNotAllowed,
-            JwsRejected::KeyUnknown => Self::KeyUnknown,
-            JwsRejected::KeyAmbiguous => Self::KeyAmbiguous,
-            JwsRejected::SignatureInvalid => Self::SignatureInvalid,
-            JwsRejected::ClaimsMalformed => Self::ClaimsMalformed,
-            JwsRejected::Encrypted => Self::Encrypted,
-        }
     }
 }
 

@@ -13,17 +13,18 @@ use serde_json::{Map, Value};
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
-use super::{AsFailure, Authentication, Provider, TokenFailure, json, single};
+use super::{AsFailure, AsFailureKind, Authentication, Provider, TokenFailure, json, single};
 use crate::{
     jose::{self, Signer},
     net::{self, CallFailed},
     profile::SenderConstraint,
     protocol::{
-        Answer, AuthorizationRequest, BoundTo, CLIENT_ASSERTION_TYP, CLIENT_ASSERTION_TYPE_URN,
-        Challenge, CodeVerifier, ConsentClaim, Continuity, Endpoint, MAX_ANSWER_BYTES, MtlsUse,
-        Nonce, Prover, REQUEST_OBJECT_TYP, Role, Token, TokenResponse, TokenResponseRejected,
-        TokenType, UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken,
-        authorization_url, challenges, check_binding, client_assertion_claims, par_response,
+        Answer, Asked, AuthorizationDetails, AuthorizationRequest, BoundTo, CLIENT_ASSERTION_TYP,
+        CLIENT_ASSERTION_TYPE_URN, Challenge, CodeVerifier, ConsentClaim, Continuity, Endpoint,
+        INTROSPECTION_MEDIA_TYPE, MAX_ANSWER_BYTES, Metadata, MtlsUse, Nonce, Prover,
+        REQUEST_OBJECT_TYP, Role, Target, Token, TokenResponse, TokenResponseRejected, TokenType,
+        UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken, authorization_url,
+        challenges, check_audience, check_binding, client_assertion_claims, par_response,
         plain_authorization_url, signed_authorization_url, token_response, userinfo,
         userinfo_token,
     },
@@ -61,6 +62,32 @@ pub struct Demands<'a> {
     pub required_acr: &'a [String],
     /// The claim that names the consent the login was to authorize, if it was to.
     pub consent: Option<&'a ConsentClaim>,
+    /// What the request asked for in detail.
+    pub details: Option<&'a AuthorizationDetails>,
+    /// Members of details that the AS may add (RFC 9396 §7.1).
+    pub enrichable: &'a [String],
+    /// The app's resource servers: the access token is for the first of them (RES-2.1/2.2).
+    pub resources: &'a [String],
+}
+
+/// A refresh: what is held, and what is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Refresh<'a> {
+    /// The grant.
+    pub refresh_token: &'a Token,
+    /// Scope granted before.
+    pub scope: &'a str,
+    /// Details granted before.
+    pub details: Option<&'a AuthorizationDetails>,
+    /// Members of details that the AS may add.
+    pub enrichable: &'a [String],
+    /// What the new access token is to be for: a resource server, and part of the scope.
+    pub target: Option<&'a Target>,
+    /// The app's resource servers; the new access token is for one of them at the most.
+    pub resources: &'a [String],
+    /// What the login's ID token said, against which a new one is judged (OIDC-12.2); none if there
+    /// was no ID token, and then none is looked at.
+    pub original: Option<&'a Continuity>,
 }
 
 /// A code exchange that held in every part.
@@ -102,6 +129,10 @@ impl Provider {
         let metadata = self.metadata().await?;
         let endpoint = metadata.authorization_endpoint();
         let object = self.request_object(request).await?;
+        let protected = object.is_some() || metadata.endpoint(PAR, self.mtls_use()).is_some();
+        if let Some(reason) = unsupported(&metadata, request, protected) {
+            return Err(AsFailure::new(PAR, AsFailureKind::Unsupported { reason }));
+        }
         if metadata.endpoint(PAR, self.mtls_use()).is_none() {
             let authorization_url = match object {
                 Some(object) => signed_authorization_url(endpoint, request, &object),
@@ -113,12 +144,7 @@ impl Provider {
             Some(object) => vec![("request".to_owned(), object)],
             None => request.form(),
         };
-        let form: Vec<_> = form
-            .iter()
-            // `post` names the client itself.
-            .filter(|(name, _)| name != "client_id")
-            .map(|(name, text)| (name.as_str(), text.as_str()))
-            .collect();
+        let form: Vec<_> = form.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let answer = self.post(PAR, &form, proof).await?;
         let pushed =
             par_response(&judged(&answer)).map_err(|answer| AsFailure::from_answer(PAR, answer))?;
@@ -162,14 +188,23 @@ impl Provider {
         demands: Demands<'_>,
         proof: Proof<'_>,
     ) -> Result<Redeemed, RedeemFailure> {
+        let resource = demands.resources.first().map(String::as_str);
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code.expose()),
             ("redirect_uri", redirect_uri),
             ("code_verifier", verifier.expose()),
         ];
+        let form: Vec<_> =
+            form.into_iter().chain(resource.map(|resource| ("resource", resource))).collect();
         let answer = self.post(Endpoint::Token, &form, proof).await?;
-        let tokens = self.tokens(&answer, demands.scope, None)?;
+        let asked = Asked {
+            token_type: self.token_type(),
+            scope: demands.scope,
+            details: demands.details,
+            enrichable: demands.enrichable,
+        };
+        let tokens = self.tokens(&answer, &asked, None)?;
         match self.judge(&tokens, code.subject(), &demands, proof).await {
             Ok(id_token) => Ok(Redeemed { tokens, id_token }),
             Err(failure) => {
@@ -187,6 +222,8 @@ impl Provider {
         proof: Proof<'_>,
     ) -> Result<Option<VerifiedIdToken>, RedeemFailure> {
         self.check_binding(tokens, proof)?;
+        let resource = demands.resources.first().map(String::as_str);
+        check_resource_of(tokens, resource, demands.resources)?;
         let Some(nonce) = demands.nonce else { return Ok(None) };
         // Asked for and not there: an access token alone says nothing about who is there
         // (OIDC-3.1.3.3, OIDC-16.11).
@@ -197,17 +234,13 @@ impl Provider {
 
     /// The tokens of an answer that keeps to what was asked. Others are given up, except for the
     /// refresh token that a session holds and goes on with.
-    fn tokens(
+    pub(super) fn tokens(
         self: &Arc<Self>,
         answer: &net::Answer,
-        scope: &str,
+        asked: &Asked<'_>,
         held: Option<&Token>,
     ) -> Result<TokenResponse, RedeemFailure> {
-        let token_type = match self.registration.sender_constraint {
-            SenderConstraint::Dpop => TokenType::DPoP,
-            SenderConstraint::Mtls | SenderConstraint::None => TokenType::Bearer,
-        };
-        let rejected = match token_response(&judged(answer), token_type, scope) {
+        let rejected = match token_response(&judged(answer), asked) {
             Ok(tokens) => return Ok(tokens),
             Err(rejected) => rejected,
         };
@@ -223,7 +256,18 @@ impl Provider {
         }
     }
 
-    fn check_binding(&self, tokens: &TokenResponse, proof: Proof<'_>) -> Result<(), RedeemFailure> {
+    pub(super) const fn token_type(&self) -> TokenType {
+        match self.registration.sender_constraint {
+            SenderConstraint::Dpop => TokenType::DPoP,
+            SenderConstraint::Mtls | SenderConstraint::None => TokenType::Bearer,
+        }
+    }
+
+    pub(super) fn check_binding(
+        &self,
+        tokens: &TokenResponse,
+        proof: Proof<'_>,
+    ) -> Result<(), RedeemFailure> {
         let registration = &self.registration;
         let jkt = proof.map(Prover::jkt);
         let bound_to = match registration.sender_constraint {
@@ -239,22 +283,36 @@ impl Provider {
             .map_err(|rejected| RedeemFailure::Tokens { reason: rejected.reason() })
     }
 
-    /// Refreshes. `original` is what the login's ID token said, against which a new one is judged
-    /// (OIDC-12.2); none if there was no ID token, and then none is looked at. Tokens that break a rule
+    /// Refreshes, for the whole grant or narrowed to a target (RES-2.1/2.2). Tokens that break a rule
     /// are given up.
     pub async fn refresh(
         self: &Arc<Self>,
-        refresh_token: &Token,
-        scope: &str,
-        original: Option<&Continuity>,
+        refresh: Refresh<'_>,
         proof: Proof<'_>,
     ) -> Result<TokenResponse, RedeemFailure> {
+        let refresh_token = refresh.refresh_token;
+        let (narrowed, resource) = match refresh.target {
+            Some(target) => (target.scope.as_deref(), target.resource.as_deref()),
+            None => (None, refresh.resources.first().map(String::as_str)),
+        };
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+        let form: Vec<_> = form
+            .into_iter()
+            .chain(resource.map(|resource| ("resource", resource)))
+            .chain(narrowed.map(|scope| ("scope", scope)))
+            .collect();
         let answer = self.post(Endpoint::Token, &form, proof).await?;
-        let tokens = self.tokens(&answer, scope, Some(refresh_token))?;
+        let asked = Asked {
+            token_type: self.token_type(),
+            scope: narrowed.unwrap_or(refresh.scope),
+            details: refresh.details,
+            enrichable: refresh.enrichable,
+        };
+        let tokens = self.tokens(&answer, &asked, Some(refresh_token))?;
         let verdict = async {
             self.check_binding(&tokens, proof)?;
-            if let Some((id_token, original)) = tokens.id_token.as_ref().zip(original) {
+            check_resource_of(&tokens, resource, refresh.resources)?;
+            if let Some((id_token, original)) = tokens.id_token.as_ref().zip(refresh.original) {
                 let access_token = tokens.access_token.expose();
                 self.refreshed_id_token(id_token.expose(), access_token, original).await?;
             }
@@ -388,7 +446,7 @@ impl Provider {
     /// One authenticated POST beside the form: by a fresh assertion whose audience is the issuer
     /// (PKJ-9-jti, FAPI2-SP-5.3.3.1-5), by the client certificate and `client_id` (MTLS-2), or by a
     /// secret; never by two of them (PKJ-2.2).
-    async fn post(
+    pub(super) async fn post(
         &self,
         endpoint: Endpoint,
         form: &[(&str, &str)],
@@ -466,19 +524,26 @@ impl Provider {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
+        if endpoint == Endpoint::Introspection {
+            // Only the signed form is of use (INT-9701-4).
+            headers.insert(ACCEPT, HeaderValue::from_static(INTROSPECTION_MEDIA_TYPE));
+        }
+        // A secret in the header names the client, too; the other methods need it in the form (MTLS-2).
+        // A plain pushed request has it among its own parameters.
+        let by_header =
+            matches!(self.credentials.authentication, Authentication::ClientSecretBasic(_));
+        if !by_header && form.iter().all(|(name, _)| *name != "client_id") {
+            body.append_pair("client_id", &registration.client_id);
+        }
         match &self.credentials.authentication {
             Authentication::PrivateKeyJwt(key) => {
                 let assertion = self.client_assertion(endpoint, &**key)?;
-                body.append_pair("client_id", &registration.client_id)
-                    .append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
+                body.append_pair("client_assertion_type", CLIENT_ASSERTION_TYPE_URN)
                     .append_pair("client_assertion", &assertion);
             }
-            Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {
-                body.append_pair("client_id", &registration.client_id);
-            }
+            Authentication::TlsClientAuth | Authentication::SelfSignedTlsClientAuth => {}
             Authentication::ClientSecretPost(secret) => {
-                body.append_pair("client_id", &registration.client_id)
-                    .append_pair("client_secret", secret);
+                body.append_pair("client_secret", secret);
             }
             Authentication::ClientSecretBasic(secret) => {
                 let credentials = basic(&registration.client_id, secret)
@@ -594,6 +659,35 @@ impl RedeemFailure {
             Self::Tokens { reason } => reason,
         }
     }
+}
+
+/// What a request needs and the AS does not offer, before anything is sent (RAR-5, RAR-12).
+/// `protected` tells whether nobody on the way can change it.
+fn unsupported(
+    metadata: &Metadata,
+    request: &AuthorizationRequest,
+    protected: bool,
+) -> Option<&'static str> {
+    if request.claims.is_some() && !metadata.claims_parameter_supported() {
+        return Some("claims.not_supported");
+    }
+    let details = request.authorization_details.as_ref()?;
+    if !protected {
+        return Some("details.unprotected");
+    }
+    let known = |kind| metadata.supports_details(kind);
+    (!details.types().all(known)).then_some("details.type_not_supported")
+}
+
+/// Whether the access token is for this one of the app's resource servers only.
+fn check_resource_of(
+    tokens: &TokenResponse,
+    resource: Option<&str>,
+    resources: &[String],
+) -> Result<(), RedeemFailure> {
+    let Some(resource) = resource else { return Ok(()) };
+    check_audience(tokens.access_token.expose(), resource, resources)
+        .map_err(|rejected| RedeemFailure::Tokens { reason: rejected.reason() })
 }
 
 /// The values of an answer's `DPoP-Nonce`.

@@ -73,6 +73,12 @@ pub enum AsFailureKind {
         /// The stable reason, `as_answer.*`.
         why: &'static str,
     },
+    /// The AS does not offer what the request needs, so it was not made.
+    #[error("the AS does not offer what the request needs: {reason}")]
+    Unsupported {
+        /// The stable reason.
+        reason: &'static str,
+    },
     /// The AS's metadata document was refused, so no endpoint of it may be used.
     #[error("the AS's metadata was refused: {reason}")]
     MetadataRejected {
@@ -124,8 +130,14 @@ impl AsFailure {
             AsFailureKind::Rejected { .. } => "as.rejected",
             AsFailureKind::Unavailable { .. } => "as.unavailable",
             AsFailureKind::Malformed { why: reason }
+            | AsFailureKind::Unsupported { reason }
             | AsFailureKind::MetadataRejected { reason } => reason,
         }
+    }
+
+    /// Whether the AS understood and said no with this OAuth error.
+    pub fn is(&self, code: &str) -> bool {
+        matches!(&self.kind, AsFailureKind::Rejected { error, .. } if error.as_str() == code)
     }
 
     /// Whether waiting may help: the AS, or the way to it, is down. A name may lead somewhere else in

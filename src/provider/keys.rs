@@ -6,17 +6,19 @@ use serde_json::{Map, Value};
 
 use super::{
     AsFailure, AsFailureKind, JWKS_LIMIT, Provider, UserinfoFailure, cache::Want, calls::judged,
-    json,
+    json, tokens::IntrospectFailure,
 };
 use crate::{
     jose::{EncryptionTarget, JwePolicy, JwsAlg, KeySet},
     profile::{IssParameter, ResponseType},
     protocol::{
         AuthorizationResponse, ConsentClaim, Continuity, Encryption, Endpoint, Expected,
-        IdTokenExpected, IdTokenRejected, JarmRejected, Metadata, Opened, ParametersRejected,
-        PlainExpected, ResponseParameters, ResponseRejected, UserinfoExpected, UserinfoRejected,
-        VerifiedIdToken, open_nested, signed_userinfo, unverified_issuer, unverified_state,
-        verify_hybrid, verify_id_token, verify_jarm, verify_plain, verify_refreshed_id_token,
+        IdTokenExpected, IdTokenRejected, Introspected, IntrospectionExpected,
+        IntrospectionRejected, JarmRejected, Metadata, Opened, ParametersRejected, PlainExpected,
+        ResponseParameters, ResponseRejected, UserinfoExpected, UserinfoRejected, VerifiedIdToken,
+        open_nested, signed_userinfo, unverified_issuer, unverified_state, verify_hybrid,
+        verify_id_token, verify_introspection, verify_jarm, verify_plain,
+        verify_refreshed_id_token,
     },
 };
 
@@ -73,6 +75,12 @@ impl KeyDependent for ResponseRejected {
 }
 
 impl KeyDependent for UserinfoRejected {
+    fn key_unknown(&self) -> bool {
+        self.may_be_new_key()
+    }
+}
+
+impl KeyDependent for IntrospectionRejected {
     fn key_unknown(&self) -> bool {
         self.may_be_new_key()
     }
@@ -215,6 +223,23 @@ impl Provider {
             future_tolerance: registration.future_tolerance,
         };
         self.judged(|keys| signed_userinfo(token, keys, subject, &expected)).await
+    }
+
+    /// Verifies a signed introspection answer (INT-9701-5).
+    pub(super) async fn introspection(
+        &self,
+        token: &str,
+    ) -> Result<Introspected, IntrospectFailure> {
+        let registration = &self.registration;
+        let expected = IntrospectionExpected {
+            issuer: &registration.issuer,
+            client_id: &registration.client_id,
+            algs: registration.profile.unpinned_algs,
+            now: self.ambient.now(),
+            exp_leeway: registration.exp_leeway,
+            future_tolerance: registration.future_tolerance,
+        };
+        self.judged(|keys| verify_introspection(token, keys, &expected)).await
     }
 
     /// The AS's key to encrypt request objects to, if they are to be encrypted.

@@ -5,12 +5,17 @@ mod cache;
 mod calls;
 mod failure;
 mod keys;
+mod tokens;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use cache::{Remembered, Want};
 use calls::judged;
-pub use calls::{Begun, Demands, Proof, RedeemFailure, Redeemed, UserinfoFailure};
+pub use calls::{Begun, Demands, Proof, RedeemFailure, Redeemed, Refresh, UserinfoFailure};
 pub use failure::{AsFailure, AsFailureKind};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
@@ -18,6 +23,7 @@ use http::{
 };
 pub use keys::{Received, ResponseFailure, TokenFailure};
 
+pub use tokens::{IntrospectFailure, Kept, TokenCache};
 use tokio_util::task::TaskTracker;
 
 use serde_json::Value;
@@ -33,7 +39,7 @@ use crate::{
     net::OAuthHttp,
     profile::{ClientAuthMethod, Profile, ResponseForm, SenderConstraint},
     protocol::{
-        Binding, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, Needs, Nonces, Prover,
+        Binding, Discovery, Endpoint, MAX_METADATA_BYTES, Metadata, Needs, Nonces, Prover, Target,
         well_known_url,
     },
     telemetry::Telemetry,
@@ -174,6 +180,10 @@ pub struct Provider {
     metadata: Remembered<Metadata, AsFailure>,
     keys: Remembered<KeySet, AsFailure>,
     revocations: TaskTracker,
+    /// The client's own tokens.
+    client_tokens: TokenCache<Target>,
+    /// What the key is made from that they are bound to.
+    own_seed: Mutex<Option<KeySeed>>,
 }
 
 impl fmt::Debug for Provider {
@@ -204,6 +214,8 @@ impl Provider {
             ambient,
             telemetry,
             revocations: TaskTracker::new(),
+            client_tokens: TokenCache::default(),
+            own_seed: Mutex::default(),
         }
     }
 

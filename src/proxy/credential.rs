@@ -16,9 +16,11 @@ use crate::{
 #[derive(Clone)]
 pub struct Credential {
     /// `Authorization`
-    pub authorization: HeaderValue,
+    pub authorization: Option<HeaderValue>,
     /// `DPoP`, if the token is bound to a key.
     pub dpop: Option<HeaderValue>,
+    /// `x-token-introspection`: the authorization server's signed word on the session's token.
+    pub introspection: Option<HeaderValue>,
 }
 
 /// Why there is no credential.
@@ -39,7 +41,13 @@ impl Credential {
     /// A token that is sent as it is; if it is bound, then to the connection's client certificate.
     pub fn bearer(token: &str) -> Result<Self, CredentialFault> {
         let authorization = sensitive(&["Bearer ", token]).ok_or(CredentialFault::Token)?;
-        Ok(Self { authorization, dpop: None })
+        Ok(Self { authorization: Some(authorization), dpop: None, introspection: None })
+    }
+
+    /// A signed introspection answer in a header of its own (RFC 9701).
+    pub fn introspection(jwt: &str) -> Result<Self, CredentialFault> {
+        let jwt = sensitive(&[jwt]).ok_or(CredentialFault::Token)?;
+        Ok(Self { authorization: None, dpop: None, introspection: Some(jwt) })
     }
 
     /// A token bound to `prover`'s key, with the proof for a request of `method` to `target`
@@ -58,7 +66,7 @@ impl Credential {
             .proof(Role::Resource, method.as_str(), &url, Some(token), now, &jti)
             .map_err(|_| CredentialFault::Unsigned)?;
         let dpop = sensitive(&[&proof]).ok_or(CredentialFault::Unsigned)?;
-        Ok(Self { authorization, dpop: Some(dpop) })
+        Ok(Self { authorization: Some(authorization), dpop: Some(dpop), introspection: None })
     }
 }
 
@@ -96,8 +104,14 @@ mod tests {
             assert_eq!(Credential::bearer(bad).unwrap_err(), CredentialFault::Token);
         }
         let credential = Credential::bearer("secret").unwrap();
-        assert_eq!(credential.authorization, "Bearer secret");
-        assert!(credential.authorization.is_sensitive());
+        let authorization = credential.authorization.as_ref().unwrap();
+        assert_eq!(authorization, "Bearer secret");
+        assert!(authorization.is_sensitive());
+        let introspection = Credential::introspection("word").unwrap();
+        assert_eq!(introspection.introspection.as_ref().unwrap(), "word");
+        assert!(introspection.introspection.unwrap().is_sensitive());
+        assert_eq!(introspection.authorization, None);
+        assert_eq!(Credential::introspection("a\nb").unwrap_err(), CredentialFault::Token);
         assert!(!format!("{credential:?}").contains("secret"));
     }
 }

@@ -3,7 +3,10 @@
 
 use http::HeaderValue;
 
-use super::{credential::CredentialFault, headers::HeaderRejection, path::PathRejection};
+use super::{
+    credential::CredentialFault, headers::HeaderRejection, path::PathRejection,
+    step_up::AuthorizationRule,
+};
 use crate::{protocol::StepUp, web::ErrorCode};
 
 /// Why a request was not forwarded, or its response not passed on.
@@ -70,6 +73,10 @@ pub enum Fault {
     StepUp(StepUp),
     /// The user must authenticate otherwise, and being told so again would not help (STEP-5).
     InsufficientAuthentication,
+    /// The user must authorize more, and the page is told what (RAR-7).
+    Authorization(AuthorizationRule),
+    /// The user must authorize more, and being told so again would not help.
+    InsufficientAuthorization,
     /// The proof of possession could not be signed; a fault of ours.
     Unsigned,
     /// The operating system gave no randomness.
@@ -101,6 +108,8 @@ impl Fault {
             Self::NonceLearned => "upstream.nonce_learned",
             Self::StepUp(_) => "step_up.required",
             Self::InsufficientAuthentication => "step_up.insufficient",
+            Self::Authorization(_) => "authorization.required",
+            Self::InsufficientAuthorization => "authorization.insufficient",
             Self::Unsigned => "server.unsigned",
             Self::NoEntropy => "server.entropy",
             Self::Target => "server.target",
@@ -125,6 +134,8 @@ impl Fault {
             Self::TokenRenewed | Self::NonceLearned => ErrorCode::UpstreamTokenRenewed,
             Self::StepUp(_) => ErrorCode::StepUpRequired,
             Self::InsufficientAuthentication => ErrorCode::InsufficientAuthentication,
+            Self::Authorization(_) => ErrorCode::AuthorizationRequired,
+            Self::InsufficientAuthorization => ErrorCode::InsufficientAuthorization,
             Self::Unsigned | Self::NoEntropy | Self::Target => ErrorCode::ServerError,
         }
     }
@@ -133,6 +144,14 @@ impl Fault {
     pub const fn step_up(&self) -> Option<&StepUp> {
         match self {
             Self::StepUp(demand) => Some(demand),
+            _ => None,
+        }
+    }
+
+    /// What the page must have authorized before it may repeat the request.
+    pub const fn authorization(&self) -> Option<&AuthorizationRule> {
+        match self {
+            Self::Authorization(rule) => Some(rule),
             _ => None,
         }
     }

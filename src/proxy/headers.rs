@@ -19,6 +19,8 @@ use crate::{clock::UnixTime, ecosystem::CustomerHeader};
 /// Correlates one call across client, BFF and resource server (FAPI1-BASE-6.2.2-5).
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
 const DPOP: HeaderName = HeaderName::from_static("dpop");
+/// The authorization server's signed word on the session's token (RFC 9701).
+const INTROSPECTION: HeaderName = HeaderName::from_static("x-token-introspection");
 const AUTH_DATE: HeaderName = HeaderName::from_static("x-fapi-auth-date");
 const CUSTOMER_IP: HeaderName = HeaderName::from_static("x-fapi-customer-ip-address");
 /// Longest name of a browser passed on in a header of ours, in bytes.
@@ -92,6 +94,7 @@ fn fate(name: &str) -> Fate {
         // What the caller claims to be, or to be allowed: the session says so, not the page.
         "authorization" | "cookie" | "cookie2" | "dpop" | "x-access-token" | "remote-user"
         | "x-customer-user-agent" | "x-cds-client-headers"
+        | "x-token-introspection"
         // Where the caller claims to come from, or the request to have been sent to.
         | "host" | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "x-cluster-client-ip"
         | "client-ip" | "true-client-ip" | "cf-connecting-ip" | "fastly-client-ip"
@@ -305,12 +308,14 @@ fn customer(header: CustomerHeader, received: &HeaderMap) -> Option<(HeaderName,
 
 /// Puts the session's credential into `headers`, replacing any other.
 pub fn authorize(headers: &mut HeaderMap, credential: Credential) {
-    let Credential { authorization: credential, dpop: proof } = credential;
-    headers.insert(AUTHORIZATION, credential);
-    match proof {
-        Some(proof) => headers.insert(DPOP, proof),
-        None => headers.remove(DPOP),
-    };
+    let Credential { authorization, dpop, introspection } = credential;
+    let all = [(AUTHORIZATION, authorization), (DPOP, dpop), (INTROSPECTION, introspection)];
+    for (name, value) in all {
+        match value {
+            Some(value) => headers.insert(name, value),
+            None => headers.remove(name),
+        };
+    }
 }
 
 /// RFC 9110 §5.6.7.

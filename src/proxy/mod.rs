@@ -30,15 +30,15 @@ pub use self::{
     credential::{Credential, CredentialFault},
     fault::{Failure, Fault},
     ports::{Admitted, Gate, Lifetime, Need, Observer, Renewal, Standing, Transport, Unsent},
-    routes::{Access, Route, RouteFault, RouteSpec, RouteTable},
-    step_up::StepUpRule,
+    routes::{Access, Carrier, Route, RouteFault, RouteSpec, RouteTable, TokenSource},
+    step_up::{AuthorizationRule, StepUpRule},
 };
 use self::{
     body::{BodyLimits, ClientBody, ResponseBody},
     challenge::Objection,
     headers::Said,
     path::CleanPath,
-    step_up::StepUps,
+    step_up::{Demand as _, StepUps},
     trace::Trace,
 };
 use crate::{
@@ -67,7 +67,8 @@ pub struct Proxy<G, T> {
     gate: G,
     routes: RouteTable<T>,
     edge: Edge,
-    step_ups: StepUps,
+    step_ups: StepUps<StepUp>,
+    authorizations: StepUps<AuthorizationRule>,
     ambient: Ambient,
     observer: Arc<dyn Observer>,
 }
@@ -90,7 +91,8 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         ambient: Ambient,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { gate, routes, edge, step_ups: StepUps::default(), ambient, observer }
+        let (step_ups, authorizations) = (StepUps::default(), StepUps::default());
+        Self { gate, routes, edge, step_ups, authorizations, ambient, observer }
     }
 
     /// How much of the target's path a route of ours covers, in bytes; 0 if none does.
@@ -133,6 +135,11 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
                 return Err(self.demand(route, session, demand.clone()).into());
             }
         }
+        if let (Some(rule), Some(session)) = (&route.spec().authorization, &session)
+            && !rule.met_by(&session.standing(), self.ambient.now())
+        {
+            return Err(self.authorization(route, session, rule).into());
+        }
 
         let auth_time = session.as_ref().and_then(|s| s.standing().authentication.auth_time);
         let outgoing = self.outgoing(
@@ -146,7 +153,7 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
             auth_time,
         )?;
         match session {
-            Some(session) if route.spec().access == Access::UserToken => {
+            Some(session) if route.spec().access == Access::WithToken => {
                 self.with_token(route, outgoing, session).await
             }
             session => {
@@ -167,7 +174,7 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         let need = match route.spec().access {
             Access::Public => return Ok(None),
             Access::SessionOnly => Need::Session,
-            Access::UserToken => Need::AccessToken,
+            Access::WithToken => Need::Token(&route.spec().token),
         };
         self.gate.guard(headers).map_err(Failure::Refused)?;
         self.gate.admit(headers, need).await.map(Some).map_err(Failure::Refused)
@@ -188,7 +195,7 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         let spec = route.spec();
         let trace = Trace::begin(&received, &self.ambient).map_err(|_| Fault::NoEntropy)?;
         let target = route.target(path, uri.query()).map_err(|_| Fault::Target)?;
-        let with_token = spec.access == Access::UserToken;
+        let with_token = spec.access == Access::WithToken;
         let limits = BodyLimits {
             total: spec.request_body_limit,
             idle: spec.idle_timeout,
@@ -238,7 +245,7 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
                 Objection::Token if !renewed => {
                     renewed = true;
                     drop(response);
-                    session = match self.gate.renew(session).await {
+                    session = match self.gate.renew(session, &route.spec().token).await {
                         Renewal::Renewed(session) => session,
                         Renewal::Unchanged => return Err(Fault::TokenRejected.into()),
                         Renewal::Refused(refusal) => return Err(Failure::Refused(refusal)),
@@ -281,6 +288,23 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         let ruling = self.step_ups.rule(path, &session.standing(), &demand, self.ambient.now());
         self.observer.step_up(path, ruling.name());
         if ruling.tells() { Fault::StepUp(demand) } else { Fault::InsufficientAuthentication }
+    }
+
+    /// What a page is told when the user must authorize more (RAR-7).
+    fn authorization(
+        &self,
+        route: &Route<T>,
+        session: &G::Session,
+        rule: &AuthorizationRule,
+    ) -> Fault {
+        let (path, now) = (&route.spec().path, self.ambient.now());
+        let ruling = self.authorizations.rule(path, &session.standing(), rule, now);
+        self.observer.step_up(path, ruling.name());
+        if ruling.tells() {
+            Fault::Authorization(rule.clone())
+        } else {
+            Fault::InsufficientAuthorization
+        }
     }
 
     async fn send(

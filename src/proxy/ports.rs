@@ -11,19 +11,23 @@ use tokio_util::sync::CancellationToken;
 use super::{
     body::RequestBody,
     credential::{Credential, CredentialFault},
+    routes::TokenSource,
 };
-use crate::{clock::UnixTime, protocol::Authentication};
+use crate::{
+    clock::UnixTime,
+    protocol::{Authentication, AuthorizationDetails},
+};
 
 /// An error of any kind.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a route demands of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Need {
+pub enum Need<'a> {
     /// A live session; its tokens do not matter, so trouble at the authorization server does not either.
     Session,
-    /// A live session with an access token worth sending, refreshed if due.
-    AccessToken,
+    /// A live session with an access token of this kind worth sending, refreshed if due.
+    Token(&'a TokenSource),
 }
 
 /// The guards and the session behind a request.
@@ -41,13 +45,14 @@ pub trait Gate: Send + Sync {
     fn admit(
         &self,
         headers: &HeaderMap,
-        need: Need,
+        need: Need<'_>,
     ) -> impl Future<Output = Result<Self::Session, Self::Refusal>> + Send;
 
     /// The same session after the upstream rejected its access token as invalid.
     fn renew(
         &self,
         session: Self::Session,
+        source: &TokenSource,
     ) -> impl Future<Output = Renewal<Self::Session, Self::Refusal>> + Send;
 }
 
@@ -89,6 +94,8 @@ pub struct Standing<'a> {
     pub began: UnixTime,
     /// How the user authenticated at that login.
     pub authentication: Authentication<'a>,
+    /// What was granted in detail at that login.
+    pub details: Option<&'a AuthorizationDetails>,
 }
 
 /// The end of a session as seen by its open streams (PXY-6).

@@ -1,7 +1,7 @@
 //! Owns the table from path prefix to fixed upstream and the joining of the two (BFF-6.1.3.6-1..3).
 //! Must not know: sessions, header rules, connections.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderValue, Method, Uri, uri};
@@ -9,18 +9,41 @@ use url::Url;
 
 use super::{
     path::{self, CleanPath},
-    step_up::StepUpRule,
+    step_up::{AuthorizationRule, StepUpRule},
 };
+use crate::protocol::{ExchangeRequest, Target};
 
 /// Whose authority a request carries to the upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
-    /// A live session is demanded and its access token is sent along.
-    UserToken,
+    /// A live session is demanded and an access token is sent along.
+    WithToken,
     /// A live session is demanded; the upstream gets no token.
     SessionOnly,
     /// Anyone; no session is looked up, no token and no cookie is sent. `GET` and `HEAD` only.
     Public,
+}
+
+/// Which access token a request carries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TokenSource {
+    /// The session's, narrowed to a target if there is one.
+    User(Option<Target>),
+    /// One of the client's own: the upstream learns nothing of the user from it.
+    Client(Target),
+    /// One that the session's is exchanged for (RFC 8693).
+    Exchange(Arc<ExchangeRequest>),
+    /// The authorization server's signed word on the session's (RFC 9701).
+    Introspection(Carrier),
+}
+
+/// Where a signed introspection answer travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carrier {
+    /// In a header of its own, so that nobody takes it for an access token (INT-9701-5).
+    OwnHeader,
+    /// As a bearer token, for upstreams that read nothing else.
+    Bearer,
 }
 
 /// One route as configured.
@@ -45,6 +68,10 @@ pub struct RouteSpec {
     pub replay_body_limit: usize,
     /// What is demanded of the user's authentication.
     pub step_up: StepUpRule,
+    /// Which token is sent, where one is.
+    pub token: TokenSource,
+    /// What the user must have authorized in detail.
+    pub authorization: Option<AuthorizationRule>,
 }
 
 /// A route that cannot be put into the table.
@@ -178,7 +205,8 @@ impl<T> Route<T> {
         if spec.access == Access::Public && !spec.methods.iter().all(reads) {
             return Err(RouteFault::PublicMethod);
         }
-        if spec.access == Access::Public && spec.step_up.demand.is_some() {
+        let demanding = spec.step_up.demand.is_some() || spec.authorization.is_some();
+        if spec.access == Access::Public && demanding {
             return Err(RouteFault::PublicStepUp);
         }
         let (scheme, authority) = destination(&spec.upstream).ok_or(RouteFault::Upstream)?;
@@ -271,12 +299,14 @@ mod tests {
             path: path.to_owned(),
             upstream: Url::parse(upstream).unwrap(),
             methods: vec![Method::GET, Method::POST],
-            access: Access::UserToken,
+            access: Access::WithToken,
             first_byte_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             request_body_limit: 1,
             replay_body_limit: 0,
             step_up: StepUpRule::default(),
+            token: TokenSource::User(None),
+            authorization: None,
         }
     }
 

@@ -20,6 +20,33 @@ pub struct StepUpRule {
     pub acr_values: Vec<String>,
 }
 
+/// What the user must have authorized in detail (RAR-7).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthorizationRule {
+    /// The `type` that must have been granted.
+    pub kind: String,
+    /// What a page has its user authorize to that end; none if every login asks for it.
+    pub template: Option<String>,
+}
+
+/// Something that a login may bring and this one did not.
+pub trait Demand: Clone + PartialEq {
+    /// Whether a session has it at the time `at`.
+    fn met_by(&self, standing: &Standing<'_>, at: UnixTime) -> bool;
+}
+
+impl Demand for StepUp {
+    fn met_by(&self, standing: &Standing<'_>, at: UnixTime) -> bool {
+        Self::met_by(self, &standing.authentication, at)
+    }
+}
+
+impl Demand for AuthorizationRule {
+    fn met_by(&self, standing: &Standing<'_>, _: UnixTime) -> bool {
+        standing.details.is_some_and(|details| details.has_type(&self.kind))
+    }
+}
+
 /// Seconds in which a login because of a demand comes to its end or is given up.
 const ATTEMPT: i64 = 600;
 /// Seconds between two different demands.
@@ -62,28 +89,28 @@ impl Ruling {
 
 /// One demand that a page was told of.
 #[derive(Debug)]
-struct Asked {
-    demand: StepUp,
+struct Asked<D> {
+    demand: D,
     session: String,
     at: UnixTime,
 }
 
 /// Who was told of what. In memory only: after a restart a page may be told once more.
-#[derive(Debug, Default)]
-pub struct StepUps(Mutex<HashMap<Place, Vec<Asked>>>);
+#[derive(Debug)]
+pub struct StepUps<D>(Mutex<HashMap<Place, Vec<Asked<D>>>>);
+
+impl<D> Default for StepUps<D> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
 /// A user and a route. A login makes a new session, so the session alone would forget what for.
 type Place = (String, String);
 
-impl StepUps {
+impl<D: Demand> StepUps<D> {
     /// Rules on `demand`, made of `standing` on `route` at `now`.
-    pub fn rule(
-        &self,
-        route: &str,
-        standing: &Standing<'_>,
-        demand: &StepUp,
-        now: UnixTime,
-    ) -> Ruling {
+    pub fn rule(&self, route: &str, standing: &Standing<'_>, demand: &D, now: UnixTime) -> Ruling {
         let place = (standing.person.unwrap_or(standing.session).to_owned(), route.to_owned());
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if places.len() >= MOST_PLACES && !places.contains_key(&place) {
@@ -96,8 +123,8 @@ impl StepUps {
             if !again {
                 return Ruling::Repeated;
             }
-            let delivered = demand.met_by(&standing.authentication, standing.began);
-            let since_aged = !demand.met_by(&standing.authentication, now);
+            let delivered = demand.met_by(standing, standing.began);
+            let since_aged = !demand.met_by(standing, now);
             if !(delivered && since_aged) {
                 return Ruling::Exhausted;
             }
@@ -115,16 +142,16 @@ impl StepUps {
     }
 }
 
-fn is_recent(asked: &Asked, now: UnixTime) -> bool {
+fn is_recent<D>(asked: &Asked<D>, now: UnixTime) -> bool {
     now.since(asked.at) < ATTEMPT
 }
 
-fn make_room(places: &mut HashMap<Place, Vec<Asked>>, now: UnixTime) {
+fn make_room<D>(places: &mut HashMap<Place, Vec<Asked<D>>>, now: UnixTime) {
     places.retain(|_, asked| asked.iter().any(|asked| is_recent(asked, now)));
     if places.len() < MOST_PLACES {
         return;
     }
-    let last = |asked: &Vec<Asked>| asked.iter().map(|asked| asked.at).max();
+    let last = |asked: &Vec<Asked<D>>| asked.iter().map(|asked| asked.at).max();
     let oldest = places.iter().min_by_key(|(_, asked)| last(asked)).map(|(place, _)| place.clone());
     if let Some(oldest) = oldest {
         places.remove(&oldest);
@@ -150,10 +177,10 @@ mod tests {
     fn session(name: &'static str, began: i64, acr: Option<&'static str>) -> Standing<'static> {
         let began = START.plus(began);
         let authentication = Authentication { acr, auth_time: Some(began) };
-        Standing { session: name, person: Some("alice"), began, authentication }
+        Standing { session: name, person: Some("alice"), began, authentication, details: None }
     }
 
-    struct Rig(StepUps);
+    struct Rig(StepUps<StepUp>);
 
     impl Rig {
         fn new() -> Self {

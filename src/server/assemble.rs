@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 
 use super::{
     SWEEP_INTERVAL, WARM_UP_PAUSE,
+    derived::DerivedTokens,
     front::{self, Front},
+    grants,
     ports::{AppGate, AppObserver, ProviderRefresher, SessionObserver},
     readiness::HouseReadiness,
 };
@@ -25,7 +27,7 @@ use crate::{
     login::{Login, LoginPolicy},
     net::{OAuthHttp, Resolver, proxy_http},
     profile::Profile,
-    protocol::{Discovery, INTENT, StepUp},
+    protocol::{Discovery, StepUp},
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
     seal::ServerKey,
@@ -50,7 +52,7 @@ pub struct AssemblyFault {
 }
 
 impl AssemblyFault {
-    fn new(path: impl Into<String>, message: impl fmt::Display) -> Self {
+    pub(super) fn new(path: impl Into<String>, message: impl fmt::Display) -> Self {
         Self { path: path.into(), message: format!("{message}") }
     }
 
@@ -64,6 +66,7 @@ pub(super) struct House {
     apps: Vec<Front>,
     providers: Vec<Arc<Provider>>,
     sessions: Arc<Sessions>,
+    derived: Arc<DerivedTokens>,
     certificates: Vec<(String, crate::clock::UnixTime)>,
     ambient: Ambient,
     telemetry: Telemetry,
@@ -90,7 +93,10 @@ impl House {
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
         let clients = settings.apps.iter().map(|(name, app)| (name.clone(), app.client.clone()));
-        let observer = Arc::new(SessionObserver::new(telemetry.clone(), clients.collect()));
+        let derived = Arc::<DerivedTokens>::default();
+        let observer =
+            SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
+        let observer = Arc::new(observer);
         let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
         let sessions =
             Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
@@ -98,6 +104,7 @@ impl House {
             apps: Vec::new(),
             providers: Vec::new(),
             sessions,
+            derived,
             certificates: Vec::new(),
             ambient,
             telemetry,
@@ -210,32 +217,18 @@ impl House {
         client: &ClientParts,
         server_key: &ServerKey,
     ) -> Result<Front, AssemblyFault> {
-        let refresher: Arc<dyn Refresher> =
-            Arc::new(ProviderRefresher::new(Arc::clone(&client.provider), self.ambient.clone()));
+        let refresher: Arc<dyn Refresher> = Arc::new(ProviderRefresher::new(
+            Arc::clone(&client.provider),
+            app.resources(),
+            app.login.details_enrichment.clone(),
+            self.ambient.clone(),
+        ));
         let policy = Policy {
             idle: seconds(app.session.idle),
             absolute: seconds(app.session.absolute),
             refresh_ahead: seconds(app.session.refresh_ahead),
         };
-        let [spa_redirect_uri, navigation_redirect_uri] = app.redirect_uris();
-        let mut allowed_parameters = app.login.allowed_parameters.clone();
-        if app.login.consent_parameter {
-            allowed_parameters.push(INTENT.to_owned());
-        }
-        let login_policy = LoginPolicy {
-            spa_redirect_uri,
-            navigation_redirect_uri,
-            post_logout_redirect_uri: app.post_logout_redirect_uri(),
-            allowed_parameters,
-            acr_values: app.login.acr_values.clone(),
-            require_acr: app.login.require_acr,
-            max_age: app.login.max_age,
-            transaction_lifetime: seconds(app.login.transaction_lifetime),
-            max_transactions: app.login.max_transactions,
-            names_consent: app.login.consent_parameter,
-            claims: app.session.claims.clone(),
-            revoke_on_logout: app.session.revoke_on_logout,
-        };
+        let login_policy = self.login_policy(name, app, client)?;
         let login = Arc::new(Login::new(
             name.to_owned(),
             login_policy,
@@ -279,6 +272,8 @@ impl House {
             app.client.clone(),
             Arc::clone(&client.provider),
             self.ambient.clone(),
+            Arc::clone(&self.derived),
+            app.session.revoke_on_logout,
             self.telemetry.clone(),
         );
         let edge = Edge {
@@ -308,6 +303,44 @@ impl House {
         ))
     }
 
+    fn login_policy(
+        &self,
+        name: &str,
+        app: &config::App,
+        client: &ClientParts,
+    ) -> Result<LoginPolicy, AssemblyFault> {
+        let [spa_redirect_uri, navigation_redirect_uri] = app.redirect_uris();
+        Ok(LoginPolicy {
+            spa_redirect_uri,
+            navigation_redirect_uri,
+            post_logout_redirect_uri: app.post_logout_redirect_uri(),
+            allowed_parameters: app.login.allowed_parameters.clone(),
+            acr_values: app.login.acr_values.clone(),
+            require_acr: app.login.require_acr,
+            max_age: app.login.max_age,
+            essential_acr: app.login.essential_acr,
+            requested_claims: app.login.claims.clone(),
+            details: grants::details(
+                &app.login.authorization_details,
+                &format!("apps.{name}.login.authorization_details"),
+            )?,
+            authorizations: grants::templates(
+                name,
+                app,
+                &client.provider,
+                client.identity.as_ref(),
+                &self.ambient,
+            )?,
+            enrichable: app.login.details_enrichment.clone(),
+            resources: app.resources(),
+            transaction_lifetime: seconds(app.login.transaction_lifetime),
+            max_transactions: app.login.max_transactions,
+            names_consent: app.login.consent_parameter,
+            claims: app.session.claims.clone(),
+            revoke_on_logout: app.session.revoke_on_logout,
+        })
+    }
+
     fn routes(
         name: &str,
         app: &config::App,
@@ -333,14 +366,16 @@ impl House {
                 methods: route.methods.clone(),
                 access: match route.access {
                     config::Access::Public => Access::Public,
-                    config::Access::Session { token: TokenPolicy::User } => Access::UserToken,
                     config::Access::Session { token: TokenPolicy::None } => Access::SessionOnly,
+                    config::Access::Session { .. } => Access::WithToken,
                 },
                 first_byte_timeout: route.first_byte_timeout,
                 idle_timeout: route.idle_timeout,
                 request_body_limit: route.request_body_limit,
                 replay_body_limit: route.replay_body_limit,
                 step_up: step_up(route, &app.login.acr_values),
+                token: grants::token_source(name, index, app, route)?,
+                authorization: grants::authorization(app, route),
             };
             routes.push((spec, http));
         }
@@ -520,7 +555,7 @@ fn certificate_jwk(
     leaf.map(jose::certificate_jwk).transpose()
 }
 
-fn roots(system: bool, extra: &[config::PemFile]) -> Result<Roots, TlsFault> {
+pub(super) fn roots(system: bool, extra: &[config::PemFile]) -> Result<Roots, TlsFault> {
     Roots::new(system, extra.iter().map(|file| file.pem.as_slice()))
 }
 

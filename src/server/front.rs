@@ -110,6 +110,9 @@ fn refused(failure: proxy::Failure<crate::web::Refusal>, id: &RequestId) -> Resp
             if let Some(demand) = fault.step_up() {
                 answer = answer.with_step_up(demand.clone());
             }
+            if let Some(rule) = fault.authorization() {
+                answer = answer.with_authorization(rule.kind.clone(), rule.template.clone());
+            }
             let mut response = answer.into_response(id);
             if let Some(allow) = fault.allow() {
                 response.headers_mut().insert(http::header::ALLOW, allow.clone());

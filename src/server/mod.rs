@@ -2,7 +2,9 @@
 //! Must not know: OAuth's rules; it only joins those who do.
 
 mod assemble;
+mod derived;
 mod front;
+mod grants;
 pub mod listener;
 mod ports;
 mod readiness;

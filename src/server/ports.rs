@@ -6,15 +6,20 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
-use super::front::REQUEST_ID;
+use super::{
+    derived::{DerivedTokens, Kind},
+    front::REQUEST_ID,
+};
 use crate::{
     admission::Admission,
     clock::Ambient,
-    protocol::{Authentication, Prover},
-    provider::{AsFailureKind, Provider, RedeemFailure, TokenFailure},
+    protocol::{Authentication, ExchangeRequest, Prover, Target, Token},
+    provider::{
+        AsFailureKind, IntrospectFailure, Kept, Provider, RedeemFailure, Refresh, TokenFailure,
+    },
     proxy::{
-        Admitted, Credential, CredentialFault, Gate, Lifetime, Need, Observer, Renewal, Standing,
-        credential,
+        Admitted, Carrier, Credential, CredentialFault, Gate, Lifetime, Need, Observer, Renewal,
+        Standing, TokenSource, credential,
     },
     session::{
         Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
@@ -27,12 +32,21 @@ use crate::{
 /// Renews tokens at the AS.
 pub(super) struct ProviderRefresher {
     provider: Arc<Provider>,
+    /// The app's resource servers.
+    resources: Vec<String>,
+    /// Members of details that the AS may add.
+    enrichable: Vec<String>,
     ambient: Ambient,
 }
 
 impl ProviderRefresher {
-    pub(super) const fn new(provider: Arc<Provider>, ambient: Ambient) -> Self {
-        Self { provider, ambient }
+    pub(super) const fn new(
+        provider: Arc<Provider>,
+        resources: Vec<String>,
+        enrichable: Vec<String>,
+        ambient: Ambient,
+    ) -> Self {
+        Self { provider, resources, enrichable, ambient }
     }
 }
 
@@ -52,9 +66,20 @@ impl Refresher for ProviderRefresher {
             let prover = prover.map_err(|_| RefreshFailure::AsTrouble { reason: "as.not_made" })?;
             let tokens = self
                 .provider
-                .refresh(grant.refresh_token, grant.scope, grant.continuity, prover.as_ref())
+                .refresh(
+                    Refresh {
+                        refresh_token: grant.refresh_token,
+                        scope: grant.scope,
+                        details: grant.details,
+                        enrichable: &self.enrichable,
+                        target: grant.target,
+                        resources: &self.resources,
+                        original: grant.continuity,
+                    },
+                    prover.as_ref(),
+                )
                 .await
-                .map_err(|failure| classify(&failure))?;
+                .map_err(|failure| classify(&failure, grant.target.is_some()))?;
             let now = self.ambient.now();
             Ok(RefreshedTokens {
                 access_expires: tokens
@@ -64,6 +89,7 @@ impl Refresher for ProviderRefresher {
                 access_token: tokens.access_token.clone(),
                 refresh_token: tokens.refresh_token.clone(),
                 id_token: tokens.id_token.clone(),
+                authorization_details: tokens.authorization_details.clone(),
             })
         })
     }
@@ -75,13 +101,19 @@ impl Refresher for ProviderRefresher {
 }
 
 /// What a failed token request says about the grant. Only `invalid_grant` says it is dead; whatever
-/// may have reached the AS without a believable answer leaves it unknown.
-fn classify(failure: &RedeemFailure) -> RefreshFailure {
+/// may have reached the AS without a believable answer leaves it unknown. `narrowed` tells whether the
+/// request was for a target, which may be what is wrong with it (RES-2.1/2.2).
+fn classify(failure: &RedeemFailure, narrowed: bool) -> RefreshFailure {
     let reason = failure.reason();
     match failure {
         RedeemFailure::Call(call) => match &call.kind {
             AsFailureKind::Rejected { error, .. } if error.as_str() == "invalid_grant" => {
                 RefreshFailure::GrantDead
+            }
+            AsFailureKind::Rejected { error, .. }
+                if narrowed && matches!(error.as_str(), "invalid_target" | "invalid_scope") =>
+            {
+                RefreshFailure::TargetRefused
             }
             AsFailureKind::TimedOut { sent: true }
             | AsFailureKind::Broken { sent: true }
@@ -101,31 +133,145 @@ pub(super) struct AppGate {
     client: String,
     provider: Arc<Provider>,
     ambient: Ambient,
+    derived: Arc<DerivedTokens>,
+    /// Whether exchanged tokens are given up when their session ends.
+    revoke: bool,
     telemetry: Telemetry,
 }
 
 impl AppGate {
+    #[expect(clippy::too_many_arguments, reason = "the one place where a gate's parts meet")]
     pub(super) const fn new(
         guard: Guard,
         admission: Arc<Admission>,
         client: String,
         provider: Arc<Provider>,
         ambient: Ambient,
+        derived: Arc<DerivedTokens>,
+        revoke: bool,
         telemetry: Telemetry,
     ) -> Self {
-        Self { guard, admission, client, provider, ambient, telemetry }
+        Self { guard, admission, client, provider, ambient, derived, revoke, telemetry }
     }
 
-    fn guest(&self, handle: Handle, session: Session) -> Guest {
+    fn guest(&self, handle: Handle, session: Session, sent: Sent) -> Guest {
         let left = session.absolute_expires().since(self.ambient.now());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
         let deadline = Instant::now().checked_add(left);
-        let possession = match session.key_seed().map(|seed| self.provider.prover(seed)) {
+        Guest { handle, session, sent, deadline, ambient: self.ambient.clone() }
+    }
+
+    /// The session's own access token for `target`.
+    fn own(&self, session: &Session, target: Option<&Target>) -> Sent {
+        match session.access_token_for(target) {
+            Some(token) => Sent::Token(token.clone(), self.possession(session)),
+            None => Sent::Nothing,
+        }
+    }
+
+    /// What proves possession of what a session's tokens are bound to.
+    fn possession(&self, session: &Session) -> Possession {
+        match session.key_seed().map(|seed| self.provider.prover(seed)) {
             None => Possession::OfTheToken,
             Some(Ok(prover)) => Possession::OfAKey(prover),
             Some(Err(_)) => Possession::Unprovable,
+        }
+    }
+
+    /// A token that is not the session's own; another one than was `refused`.
+    async fn borrowed(
+        &self,
+        handle: &Handle,
+        session: &Session,
+        source: &TokenSource,
+        refused: Option<&Token>,
+    ) -> Result<Sent, Refusal> {
+        match source {
+            TokenSource::User(target) => Ok(self.own(session, target.as_ref())),
+            TokenSource::Client(target) => {
+                let token = self.provider.client_token(target, refused).await;
+                let token = token.map_err(|failure| self.not_had(failure.reason(), &failure))?;
+                let possession = match self.provider.own_prover() {
+                    Ok(None) => Possession::OfTheToken,
+                    Ok(Some(prover)) => Possession::OfAKey(prover),
+                    Err(_) => Possession::Unprovable,
+                };
+                Ok(Sent::Token(token, possession))
+            }
+            TokenSource::Exchange(request) => {
+                let possession = self.possession(session);
+                let proof = match &possession {
+                    Possession::OfAKey(prover) => Some(prover),
+                    _ => None,
+                };
+                let kind = Kind::Exchanged(ExchangeRequest::clone(request));
+                let fetch = || async {
+                    let subject = session.access_token();
+                    let kept = self.provider.exchange(subject, request, proof).await;
+                    let kept = kept.map_err(|failure| self.not_had(failure.reason(), &failure))?;
+                    // A logout in between wins: it found nothing to give up yet.
+                    if let Err(gone) = self.admission.find(handle, Activity::Polls).await {
+                        self.provider.give_up(None, Some(kept.token));
+                        return Err(self.admission.not_found(gone));
+                    }
+                    Ok(kept)
+                };
+                let token = self.derived(session, kind, refused, fetch).await?;
+                Ok(Sent::Token(token, possession))
+            }
+            TokenSource::Introspection(carrier) => {
+                let fetch = || async {
+                    let word = self.provider.introspect(session.access_token()).await;
+                    let word = word.map_err(|failure| self.not_had(failure.reason(), &failure))?;
+                    Ok(Kept::new(word.jwt, self.ambient.now(), word.expires))
+                };
+                let jwt = self.derived(session, Kind::Introspected, refused, fetch).await?;
+                Ok(Sent::Introspection(jwt, *carrier))
+            }
+        }
+    }
+
+    async fn derived<F>(
+        &self,
+        session: &Session,
+        kind: Kind,
+        refused: Option<&Token>,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<Token, Refusal>
+    where
+        F: Future<Output = Result<Kept, Refusal>>,
+    {
+        let at = (self.ambient.now(), refused);
+        self.derived.get(&self.provider, self.revoke, session, kind, at, fetch).await
+    }
+
+    /// What is said when a token for a route could not be had.
+    fn not_had(&self, reason: &'static str, failure: &dyn TokenFault) -> Refusal {
+        tracing::warn!(app = %self.admission.app, reason, "no token for a route");
+        let code = if failure.is_outage() {
+            ErrorCode::AuthorizationServerUnavailable
+        } else {
+            ErrorCode::AuthorizationServerError
         };
-        Guest { handle, session, deadline, possession, ambient: self.ambient.clone() }
+        ErrorAnswer::new(code).into()
+    }
+}
+
+/// A token request that failed.
+trait TokenFault {
+    /// Whether waiting may help.
+    fn is_outage(&self) -> bool;
+}
+
+impl TokenFault for RedeemFailure {
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Call(failure) if failure.is_outage())
+    }
+}
+
+impl TokenFault for IntrospectFailure {
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Call(failure) if failure.is_outage())
     }
 }
 
@@ -135,7 +281,26 @@ impl fmt::Debug for AppGate {
     }
 }
 
-/// What the session's access token is worth by itself.
+/// What the requests of a guest carry.
+enum Sent {
+    /// Nothing of the kind.
+    Nothing,
+    /// An access token.
+    Token(Token, Possession),
+    /// The AS's signed word on the session's.
+    Introspection(Token, Carrier),
+}
+
+impl Sent {
+    const fn token(&self) -> Option<&Token> {
+        match self {
+            Self::Nothing => None,
+            Self::Token(token, _) | Self::Introspection(token, _) => Some(token),
+        }
+    }
+}
+
+/// What an access token is worth by itself.
 enum Possession {
     /// Whoever has it, and the certificate it may be bound to, can use it.
     OfTheToken,
@@ -149,25 +314,28 @@ enum Possession {
 pub(super) struct Guest {
     handle: Handle,
     session: Session,
+    sent: Sent,
     deadline: Option<Instant>,
-    possession: Possession,
     ambient: Ambient,
 }
 
 impl Admitted for Guest {
     fn credential(&self, method: &Method, target: &Uri) -> Result<Credential, CredentialFault> {
-        let token = self.session.access_token().expose();
-        match &self.possession {
-            Possession::OfTheToken => Credential::bearer(token),
-            Possession::OfAKey(prover) => {
-                Credential::dpop(token, prover, &self.ambient, method, target)
+        match &self.sent {
+            Sent::Nothing | Sent::Token(_, Possession::Unprovable) => {
+                Err(CredentialFault::Unsigned)
             }
-            Possession::Unprovable => Err(CredentialFault::Unsigned),
+            Sent::Token(token, Possession::OfTheToken) => Credential::bearer(token.expose()),
+            Sent::Token(token, Possession::OfAKey(prover)) => {
+                Credential::dpop(token.expose(), prover, &self.ambient, method, target)
+            }
+            Sent::Introspection(jwt, Carrier::Bearer) => Credential::bearer(jwt.expose()),
+            Sent::Introspection(jwt, Carrier::OwnHeader) => Credential::introspection(jwt.expose()),
         }
     }
 
     fn learn(&self, target: &Uri, headers: &HeaderMap) {
-        if let Possession::OfAKey(prover) = &self.possession {
+        if let Sent::Token(_, Possession::OfAKey(prover)) = &self.sent {
             credential::learn(prover, target, headers);
         }
     }
@@ -182,6 +350,7 @@ impl Admitted for Guest {
                 acr: identity.acr.as_deref(),
                 auth_time: identity.auth_time,
             },
+            details: self.session.authorization_details(),
         }
     }
 
@@ -217,20 +386,41 @@ impl Gate for AppGate {
         })
     }
 
-    async fn admit(&self, headers: &HeaderMap, need: Need) -> Result<Guest, Refusal> {
+    async fn admit(&self, headers: &HeaderMap, need: Need<'_>) -> Result<Guest, Refusal> {
         let (handle, session) = self.admission.session(headers, Activity::Counts).await?;
-        let session = match need {
-            Need::Session => session,
-            Need::AccessToken => self.admission.with_token(&handle, session).await?,
+        let Need::Token(source) = need else {
+            return Ok(self.guest(handle, session, Sent::Nothing));
         };
-        Ok(self.guest(handle, session))
+        let session = match source {
+            // That token has nothing to do with the session's.
+            TokenSource::Client(_) => session,
+            TokenSource::User(target) => {
+                self.admission.with_token(&handle, session, target.as_ref()).await?
+            }
+            TokenSource::Exchange(_) | TokenSource::Introspection(_) => {
+                self.admission.with_token(&handle, session, None).await?
+            }
+        };
+        let sent = self.borrowed(&handle, &session, source, None).await?;
+        Ok(self.guest(handle, session, sent))
     }
 
-    async fn renew(&self, guest: Guest) -> Renewal<Guest, Refusal> {
-        let Guest { handle, session, .. } = guest;
+    async fn renew(&self, guest: Guest, source: &TokenSource) -> Renewal<Guest, Refusal> {
+        let Guest { handle, session, sent, .. } = guest;
+        let TokenSource::User(target) = source else {
+            let refused = sent.token();
+            return match self.borrowed(&handle, &session, source, refused).await {
+                Ok(sent) => Renewal::Renewed(self.guest(handle, session, sent)),
+                Err(refusal) => Renewal::Refused(refusal),
+            };
+        };
         let cause = Cause::UpstreamRejected { used_version: session.version() };
-        match self.admission.renew(&handle, cause).await.into_result() {
-            Ok(session) => Renewal::Renewed(self.guest(handle, session)),
+        let target = target.as_ref();
+        match self.admission.renew(&handle, cause, target).await.into_result() {
+            Ok(session) => {
+                let sent = self.own(&session, target);
+                Renewal::Renewed(self.guest(handle, session, sent))
+            }
             Err(
                 trouble @ (TokenTrouble::GrantDead
                 | TokenTrouble::Ended(_)
@@ -287,11 +477,17 @@ pub(super) struct SessionObserver {
     telemetry: Telemetry,
     /// Client by app, for audit.
     clients: BTreeMap<String, String>,
+    /// Ends what stands for the sessions' tokens.
+    derived: Arc<DerivedTokens>,
 }
 
 impl SessionObserver {
-    pub(super) const fn new(telemetry: Telemetry, clients: BTreeMap<String, String>) -> Self {
-        Self { telemetry, clients }
+    pub(super) const fn new(
+        telemetry: Telemetry,
+        clients: BTreeMap<String, String>,
+        derived: Arc<DerivedTokens>,
+    ) -> Self {
+        Self { telemetry, clients, derived }
     }
 
     fn audit(
@@ -343,6 +539,9 @@ impl SessionEvents for SessionObserver {
         count: u64,
     ) {
         self.telemetry.metrics.sessions_ended(app, reason, count);
+        if let Some(session) = session {
+            self.derived.end(session);
+        }
         for _ in 0..count {
             self.audit(Action::SessionEnd, Outcome::Success, reason, app, session);
         }

@@ -25,7 +25,7 @@ pub use self::{
         Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,
     },
-    record::{Identity, NewSession, Policy, Session, Tokens},
+    record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},
 };
@@ -131,6 +131,7 @@ impl Sessions {
             identity: new.identity,
             tokens: new.tokens,
             tokens_since: now,
+            renewed: Version::FIRST,
         };
         let record = StoredRecord {
             version: Version::FIRST,
@@ -174,6 +175,11 @@ impl Sessions {
         Ok(session)
     }
 
+    /// Names the session of `handle`, whether or not there is one, as [`Session::pseudonym`] does.
+    pub fn pseudonym(&self, handle: &Handle) -> Pseudonym {
+        self.pseudonyms.session(self.keys.record(handle).as_bytes())
+    }
+
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
     ///
     /// A caller who gives up waiting may have ended it nevertheless: run this where nothing cancels it.
@@ -195,7 +201,9 @@ impl Sessions {
         let Some(mut session) = self.opened(&key, handle, &record, None) else { return Ok(None) };
         if let Some(tokens) = unsaved {
             // The newest tokens are those to revoke.
-            Arc::make_mut(&mut session.contents).renew(&tokens, self.ambient.now());
+            let (now, next) = (self.ambient.now(), record.version.next());
+            let (tokens, target) = tokens;
+            Arc::make_mut(&mut session.contents).renew(&tokens, target.as_ref(), now, next);
         }
         Ok(Some(session))
     }

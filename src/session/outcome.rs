@@ -8,7 +8,7 @@ use super::{
 use crate::{
     clock::{EntropyUnavailable, UnixTime},
     jose::KeySeed,
-    protocol::{Continuity, Token},
+    protocol::{AuthorizationDetails, Continuity, Target, Token},
 };
 
 /// Whether a call is the user's doing (SES-7.3).
@@ -163,6 +163,10 @@ pub struct RefreshGrant<'a> {
     pub refresh_token: &'a Token,
     /// Scope granted so far.
     pub scope: &'a str,
+    /// Details granted so far.
+    pub details: Option<&'a AuthorizationDetails>,
+    /// What the new access token is to be for; none for the whole grant.
+    pub target: Option<&'a Target>,
     /// What a new ID token must agree with (OIDC-12.2), if there was a first one.
     pub continuity: Option<&'a Continuity>,
     /// What the key is made from that new tokens are to be bound to, where the session has its own.
@@ -182,6 +186,8 @@ pub struct RefreshedTokens {
     pub id_token: Option<Token>,
     /// The scope granted now.
     pub scope: String,
+    /// What was granted in detail, if the authorization server said so.
+    pub authorization_details: Option<AuthorizationDetails>,
 }
 
 /// How a refresh failed, as far as the authorization server is concerned.
@@ -202,6 +208,10 @@ pub enum RefreshFailure {
         /// Stable machine reason.
         reason: &'static str,
     },
+    /// The authorization server issues no token for this target: `invalid_target` or `invalid_scope`.
+    /// The grant is none the worse for it.
+    #[error("the target was refused")]
+    TargetRefused,
     /// An answer came but broke a rule, such as another `sub`.
     #[error("answer rejected: {reason}")]
     Rejected {
@@ -256,6 +266,8 @@ pub enum RefreshOutcome {
         /// Stable machine reason.
         reason: &'static str,
     },
+    /// Nothing changed; the authorization server issues no token for this target.
+    TargetRefused(Session),
     /// There is nothing to refresh with.
     NoRefreshToken(Session),
     /// The session ended meanwhile.
@@ -272,6 +284,7 @@ impl RefreshOutcome {
             Self::GrantDead => TokenTrouble::GrantDead,
             Self::AsTrouble { .. } => TokenTrouble::AsTrouble,
             Self::Unknown { .. } | Self::Rejected { .. } => TokenTrouble::Unknown,
+            Self::TargetRefused(_) => TokenTrouble::TargetRefused,
             Self::NoRefreshToken(_) => TokenTrouble::NoRefreshToken,
             Self::Ended(no_session) => TokenTrouble::Ended(no_session),
             Self::StoreUnavailable => TokenTrouble::StoreUnavailable,
@@ -286,6 +299,7 @@ impl RefreshOutcome {
             | Self::Unknown { reason, .. }
             | Self::Rejected { reason, .. } => reason,
             Self::GrantDead => TokenTrouble::GrantDead.reason(),
+            Self::TargetRefused(_) => TokenTrouble::TargetRefused.reason(),
             Self::NoRefreshToken(_) => TokenTrouble::NoRefreshToken.reason(),
             Self::Ended(no_session) => no_session.reason(),
             Self::StoreUnavailable => StoreUnavailable::REASON,
@@ -298,6 +312,7 @@ impl RefreshOutcome {
             Self::AsTrouble { session, .. }
             | Self::Unknown { session, .. }
             | Self::Rejected { session, .. }
+            | Self::TargetRefused(session)
             | Self::NoRefreshToken(session) => Some(session),
             _ => None,
         }
@@ -312,6 +327,7 @@ impl RefreshOutcome {
             Self::AsTrouble { .. } => "as_trouble",
             Self::Unknown { .. } => "unknown",
             Self::Rejected { .. } => "rejected",
+            Self::TargetRefused(_) => "target_refused",
             Self::NoRefreshToken(_) => "no_refresh_token",
             Self::Ended(_) => "ended",
             Self::StoreUnavailable => "store_unavailable",
@@ -327,6 +343,8 @@ pub enum TokenTrouble {
     GrantDead,
     /// The access token ended and there is no refresh token: log in again.
     Exhausted,
+    /// The authorization server issues no token for this target: a fault of the configuration.
+    TargetRefused,
     /// A refresh was asked for, and there is no refresh token.
     NoRefreshToken,
     /// The authorization server is in trouble: try later.
@@ -345,6 +363,7 @@ impl TokenTrouble {
         match self {
             Self::GrantDead => "refresh.grant_dead",
             Self::Exhausted => "refresh.exhausted",
+            Self::TargetRefused => "refresh.target_refused",
             Self::NoRefreshToken => "refresh.no_refresh_token",
             Self::AsTrouble => "refresh.as_trouble",
             Self::Unknown => "refresh.unknown",

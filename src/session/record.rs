@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::UnixTime,
     jose::KeySeed,
-    protocol::{Continuity, Token},
+    protocol::{AuthorizationDetails, Continuity, Target, Token},
     seal::{SealFailed, Unsealable},
     telemetry::{Pseudonym, Pseudonymiser},
 };
@@ -36,6 +36,52 @@ pub struct Tokens {
     /// (RFC 9449). It never leaves the server (DPOP-11).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_seed: Option<KeySeed>,
+    /// What was granted in detail (RAR-7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_details: Option<AuthorizationDetails>,
+    /// Access tokens of the same grant for one resource server or part of the scope each, fetched when
+    /// first needed (RES-2.1/2.2).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub narrowed: Vec<Narrowed>,
+}
+
+/// An access token for one target.
+#[derive(Clone, Serialize, Deserialize, Debug)]
+pub struct Narrowed {
+    /// What it is for; it goes nowhere else.
+    pub target: Target,
+    /// For the upstreams of this target.
+    pub access_token: Token,
+    /// When it ends, if the authorization server said so.
+    pub access_expires: Option<UnixTime>,
+    /// When it was obtained.
+    pub since: UnixTime,
+    /// The version of the record it came with.
+    pub renewed: Version,
+}
+
+/// One access token of a session, as far as its age goes.
+#[derive(Clone, Copy)]
+pub(super) struct Held<'a> {
+    pub(super) access_token: &'a Token,
+    pub(super) expires: Option<UnixTime>,
+    since: UnixTime,
+    pub(super) renewed: Version,
+}
+
+impl Held<'_> {
+    pub(super) fn lives(&self, now: UnixTime) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// Whether it ends soon enough to be refreshed now. Never before half of its life, or short-lived
+    /// tokens would be refreshed on every call.
+    pub(super) fn refresh_due(&self, now: UnixTime, policy: &Policy) -> bool {
+        self.expires.is_some_and(|expires| {
+            let half = expires.since(self.since) / 2;
+            now >= expires.plus(-policy.refresh_ahead.min(half).max(0))
+        })
+    }
 }
 
 /// Who is logged in, from the verified ID token. Without one, as after plain OAuth, nobody is known:
@@ -101,6 +147,9 @@ pub(super) struct Contents {
     pub(super) tokens: Tokens,
     /// When these tokens were obtained.
     pub(super) tokens_since: UnixTime,
+    /// The version of the record these tokens came with.
+    #[serde(default = "Version::first")]
+    pub(super) renewed: Version,
 }
 
 impl Contents {
@@ -116,7 +165,13 @@ impl Contents {
         let room = 4096
             + self.tokens.access_token.expose().len()
             + self.tokens.id_token.as_ref().map_or(0, |token| token.expose().len())
-            + self.tokens.refresh_token.as_ref().map_or(0, |token| token.expose().len());
+            + self.tokens.refresh_token.as_ref().map_or(0, |token| token.expose().len())
+            + self
+                .tokens
+                .narrowed
+                .iter()
+                .map(|n| n.access_token.expose().len() + 512)
+                .sum::<usize>();
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         serde_json::to_writer(&mut *text, self).map_err(|_| SealFailed)?;
         keys.sealing(handle).seal(&associated(&keys.record(handle), version, &self.app), &text)
@@ -248,6 +303,51 @@ impl Session {
         &self.contents.tokens.access_token
     }
 
+    /// The access token for a target; none if it was not fetched yet. Without a target, the access
+    /// token of the whole grant.
+    pub fn access_token_for(&self, target: Option<&Target>) -> Option<&Token> {
+        self.held(target).map(|held| held.access_token)
+    }
+
+    /// When the access token for a target ends, if there is one and it is known.
+    pub fn access_expires_for(&self, target: Option<&Target>) -> Option<UnixTime> {
+        self.held(target).and_then(|held| held.expires)
+    }
+
+    /// The version of the record in which the grant's own access token was renewed last: another one
+    /// for every access token.
+    pub fn token_version(&self) -> Version {
+        self.contents.renewed
+    }
+
+    /// The access tokens for targets, to be given up with the rest.
+    pub fn narrowed_tokens(&self) -> impl Iterator<Item = &Token> {
+        self.contents.tokens.narrowed.iter().map(|narrowed| &narrowed.access_token)
+    }
+
+    /// What was granted in detail.
+    pub fn authorization_details(&self) -> Option<&AuthorizationDetails> {
+        self.contents.tokens.authorization_details.as_ref()
+    }
+
+    pub(super) fn held(&self, target: Option<&Target>) -> Option<Held<'_>> {
+        let Contents { tokens, tokens_since, renewed, .. } = &*self.contents;
+        let Some(target) = target else {
+            return Some(Held {
+                access_token: &tokens.access_token,
+                expires: tokens.access_expires,
+                since: *tokens_since,
+                renewed: *renewed,
+            });
+        };
+        tokens.narrowed.iter().find(|narrowed| narrowed.target == *target).map(|narrowed| Held {
+            access_token: &narrowed.access_token,
+            expires: narrowed.access_expires,
+            since: narrowed.since,
+            renewed: narrowed.renewed,
+        })
+    }
+
     /// The refresh token, for revocation.
     pub fn refresh_token(&self) -> Option<&Token> {
         self.contents.tokens.refresh_token.as_ref()
@@ -275,15 +375,6 @@ impl Session {
     /// Whether the access token is still good at `now`; one of unknown lifetime is.
     pub fn access_token_lives(&self, now: UnixTime) -> bool {
         self.access_expires().is_none_or(|expires| now < expires)
-    }
-
-    /// Whether the access token ends soon enough to be refreshed now. Never before half of its life, or
-    /// short-lived tokens would be refreshed on every call.
-    pub(super) fn refresh_due(&self, now: UnixTime, policy: &Policy) -> bool {
-        self.access_expires().is_some_and(|expires| {
-            let half = expires.since(self.contents.tokens_since) / 2;
-            now >= expires.plus(-policy.refresh_ahead.min(half).max(0))
-        })
     }
 }
 

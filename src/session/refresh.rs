@@ -22,10 +22,10 @@ use super::{
         Cause, EndReason, FindError, NoSession, RefreshFailure, RefreshGrant, RefreshOutcome,
         RefreshedTokens, TokenTrouble,
     },
-    record::{Contents, Policy, Session},
+    record::{Contents, Narrowed, Policy, Session},
     store::{RemoveIf, Removed, Replaced, StoreKey, StoreUnavailable, Version},
 };
-use crate::clock::UnixTime;
+use crate::{clock::UnixTime, protocol::Target};
 
 /// Longest a refresh request may take before its outcome counts as unknown. The client's own time-out
 /// should be shorter.
@@ -55,11 +55,18 @@ pub trait Refresher: Send + Sync {
 /// A session is refreshed for one app only; a stranger with its handle must not join in.
 type FlightKey = (StoreKey, String);
 
+/// What a flight is after; none is the access token of the whole grant. There is one flight per
+/// session whatever it is after: each may use the refresh token up.
+type Aim = Option<Target>;
+
+/// Where a flight's outcome will be.
+type Outcome = watch::Receiver<Option<RefreshOutcome>>;
+
 /// Refreshes under way, and what earlier ones left behind.
 #[derive(Default)]
 pub(super) struct Flights {
-    running: Mutex<HashMap<FlightKey, watch::Receiver<Option<RefreshOutcome>>>>,
-    setbacks: Mutex<HashMap<StoreKey, Setback>>,
+    running: Mutex<HashMap<FlightKey, (Aim, Outcome)>>,
+    setbacks: Mutex<HashMap<(StoreKey, Aim), Setback>>,
     unsaved: Mutex<HashMap<StoreKey, Unsaved>>,
     tasks: TaskTracker,
 }
@@ -77,6 +84,7 @@ struct Setback {
 struct Unsaved {
     version: Version,
     tokens: RefreshedTokens,
+    aim: Aim,
     expires: UnixTime,
 }
 
@@ -90,16 +98,20 @@ impl Flights {
         locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires);
     }
 
-    fn setback(&self, session: &Session, monotonic_millis: u64) -> Option<Setback> {
-        locked(&self.setbacks).get(&session.key).copied().filter(|setback| {
+    fn setback(&self, session: &Session, aim: &Aim, monotonic_millis: u64) -> Option<Setback> {
+        locked(&self.setbacks).get(&(session.key, aim.clone())).copied().filter(|setback| {
             setback.version == session.version && monotonic_millis < setback.until_millis
         })
     }
 
     /// Tokens that wait to be stored over this version; older ones have been overtaken.
-    pub(super) fn take_unsaved(&self, key: &StoreKey, version: Version) -> Option<RefreshedTokens> {
+    pub(super) fn take_unsaved(
+        &self,
+        key: &StoreKey,
+        version: Version,
+    ) -> Option<(RefreshedTokens, Option<Target>)> {
         let unsaved = locked(&self.unsaved).remove(key)?;
-        (unsaved.version == version).then_some(unsaved.tokens)
+        (unsaved.version == version).then_some((unsaved.tokens, unsaved.aim))
     }
 }
 
@@ -118,6 +130,7 @@ struct Flight {
     policy: Policy,
     refresher: Arc<dyn Refresher>,
     cause: Cause,
+    aim: Aim,
 }
 
 /// An outcome, and tokens that came too late for it.
@@ -154,33 +167,43 @@ impl Drop for Listed {
 }
 
 impl Sessions {
-    /// The session with an access token that is good for use, refreshed if it ends soon. A failed refresh
-    /// matters only once the access token has ended (BFF-6.1.2.2-1).
+    /// The session with an access token for `target` that is good for use, fetched if there is none and
+    /// refreshed if it ends soon. A failed refresh matters only once the access token has ended
+    /// (BFF-6.1.2.2-1).
     pub async fn fresh(
         self: &Arc<Self>,
         session: Session,
         handle: &Handle,
         policy: &Policy,
         refresher: &Arc<dyn Refresher>,
+        target: Option<&Target>,
     ) -> Result<Session, TokenTrouble> {
-        let now = self.ambient.now();
-        if session.is_exhausted(now) {
-            return Err(TokenTrouble::Exhausted);
+        let usable = |session: &Session| {
+            session.held(target).is_some_and(|held| held.lives(self.ambient.now()))
+        };
+        if session.refresh_token().is_none() {
+            // Where the grant's own token is alive, another login would bring no more than this one.
+            let main_lives = session.access_token_lives(self.ambient.now());
+            return match (usable(&session), main_lives && target.is_some()) {
+                (true, _) => Ok(session),
+                (false, true) => Err(TokenTrouble::TargetRefused),
+                (false, false) => Err(TokenTrouble::Exhausted),
+            };
         }
-        if !session.refresh_due(now, policy) || session.refresh_token().is_none() {
+        let now = self.ambient.now();
+        if session.held(target).is_some_and(|held| !held.refresh_due(now, policy)) {
             return Ok(session);
         }
         let app = session.app().to_owned();
-        let outcome = self.refresh(&app, handle, policy, refresher, Cause::Due).await;
-        let now = self.ambient.now();
+        let outcome = self.refresh(&app, handle, policy, refresher, Cause::Due, target).await;
         match outcome.unchanged() {
-            Some(session) if session.access_token_lives(now) => Ok(session.clone()),
-            Some(session) if session.is_exhausted(now) => Err(TokenTrouble::Exhausted),
+            Some(session) if usable(session) => Ok(session.clone()),
+            Some(session) if session.refresh_token().is_none() => Err(TokenTrouble::Exhausted),
             _ => outcome.into_result(),
         }
     }
 
-    /// Refreshes a session's tokens, or waits for the refresh that is under way (BFF-6.1.2.2-PRJ). The work
+    /// Refreshes a session's tokens, or its token for `target`, or waits for the refresh that is under way (BFF-6.1.2.2-PRJ). The work
     /// runs in a task of its own: a caller who hangs up changes nothing.
     pub async fn refresh(
         self: &Arc<Self>,
@@ -189,6 +212,7 @@ impl Sessions {
         policy: &Policy,
         refresher: &Arc<dyn Refresher>,
         cause: Cause,
+        target: Option<&Target>,
     ) -> RefreshOutcome {
         let key = (self.keys.record(handle), app.to_owned());
         let start = self.ambient.clock.monotonic_millis();
@@ -199,8 +223,9 @@ impl Sessions {
                 policy: *policy,
                 refresher: Arc::clone(refresher),
                 cause,
+                aim: target.cloned(),
             };
-            let (mut landing, own) = self.board(&key, flight);
+            let (mut landing, own, aim) = self.board(&key, flight);
             let landed = match landing.wait_for(Option::is_some).await {
                 Ok(landed) => landed.clone(),
                 Err(_) => None,
@@ -212,7 +237,12 @@ impl Sessions {
             if own {
                 return outcome;
             }
-            if let Some(outcome) = joined(outcome, cause) {
+            // Where another token was fetched, ours still is to be; only that the grant is dead
+            // answers everybody.
+            let answers = aim.as_ref() == target || matches!(outcome, RefreshOutcome::GrantDead);
+            if let Some(outcome) =
+                Some(outcome).filter(|_| answers).and_then(|o| joined(o, cause, target))
+            {
                 let session = self.pseudonyms.session(key.0.as_bytes());
                 self.observer.refresh(app, &session, &outcome, self.seconds_since(start));
                 return outcome;
@@ -226,20 +256,21 @@ impl Sessions {
         self.flights.tasks.wait().await;
     }
 
-    /// Joins the flight under way or starts one; true if started.
+    /// Joins the flight under way or starts one; true if started. Also tells what it is after.
     fn board(
         self: &Arc<Self>,
         key: &FlightKey,
         flight: impl FnOnce() -> Flight,
-    ) -> (watch::Receiver<Option<RefreshOutcome>>, bool) {
+    ) -> (Outcome, bool, Aim) {
         let mut running = locked(&self.flights.running);
-        if let Some(landing) = running.get(key) {
-            return (landing.clone(), false);
+        if let Some((aim, landing)) = running.get(key) {
+            return (landing.clone(), false, aim.clone());
         }
         let (landed, landing) = watch::channel(None);
-        running.insert(key.clone(), landing.clone());
-        let listed = Listed { sessions: Arc::clone(self), key: key.clone() };
         let flight = flight();
+        let aim = flight.aim.clone();
+        running.insert(key.clone(), (aim.clone(), landing.clone()));
+        let listed = Listed { sessions: Arc::clone(self), key: key.clone() };
         self.flights.tasks.spawn(async move {
             let sessions = Arc::clone(&listed.sessions);
             let start = sessions.ambient.clock.monotonic_millis();
@@ -258,7 +289,7 @@ impl Sessions {
                 );
             }
         });
-        (landing, true)
+        (landing, true, aim)
     }
 
     async fn fly(&self, flight: &Flight) -> Landing {
@@ -267,23 +298,31 @@ impl Sessions {
             Ok(session) => session,
             Err(error) => return error.into(),
         };
-        let tokens = match self.flights.take_unsaved(&session.key, session.version) {
-            Some(tokens) => tokens,
-            None => match self.ask(flight, &session).await {
-                Ok(tokens) => tokens,
-                Err(landing) => return landing,
-            },
+        let session = match self.flights.take_unsaved(&session.key, session.version) {
+            None => session,
+            Some((tokens, aim)) => {
+                let landing = self.keep(flight, session, tokens, &aim).await;
+                match landing.outcome {
+                    // What waited was for another target.
+                    RefreshOutcome::Refreshed(session) if aim != flight.aim => session,
+                    _ => return landing,
+                }
+            }
         };
-        self.keep(flight, session, tokens).await
+        match self.ask(flight, &session).await {
+            Ok(tokens) => self.keep(flight, session, tokens, &flight.aim).await,
+            Err(landing) => landing,
+        }
     }
 
     /// Asks the authorization server, if that is called for.
     async fn ask(&self, flight: &Flight, session: &Session) -> Result<RefreshedTokens, Landing> {
-        let wanted = match flight.cause {
-            Cause::Due => session.refresh_due(self.ambient.now(), &flight.policy),
+        let held = session.held(flight.aim.as_ref());
+        let wanted = held.is_none_or(|held| match flight.cause {
+            Cause::Due => held.refresh_due(self.ambient.now(), &flight.policy),
             Cause::Demanded => true,
-            Cause::UpstreamRejected { used_version } => session.version <= used_version,
-        };
+            Cause::UpstreamRejected { used_version } => held.renewed <= used_version,
+        });
         if !wanted {
             return Err(RefreshOutcome::Joined(session.clone()).into());
         }
@@ -291,13 +330,15 @@ impl Sessions {
             return Err(RefreshOutcome::NoRefreshToken(session.clone()).into());
         };
         let now = self.ambient.clock.monotonic_millis();
-        if let Some(setback) = self.flights.setback(session, now) {
+        if let Some(setback) = self.flights.setback(session, &flight.aim, now) {
             return Err(failed(session.clone(), setback, now).into());
         }
         let grant = RefreshGrant {
             client: session.client(),
             refresh_token,
             scope: session.scope(),
+            details: session.authorization_details(),
+            target: flight.aim.as_ref(),
             continuity: session.identity().continuity.as_ref(),
             key_seed: session.key_seed(),
         };
@@ -310,16 +351,19 @@ impl Sessions {
     }
 
     /// Makes new tokens durable, then lets them be used.
-    async fn keep(&self, flight: &Flight, session: Session, tokens: RefreshedTokens) -> Landing {
+    async fn keep(
+        &self,
+        flight: &Flight,
+        session: Session,
+        tokens: RefreshedTokens,
+        aim: &Aim,
+    ) -> Landing {
         let next = session.version.next();
         let mut contents = Contents::clone(&session.contents);
-        contents.renew(&tokens, self.ambient.now());
+        contents.renew(&tokens, aim.as_ref(), self.ambient.now(), next);
         let Ok(sealed) = contents.seal(&self.keys, &flight.handle, next) else {
-            return self.set_aside(
-                &session,
-                tokens,
-                StoreUnavailable("the session could not be sealed"),
-            );
+            let unavailable = StoreUnavailable("the session could not be sealed");
+            return self.set_aside(&session, tokens, aim, unavailable);
         };
         let mut pauses = STORE_PAUSES.iter();
         let replaced = loop {
@@ -332,7 +376,9 @@ impl Sessions {
             match (self.observed("replace", replaced).await, pauses.next()) {
                 (Ok(replaced), _) => break replaced,
                 (Err(_), Some(pause)) => sleep(*pause).await,
-                (Err(unavailable), None) => return self.set_aside(&session, tokens, unavailable),
+                (Err(unavailable), None) => {
+                    return self.set_aside(&session, tokens, aim, unavailable);
+                }
             }
         };
         match replaced {
@@ -358,6 +404,7 @@ impl Sessions {
         &self,
         session: &Session,
         tokens: RefreshedTokens,
+        aim: &Aim,
         unavailable: StoreUnavailable,
     ) -> Landing {
         tracing::error!(
@@ -365,8 +412,12 @@ impl Sessions {
             reason = unavailable.0,
             "refreshed tokens could not be stored; they wait in memory for the next refresh"
         );
-        let unsaved =
-            Unsaved { version: session.version, tokens, expires: session.absolute_expires };
+        let unsaved = Unsaved {
+            version: session.version,
+            tokens,
+            aim: aim.clone(),
+            expires: session.absolute_expires,
+        };
         locked(&self.flights.unsaved).insert(session.key, unsaved);
         RefreshOutcome::StoreUnavailable.into()
     }
@@ -393,7 +444,8 @@ impl Sessions {
                     failure,
                     until_millis: now.saturating_add(BACKOFF),
                 };
-                locked(&self.flights.setbacks).insert(asked.key, setback);
+                let key = (asked.key, flight.aim.clone());
+                locked(&self.flights.setbacks).insert(key, setback);
                 failed(current, setback, now).into()
             }
             Ok(winner) => RefreshOutcome::Joined(winner).into(),
@@ -403,19 +455,42 @@ impl Sessions {
 }
 
 impl Contents {
-    /// Takes over new tokens; what the answer left out stays (RFC 6749 §6).
-    pub(super) fn renew(&mut self, new: &RefreshedTokens, now: UnixTime) {
+    /// Takes over new tokens, which came for `target` with the record's version `renewed`; what the
+    /// answer left out stays (RFC 6749 §6).
+    pub(super) fn renew(
+        &mut self,
+        new: &RefreshedTokens,
+        target: Option<&Target>,
+        now: UnixTime,
+        renewed: Version,
+    ) {
         let tokens = &mut self.tokens;
-        tokens.access_token = new.access_token.clone();
-        tokens.access_expires = new.access_expires;
         if let Some(refresh_token) = &new.refresh_token {
             tokens.refresh_token = Some(refresh_token.clone());
         }
         if let Some(id_token) = &new.id_token {
             tokens.id_token = Some(id_token.clone());
         }
+        let (access_token, access_expires) = (new.access_token.clone(), new.access_expires);
+        if let Some(target) = target {
+            // What has ended goes, so that the record does not grow with every change of the routes.
+            tokens.narrowed.retain(|narrowed| {
+                narrowed.target != *target
+                    && narrowed.access_expires.is_none_or(|expires| now < expires)
+            });
+            let target = target.clone();
+            let narrowed = Narrowed { target, access_token, access_expires, since: now, renewed };
+            tokens.narrowed.push(narrowed);
+            return;
+        }
+        tokens.access_token = access_token;
+        tokens.access_expires = access_expires;
         tokens.scope.clone_from(&new.scope);
+        if let Some(details) = &new.authorization_details {
+            tokens.authorization_details = Some(details.clone());
+        }
         self.tokens_since = now;
+        self.renewed = renewed;
     }
 }
 
@@ -432,13 +507,18 @@ fn failed(session: Session, setback: Setback, now_millis: u64) -> RefreshOutcome
             RefreshOutcome::AsTrouble { session, reason, retry_after }
         }
         RefreshFailure::Unknown { reason } => RefreshOutcome::Unknown { session, reason },
+        RefreshFailure::TargetRefused => RefreshOutcome::TargetRefused(session),
         RefreshFailure::Rejected { reason } => RefreshOutcome::Rejected { session, reason },
     }
 }
 
 /// What a flight's outcome means to one who only joined it; none if it does not answer their cause, as when
 /// it found nothing due and they hold a token that an upstream refused.
-fn joined(outcome: RefreshOutcome, cause: Cause) -> Option<RefreshOutcome> {
+fn joined(
+    outcome: RefreshOutcome,
+    cause: Cause,
+    target: Option<&Target>,
+) -> Option<RefreshOutcome> {
     let (session, asked) = match outcome {
         RefreshOutcome::Refreshed(session) => (session, true),
         RefreshOutcome::Joined(session) => (session, false),
@@ -447,7 +527,9 @@ fn joined(outcome: RefreshOutcome, cause: Cause) -> Option<RefreshOutcome> {
     let answered = match cause {
         Cause::Due => true,
         Cause::Demanded => asked,
-        Cause::UpstreamRejected { used_version } => session.version > used_version,
+        Cause::UpstreamRejected { used_version } => {
+            session.held(target).is_some_and(|held| held.renewed > used_version)
+        }
     };
     answered.then_some(RefreshOutcome::Joined(session))
 }

@@ -45,6 +45,11 @@ impl Version {
     /// The version of a record just created.
     pub const FIRST: Self = Self(1);
 
+    /// [`Version::FIRST`], for records from before versions were noted in them.
+    pub(super) const fn first() -> Self {
+        Self::FIRST
+    }
+
     /// The version numbered `number`.
     pub const fn new(number: u64) -> Self {
         Self(number)

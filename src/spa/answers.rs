@@ -97,7 +97,14 @@ pub(super) fn login_failure(failure: &LoginFailure) -> ErrorAnswer {
         LoginFailure::Denied { error } => {
             ErrorAnswer::new(ErrorCode::AuthorizationError).with_detail(error.as_str())
         }
+        // What was asked for in detail, or for which API, is not this AS's to give: the page's wish
+        // cannot be met (RAR-5).
+        LoginFailure::As(failure) if failure.is("invalid_authorization_details") => {
+            ErrorAnswer::new(ErrorCode::AuthorizationError)
+                .with_detail("invalid_authorization_details")
+        }
         LoginFailure::As(failure) => as_failure(failure),
+        LoginFailure::Intent { .. } => ErrorAnswer::new(ErrorCode::UpstreamUnavailable),
         LoginFailure::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable),
         _ => ErrorAnswer::new(ErrorCode::ServerError),
     }

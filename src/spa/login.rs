@@ -21,7 +21,7 @@ use crate::{
 /// Starts a login that the page itself drives.
 #[utoipa::path(post, path = "/login/start", tag = "login", operation_id = "loginStart",
     request_body(content_type = "application/x-www-form-urlencoded", content = String,
-        description = "Extra authorization parameters, as far as the configuration allows them; after `step_up_required` those of its `step_up`, `acr_values` and `max_age`"),
+        description = "Extra authorization parameters, as far as the configuration allows them; after `step_up_required` those of its `step_up`, `acr_values` and `max_age`; to have something authorized in detail `authorization`, a name from the configuration, and `intent`, whose details the BFF fetches. With `acr_values`, `max_age` or `authorization` a login during a session is for that session's user: for anybody else it fails, and the session stays"),
     responses(
         (status = 200, description = "Navigate to `authorization_url`; a transaction cookie is set", body = LoginStarted),
         (status = 400, description = "`invalid_request`", body = crate::web::ErrorBody),

@@ -8,13 +8,16 @@ use http::{HeaderValue, header::CONTENT_TYPE};
 use utoipa::{OpenApi, openapi::Server};
 
 use super::{Spa, answers};
-use crate::web::{Body, ErrorAnswer, ErrorBody, ErrorCode, RequestId, StepUpHint, Surface, harden};
+use crate::web::{
+    AuthorizationHint, Body, ErrorAnswer, ErrorBody, ErrorCode, RequestId, StepUpHint, Surface,
+    harden,
+};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "fapi-bff, SPA contract",
-        description = "What a single-page app calls. Every call by script is same-origin and carries the header `x-bff-csrf: 1`, on GET too. An API call that is refused with 401 `step_up_required` carries `step_up`: hand its members to `login/start` as parameters (`acr_values` joined by spaces), log in, and repeat the call."
+        description = "What a single-page app calls. Every call by script is same-origin and carries the header `x-bff-csrf: 1`, on GET too. An API call that is refused with 401 `step_up_required` carries `step_up`: hand its members to `login/start` as parameters (`acr_values` joined by spaces), log in, and repeat the call. One that is refused with 401 `authorization_required` carries `authorization`: hand its member of that name to `login/start`, with the `intent` to be authorized, log in, and repeat the call."
     ),
     paths(
         super::login::login_start,
@@ -38,6 +41,7 @@ use crate::web::{Body, ErrorAnswer, ErrorBody, ErrorCode, RequestId, StepUpHint,
         answers::LoggedOut,
         ErrorBody,
         ErrorCode,
+        AuthorizationHint,
         StepUpHint
     ))
 )]

@@ -8,7 +8,7 @@ use axum::response::Response;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
     HeaderValue,
-    header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+    header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY},
 };
 
 use super::Spa;
@@ -113,6 +113,8 @@ pub(super) fn relay() -> Response<Body> {
     let mut response = Response::new(Body::from(html));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    // Under `no-referrer` browsers send `Origin: null` with the form, and it would be turned away.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     let hash = STANDARD.encode(digest(&SHA256, RELAY.as_bytes()));
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

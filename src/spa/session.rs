@@ -52,12 +52,12 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
         (status = 503, description = "Something behind the BFF is unavailable; retry", body = crate::web::ErrorBody)))]
 pub(super) async fn userinfo(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
     let (handle, session) = spa.admission.session(headers, Activity::Counts).await?;
-    let session = spa.admission.with_token(&handle, session).await?;
+    let session = spa.admission.with_token(&handle, session, None).await?;
     let mut answer = ask_userinfo(spa, &session).await;
     if matches!(answer, Err(UserinfoFailure::TokenRejected)) {
         // As at any upstream: one renewal, one more try.
         let cause = Cause::UpstreamRejected { used_version: session.version() };
-        let outcome = spa.admission.renew(&handle, cause).await;
+        let outcome = spa.admission.renew(&handle, cause, None).await;
         let session = outcome.into_result().map_err(|trouble| spa.admission.trouble(trouble))?;
         answer = ask_userinfo(spa, &session).await;
     }
@@ -99,7 +99,7 @@ pub(super) async fn refresh(
         return Err(ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("unknown").into());
     }
     let (handle, _) = spa.admission.session(headers, Activity::Polls).await?;
-    let outcome = spa.admission.renew(&handle, Cause::Demanded).await;
+    let outcome = spa.admission.renew(&handle, Cause::Demanded, None).await;
     let session = outcome.into_result().map_err(|trouble| spa.admission.trouble(trouble))?;
     answers::json(&Refreshed { access_token_expires_in: left(&session, spa.ambient.now()) })
 }

@@ -78,7 +78,8 @@ fn asking_server(authority: &Authority, required: bool) -> Arc<ServerConfig> {
     )
 }
 
-/// FAPI2-SP-5.2.2-1/2, TLS-9325-4.2: four suites for TLS 1.2, the three of TLS 1.3, nothing else.
+/// FAPI1-ADV-8.5-1, FAPI2-SP-5.2.2-1/2, TLS-9325-4.2: four suites for TLS 1.2, the three of TLS
+/// 1.3, nothing else.
 #[test]
 fn only_the_listed_suites_are_offered() {
     let suites: Vec<_> =

@@ -19,6 +19,10 @@ use crate::protocol::StepUp;
 pub enum ErrorCode {
     /// The AS refused the login or the user cancelled; `detailed_error` is its OAuth error code.
     AuthorizationError,
+    /// The call wants something authorized in detail that this session's login did not: log in with
+    /// `authorization` as `authorization` holds it, and an `intent`, as parameters of `login/start`,
+    /// then repeat the call. The session stays as it is until then.
+    AuthorizationRequired,
     /// The AS answered something that must not be believed. Starting again may help.
     AuthorizationServerError,
     /// The AS cannot be reached or is overloaded. Retry after `Retry-After` seconds.
@@ -28,6 +32,9 @@ pub enum ErrorCode {
     /// The user has logged in as `step_up_required` said and the call is still refused, or the API
     /// makes one demand after the other. Another login would not help now; ten minutes later it may.
     InsufficientAuthentication,
+    /// The user has logged in as `authorization_required` said and the authorization is still not
+    /// there. Another login would not help now; ten minutes later it may.
+    InsufficientAuthorization,
     /// The request is malformed; `detailed_error` names what.
     InvalidRequest,
     /// The login's answer did not hold; no session was made. Start again.
@@ -82,11 +89,14 @@ impl ErrorCode {
             | Self::TransactionMissing
             | Self::UpgradeNotSupported => StatusCode::BAD_REQUEST,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::ReauthenticationRequired
+            Self::AuthorizationRequired
+            | Self::ReauthenticationRequired
             | Self::SessionExpired
             | Self::SessionMissing
             | Self::StepUpRequired => StatusCode::UNAUTHORIZED,
-            Self::CsrfRejected | Self::InsufficientAuthentication => StatusCode::FORBIDDEN,
+            Self::CsrfRejected
+            | Self::InsufficientAuthentication
+            | Self::InsufficientAuthorization => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -107,10 +117,12 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorizationError => "authorization_error",
+            Self::AuthorizationRequired => "authorization_required",
             Self::AuthorizationServerError => "authorization_server_error",
             Self::AuthorizationServerUnavailable => "authorization_server_unavailable",
             Self::CsrfRejected => "csrf_rejected",
             Self::InsufficientAuthentication => "insufficient_authentication",
+            Self::InsufficientAuthorization => "insufficient_authorization",
             Self::InvalidRequest => "invalid_request",
             Self::LoginRejected => "login_rejected",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -141,7 +153,14 @@ pub struct ErrorAnswer {
     code: ErrorCode,
     detail: Option<&'static str>,
     retry_after: Option<u32>,
-    step_up: Option<StepUp>,
+    wanted: Option<Box<Wanted>>,
+}
+
+/// The login that would help.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Wanted {
+    Authentication(StepUp),
+    Authorization { kind: String, template: Option<String> },
 }
 
 /// The login that a call wants (RFC 9470): each member is the parameter of `login/start` of the same
@@ -155,6 +174,17 @@ pub struct StepUpHint<'a> {
     /// Seconds since the user authenticated, at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<u32>,
+}
+
+/// The authorization that a call wants (RFC 9396).
+#[derive(Serialize, ToSchema)]
+pub struct AuthorizationHint<'a> {
+    /// The `type` of authorization details that must be granted.
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// The parameter of `login/start` of the same name; absent if every login asks for this type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization: Option<&'a str>,
 }
 
 /// The JSON body of every refusal.
@@ -171,6 +201,9 @@ pub struct ErrorBody<'a> {
     /// With `step_up_required`: the login that the call wants.
     #[serde(skip_serializing_if = "Option::is_none")]
     step_up: Option<StepUpHint<'a>>,
+    /// With `authorization_required`: what the user must authorize.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization: Option<AuthorizationHint<'a>>,
 }
 
 impl ErrorAnswer {
@@ -181,7 +214,7 @@ impl ErrorAnswer {
             _ if code.status().as_u16() == 503 => Some(2),
             _ => None,
         };
-        Self { code, detail: None, retry_after, step_up: None }
+        Self { code, detail: None, retry_after, wanted: None }
     }
 
     /// Adds a detail from a closed list; nothing from the network may stand here.
@@ -201,7 +234,14 @@ impl ErrorAnswer {
     /// Says which login the call wants (STEP-4).
     #[must_use]
     pub fn with_step_up(mut self, demand: StepUp) -> Self {
-        self.step_up = Some(demand);
+        self.wanted = Some(Box::new(Wanted::Authentication(demand)));
+        self
+    }
+
+    /// Says which type of authorization the call wants, and by which name a login asks for it.
+    #[must_use]
+    pub fn with_authorization(mut self, kind: String, template: Option<String>) -> Self {
+        self.wanted = Some(Box::new(Wanted::Authorization { kind, template }));
         self
     }
 
@@ -213,14 +253,24 @@ impl ErrorAnswer {
     /// The answer. Its `Content-Type` is exactly `application/json`: client libraries of the
     /// token-handler contract compare it as a whole.
     pub fn into_response(self, request_id: &RequestId) -> Response<Body> {
+        let (mut step_up, mut authorization) = (None, None);
+        match self.wanted.as_deref() {
+            Some(Wanted::Authentication(demand)) => {
+                step_up =
+                    Some(StepUpHint { acr_values: &demand.acr_values, max_age: demand.max_age });
+            }
+            Some(Wanted::Authorization { kind, template }) => {
+                authorization =
+                    Some(AuthorizationHint { kind, authorization: template.as_deref() });
+            }
+            None => {}
+        }
         let body = serde_json::to_vec(&ErrorBody {
             error_code: self.code.as_str(),
             detailed_error: self.detail,
             request_id: request_id.as_str(),
-            step_up: self.step_up.as_ref().map(|demand| StepUpHint {
-                acr_values: &demand.acr_values,
-                max_age: demand.max_age,
-            }),
+            step_up,
+            authorization,
         })
         .unwrap_or_default();
         let mut response = Response::new(Body::from(body));
@@ -273,9 +323,11 @@ mod tests {
     #[test]
     fn the_code_in_the_json_is_the_code_in_the_schema() {
         for code in [
+            ErrorCode::AuthorizationRequired,
             ErrorCode::AuthorizationServerUnavailable,
             ErrorCode::CsrfRejected,
             ErrorCode::InsufficientAuthentication,
+            ErrorCode::InsufficientAuthorization,
             ErrorCode::StepUpRequired,
             ErrorCode::UpstreamRejectedToken,
         ] {

@@ -47,11 +47,12 @@ pub fn harden(headers: &mut HeaderMap, surface: Surface) {
             headers.append(VARY, HeaderValue::from_static("origin, sec-fetch-site, cookie"));
         }
         Surface::Document => {
-            // A page may bring its own, equally strict policy that names its one style by hash.
+            // A page may bring its own, equally strict policies: one that names its one style by hash,
+            // one that lets a form say where it comes from.
             headers.entry(CONTENT_SECURITY_POLICY).or_insert(LOCKED);
             headers.insert(COOP, HeaderValue::from_static("same-origin"));
             headers.insert(CORP, HeaderValue::from_static("same-origin"));
-            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+            headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             headers.append(VARY, NAVIGATION);
         }

@@ -13,7 +13,9 @@ pub use cookies::{
     CookieNames, CookieValue, MAX_COOKIE_OCTETS, SameSite, clear_cookie, cookie, cookie_values,
     cookies_with_prefix, set_cookie,
 };
-pub use errors::{ErrorAnswer, ErrorBody, ErrorCode, Refusal, StepUpHint, with_cookies};
+pub use errors::{
+    AuthorizationHint, ErrorAnswer, ErrorBody, ErrorCode, Refusal, StepUpHint, with_cookies,
+};
 pub use guard::{Guard, GuardRejection};
 pub use headers::{Surface, harden};
 pub use request_id::RequestId;

@@ -101,9 +101,9 @@ async fn a_login_names_one_consent_and_nothing_else() {
     let house = House::start(&[UK]).await;
     for (wishes, reason) in [
         ("", "parameter.intent_missing"),
-        ("intent=", "parameter.malformed"),
-        ("intent=a%20b", "parameter.malformed"),
-        ("intent=a%2Fb", "parameter.malformed"),
+        ("intent=", "parameter.intent_malformed"),
+        ("intent=a%20b", "parameter.intent_malformed"),
+        ("intent=a%2Fb", "parameter.intent_malformed"),
         ("intent=a&intent=b", "parameter.duplicate"),
         ("intent=a&claims=%7B%7D", "parameter.not_allowed"),
         ("intent=a&openbanking_intent_id=b", "parameter.not_allowed"),
@@ -114,7 +114,7 @@ async fn a_login_names_one_consent_and_nothing_else() {
     assert_eq!(house.double(&UK).count(Endpoint::Authorize), 0);
     // Without the setting a page names none.
     let house = House::start(&[SHOP]).await;
-    assert_eq!(refused_start(&house, &SHOP, "intent=a").await, "parameter.not_allowed");
+    assert_eq!(refused_start(&house, &SHOP, "intent=a").await, "parameter.intent_unexpected");
 }
 
 /// OIDC-5.5.1: before the code is redeemed the ID token beside it must name the consent; afterwards the

@@ -10,9 +10,12 @@
 
 mod attacks;
 mod ecosystems;
+mod encrypted;
 mod forwarding;
+mod grants;
 mod guards;
 mod house;
+mod initiated;
 mod isolation;
 mod login;
 mod logout;
@@ -20,8 +23,11 @@ mod mixups;
 mod navigation;
 mod outage;
 mod process;
+mod profiles;
+mod raising;
 mod refresh;
 mod responses;
 mod secrets;
 mod step_up;
 mod support;
+mod unsigned;

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Bed, Wish};
 
-type Change = Box<dyn Fn(&mut Behaviour)>;
+pub(crate) type Change = Box<dyn Fn(&mut Behaviour)>;
 
-fn edit(target: Target, change: impl Fn(&mut Object) + Send + Sync + 'static) -> Change {
+pub(crate) fn edit(target: Target, change: impl Fn(&mut Object) + Send + Sync + 'static) -> Change {
     let change = Arc::new(change);
     Box::new(move |as_| {
         let change = Arc::clone(&change);
@@ -23,7 +23,7 @@ fn edit(target: Target, change: impl Fn(&mut Object) + Send + Sync + 'static) ->
     })
 }
 
-fn tamper(target: Target, tamper: Tamper) -> Change {
+pub(crate) fn tamper(target: Target, tamper: Tamper) -> Change {
     Box::new(move |as_| as_.tamper_once(target, tamper.clone()))
 }
 

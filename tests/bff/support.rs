@@ -13,7 +13,7 @@ use fapi_bff::{
 };
 use fapi_bff_conformance::{
     api::{ApiConfig, SampleApi},
-    as_double::{AsConfig, AsDouble, ClientRegistration},
+    as_double::{AsConfig, AsDouble, ClientRegistration, Conduct},
     demo::browser::{Answer, Browser, Call, From},
     pki::Pki,
     suite::world::free_port,
@@ -34,6 +34,12 @@ pub(crate) struct Wish {
     pub(crate) store: Option<Arc<dyn Store>>,
     /// What to do to the AS before the server meets it.
     pub(crate) before: Option<fn(&AsDouble)>,
+    /// Further files for the configuration to name, secrets all.
+    pub(crate) files: Vec<(&'static str, &'static str)>,
+    /// How the AS conducts itself; as a Message Signing server if unset.
+    pub(crate) conduct: Option<Conduct>,
+    /// Changes of the client's registration at the AS.
+    pub(crate) registered: Option<fn(&mut ClientRegistration, &Pki)>,
 }
 
 /// A running world.
@@ -49,6 +55,7 @@ pub(crate) struct Bed {
     pub(crate) toml: String,
     pub(crate) dir: TempDir,
     registration: ClientRegistration,
+    conduct: Conduct,
 }
 
 impl Bed {
@@ -61,6 +68,10 @@ impl Bed {
         let pki = Pki::load_or_create(dir.path(), CLIENT_ID).unwrap();
         std::fs::write(dir.path().join("server.key"), "0".repeat(64)).unwrap();
         private(&dir.path().join("server.key"));
+        for (name, text) in &wish.files {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            private(&dir.path().join(name));
+        }
         let port = free_port();
         let origin = format!("https://app.localhost:{port}");
         let clock = ManualClock::at(SystemClock::new().now());
@@ -74,8 +85,13 @@ impl Bed {
             )
             .unwrap()
         };
-        let double =
-            authorization_server(&pki, &registration, &clock, (free_port(), free_port())).await;
+        let mut registration = registration;
+        if let Some(change) = wish.registered {
+            change(&mut registration, &pki);
+        }
+        let conduct = wish.conduct.unwrap_or_else(Conduct::message_signing);
+        let ports = (free_port(), free_port());
+        let double = authorization_server(&pki, &registration, conduct, &clock, ports).await;
         if let Some(before) = wish.before {
             before(&double);
         }
@@ -88,6 +104,7 @@ impl Bed {
             assert!(toml.contains(from), "{from:?} is not in the configuration");
             toml = toml.replace(from, &to);
         }
+        toml = toml.replace("{api}", api.base_url().trim_end_matches('/'));
         let (audit, log) = Audit::memory(clock.clone());
         let mut bed = Self {
             clock,
@@ -100,6 +117,7 @@ impl Bed {
             toml,
             dir,
             registration,
+            conduct,
         };
         bed.boot(audit, wish.store).await;
         bed
@@ -122,8 +140,7 @@ impl Bed {
 
     /// Takes the AS away, so that nobody listens where it was; answers its ports.
     pub(crate) async fn as_down(&mut self) -> (u16, u16) {
-        let elsewhere =
-            authorization_server(&self.pki, &self.registration, &self.clock, (0, 0)).await;
+        let elsewhere = self.another_server((0, 0)).await;
         let gone = std::mem::replace(&mut self.double, elsewhere);
         let ports = (gone.addr().port(), gone.mtls_addr().port());
         gone.shutdown().await;
@@ -132,7 +149,12 @@ impl Bed {
 
     /// A new AS with new keys where the old one was.
     pub(crate) async fn as_up(&mut self, ports: (u16, u16)) {
-        self.double = authorization_server(&self.pki, &self.registration, &self.clock, ports).await;
+        self.double = self.another_server(ports).await;
+    }
+
+    async fn another_server(&self, ports: (u16, u16)) -> AsDouble {
+        let (pki, registration) = (&self.pki, &self.registration);
+        authorization_server(pki, registration, self.conduct, &self.clock, ports).await
     }
 
     async fn boot(&mut self, audit: Audit, store: Option<Arc<dyn Store>>) {
@@ -228,6 +250,7 @@ impl Bed {
 async fn authorization_server(
     pki: &Pki,
     registration: &ClientRegistration,
+    conduct: Conduct,
     clock: &Arc<ManualClock>,
     (port, mtls_port): (u16, u16),
 ) -> AsDouble {
@@ -236,6 +259,9 @@ async fn authorization_server(
         port,
         mtls_port,
         now: Arc::new(move || clock.now().as_i64()),
+        signing_alg: conduct.usual_alg(),
+        conduct,
+        authorization_details_types: vec!["accounts".to_owned(), "payment".to_owned()],
         ..AsConfig::new(pki, vec![registration.clone()])
     })
     .await

@@ -98,6 +98,18 @@ fn judge_object(
     token: &str,
 ) -> Result<(AuthorizationRequest, Object), Refusal> {
     core.state().secrets.push(token.to_owned());
+    let inner = match &core.opener {
+        None => None,
+        Some(opener) => {
+            let inner = opener
+                .open(token)
+                .map_err(|fault| call.checks.refuse(Rule::RoEncryption, &fault.to_string()))?;
+            core.state().secrets.push(inner.clone());
+            Some(inner)
+        }
+    };
+    call.checks.held(&[Rule::RoEncryption]);
+    let token = inner.as_deref().unwrap_or(token);
     if let Ok((header, claims)) = jws::peek(token) {
         call.note("request_object_header", header);
         call.note("request_object_claims", claims);

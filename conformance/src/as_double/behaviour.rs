@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     faults::{FaultRule, Schedule},
+    jwe::Flaw,
     jws::{Object, SigningKey},
     ledger::Endpoint,
 };
@@ -140,12 +141,14 @@ pub struct Behaviour {
     pub login_age: i64,
     /// Granted beside the `authorization_details` that were asked for.
     pub further_details: Vec<Value>,
-    /// Encrypts in place of [`super::AsConfig::encrypt`].
-    pub encrypt: Option<super::Encrypt>,
+    /// What is wrong with every token that is encrypted.
+    pub flaw: Option<Flaw>,
     /// Appended to `issuer` in the metadata (only there).
     pub issuer_suffix: String,
     /// Unusable keys that carry the signing key's `kid` stand first in the JWKS.
     pub decoy_keys: bool,
+    /// Where the keys are, below the usual address; there, if empty.
+    pub jwks_suffix: String,
     /// Neither the signing key in the JWKS nor what it signs has a `kid`.
     pub omit_kid: bool,
     /// Further members of the JWKS, before the signing key.
@@ -190,9 +193,10 @@ impl Default for Behaviour {
             ignore_max_age: false,
             login_age: 0,
             further_details: Vec::new(),
-            encrypt: None,
+            flaw: None,
             issuer_suffix: String::new(),
             decoy_keys: false,
+            jwks_suffix: String::new(),
             omit_kid: false,
             extra_keys: Vec::new(),
             user: None,

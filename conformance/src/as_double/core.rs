@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     AsConfig, ClientAuth, ClientRegistration, User, authorize,
     behaviour::{Behaviour, Tamper, Target},
+    encryption::{self, Opener},
     exchange::{Call, Refusal, Verdict, announce_nonce, json_response},
     keys::{Keys, Publication},
     logout, metadata, resource,
@@ -32,6 +33,8 @@ pub(crate) struct Core {
     pub(super) issuer: String,
     pub(super) mtls_base: String,
     pub(super) ledger: Ledger,
+    /// Opens request objects, if they come encrypted.
+    pub(super) opener: Option<Opener>,
     state: Mutex<State>,
     behaviour: Mutex<Behaviour>,
 }
@@ -44,11 +47,16 @@ impl fmt::Debug for Core {
 
 impl Core {
     pub(super) fn new(config: AsConfig, port: u16, mtls_port: u16) -> Result<Self, JwsFault> {
+        let opener = config.request_object_encryption.as_ref().map(Opener::new).transpose();
         Ok(Self {
+            opener: opener.map_err(|_| JwsFault::KeyUnusable)?,
             issuer: format!("https://{}:{port}{}", config.host, config.path),
             mtls_base: format!("https://{}:{mtls_port}{}", config.mtls_host, config.mtls_path),
             ledger: Ledger::new(config.on_event.clone(), config.on_visit.clone()),
-            state: Mutex::new(State::new(Keys::new(config.signing_alg)?)),
+            state: Mutex::new(State::new(Keys::new(
+                config.signing_alg,
+                config.signing_key.clone(),
+            )?)),
             behaviour: Mutex::default(),
             config,
         })
@@ -90,10 +98,10 @@ impl Core {
         target: Target,
         mut claims: Object,
     ) -> Result<String, Refusal> {
-        let (tamper, encrypt) = {
+        let (tamper, flaw) = {
             let mut behaviour = self.behaviour();
             behaviour.apply_edits(target, &mut claims);
-            (behaviour.next_tamper(target), behaviour.encrypt.clone())
+            (behaviour.next_tamper(target), behaviour.flaw)
         };
         let typ = match target {
             // RFC 9701 §5
@@ -109,9 +117,8 @@ impl Core {
         else {
             return Ok(token);
         };
-        let encrypt = encrypt.or_else(|| self.config.encrypt.clone());
-        let encrypted = encrypt.and_then(|encrypt| encrypt(&token, &client.jwks, wanted).ok());
-        let encrypted = call.checks.require(Rule::ServerKey, encrypted)?;
+        let sealed = encryption::seal(&token, client, wanted, flaw);
+        let encrypted = call.checks.require(Rule::ServerKey, sealed.ok())?;
         self.state().secrets.push(encrypted.clone());
         Ok(encrypted)
     }
@@ -331,6 +338,8 @@ pub(super) fn router(core: &Arc<Core>) -> Router {
             router = router.route(&route, at(endpoint, Some(ListenerKind::Mtls)));
         }
     }
+    let keys = format!("{}/{{suffix}}", metadata::url(path, Jwks));
+    router = router.route(&keys, at(Jwks, plain));
     // RFC 8414 §3.1 drops the terminating slash; the conformance suite keeps it.
     let inserted = "/.well-known/oauth-authorization-server";
     let path = path.trim_end_matches('/');
@@ -398,7 +407,10 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
         Endpoint::Jwks => {
             call.demand_method(&Method::GET)?;
             call.demand_door(core.config.conduct.door(call.endpoint))?;
-            let publication = Publication::of(&core.behaviour());
+            let address = format!("{}{}", core.config.path, metadata::jwks(core));
+            call.checks.demand(Rule::JwksAddress, call.path == address)?;
+            let mut publication = Publication::of(&core.behaviour());
+            publication.extra.extend(core.opener.iter().map(Opener::public_jwk));
             let set = core.state().keys.jwks(publication);
             let set = call.checks.require(Rule::ServerKey, set.ok())?;
             Ok(core.json(StatusCode::OK, Target::Jwks, set))

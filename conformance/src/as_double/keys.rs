@@ -1,7 +1,7 @@
 //! The server's keys: the signing key, the keys it replaced, and the trap key of another algorithm that
 //! a client checking only "signed by a published key" falls for.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn trap(alg: Alg) -> Result<&'static SigningKey, JwsFault> {
 pub(super) struct Publication {
     decoys: bool,
     named: bool,
-    extra: Vec<Value>,
+    pub(super) extra: Vec<Value>,
 }
 
 impl Publication {
@@ -44,7 +44,7 @@ impl Publication {
 }
 
 pub(super) struct Keys {
-    pub(super) signing: SigningKey,
+    pub(super) signing: Arc<SigningKey>,
     /// Published still, for verification.
     old: Vec<Value>,
     /// No longer published, but an `id_token_hint` signed by one is still ours.
@@ -52,12 +52,17 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(alg: Alg) -> Result<Self, JwsFault> {
-        Ok(Self { signing: SigningKey::generate(alg)?, old: Vec::new(), withdrawn: Vec::new() })
+    pub(super) fn new(alg: Alg, first: Option<Arc<SigningKey>>) -> Result<Self, JwsFault> {
+        let signing = match first {
+            Some(key) if key.alg() == alg => key,
+            Some(_) => return Err(JwsFault::KeyUnusable),
+            None => Arc::new(SigningKey::generate(alg)?),
+        };
+        Ok(Self { signing, old: Vec::new(), withdrawn: Vec::new() })
     }
 
     pub(super) fn rotate(&mut self, alg: Alg, keep_old: bool) -> Result<(), JwsFault> {
-        let replaced = std::mem::replace(&mut self.signing, SigningKey::generate(alg)?);
+        let replaced = std::mem::replace(&mut self.signing, Arc::new(SigningKey::generate(alg)?));
         if keep_old {
             self.old.push(replaced.public_jwk());
         } else {

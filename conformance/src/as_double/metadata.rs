@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    ClientRegistration,
+    ClientRegistration, Encryption,
     behaviour::Target,
     conduct::{Conduct, Family, ResponseForm},
     core::Core,
@@ -37,6 +37,14 @@ pub(super) fn url(base: &str, endpoint: Endpoint) -> String {
     format!("{base}{path}")
 }
 
+/// Where the keys are, below a base.
+pub(super) fn jwks(core: &Core) -> String {
+    match core.behaviour().jwks_suffix.as_str() {
+        "" => url("", Endpoint::Jwks),
+        suffix => format!("{}/{suffix}", url("", Endpoint::Jwks)),
+    }
+}
+
 pub(super) fn document(core: &Core) -> Object {
     let suffix = core.behaviour().issuer_suffix.clone();
     let (conduct, clients) = (core.config.conduct, &core.config.clients);
@@ -62,7 +70,7 @@ pub(super) fn document(core: &Core) -> Object {
         requests(conduct),
         authentication(conduct),
         signatures(conduct, core.config.signing_alg, clients),
-        encryption(clients),
+        encryption(clients, core.config.request_object_encryption.as_ref()),
         constraint(conduct),
     ] {
         document.extend(members(more));
@@ -86,7 +94,7 @@ fn endpoints(core: &Core) -> Object {
     let mtls = |endpoint| url(&core.mtls_base, endpoint);
     let conduct = core.config.conduct;
     let mut all = members(json!({
-        "jwks_uri": plain(Endpoint::Jwks),
+        "jwks_uri": format!("{}{}", core.issuer, jwks(core)),
         "authorization_endpoint": plain(Endpoint::Authorize),
         "pushed_authorization_request_endpoint": plain(Endpoint::Par),
         "token_endpoint": plain(Endpoint::Token),
@@ -186,18 +194,21 @@ fn signatures(conduct: Conduct, own: Alg, clients: &[ClientRegistration]) -> Val
     Value::Object(all)
 }
 
-fn encryption(clients: &[ClientRegistration]) -> Value {
+fn encryption(clients: &[ClientRegistration], request_object: Option<&Encryption>) -> Value {
     let mut all = Object::new();
+    let mut add = |what: &str, encryption: Option<&Encryption>| {
+        if let Some(Encryption { alg, enc }) = encryption {
+            all.insert(format!("{what}_encryption_alg_values_supported"), json!([alg]));
+            all.insert(format!("{what}_encryption_enc_values_supported"), json!([enc]));
+        }
+    };
+    add("request_object", request_object);
     for (what, target) in [
         ("id_token", Target::IdToken),
         ("authorization", Target::Jarm),
         ("userinfo", Target::Userinfo),
     ] {
-        let registered = clients.iter().find_map(|client| client.encryption(target));
-        if let Some(encryption) = registered {
-            all.insert(format!("{what}_encryption_alg_values_supported"), json!([encryption.alg]));
-            all.insert(format!("{what}_encryption_enc_values_supported"), json!([encryption.enc]));
-        }
+        add(what, clients.iter().find_map(|client| client.encryption(target)));
     }
     Value::Object(all)
 }

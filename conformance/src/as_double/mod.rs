@@ -9,6 +9,7 @@ mod client_auth;
 mod conduct;
 mod core;
 mod dpop;
+mod encryption;
 pub(crate) mod exchange;
 mod keys;
 mod logout;
@@ -39,7 +40,7 @@ pub use self::{
 };
 use crate::{
     Now,
-    jws::{Alg, JwsFault, Object},
+    jws::{Alg, JwsFault, Object, SigningKey},
     pki::{AS_HOST, AS_MTLS_HOST, ClientCertificates, Identity, Pki, PkiError, server_config},
     serve::{Server, StartError},
     system_now,
@@ -49,7 +50,7 @@ pub use crate::{
     ledger::{Answer, Check, Endpoint, Event, ListenerKind, OnEvent, OnVisit, Outcome},
 };
 
-/// How a token is encrypted for a client, by the names of the standards.
+/// How a token is encrypted, by the names of the standards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encryption {
     /// `alg` (RFC 7518 §4.1).
@@ -57,9 +58,6 @@ pub struct Encryption {
     /// `enc` (RFC 7518 §5.1).
     pub enc: String,
 }
-
-/// Encrypts a signed token for the client whose public keys these are (a JWK set).
-pub type Encrypt = Arc<dyn Fn(&str, &Value, &Encryption) -> Result<String, JwsFault> + Send + Sync>;
 
 /// One client as the server knows it.
 #[derive(Clone, Debug, Default)]
@@ -197,12 +195,14 @@ pub struct AsConfig {
     pub resources: Vec<String>,
     /// Authentication contexts that are reached.
     pub acrs: Vec<String>,
-    /// Encrypts for clients that registered for it.
-    pub encrypt: Option<Encrypt>,
+    /// How request objects come encrypted, if they must.
+    pub request_object_encryption: Option<Encryption>,
     /// Whether a person is asked.
     pub interaction: Interaction,
     /// Algorithm of ID tokens and authorization responses.
     pub signing_alg: Alg,
+    /// The first signing key, of that algorithm; made anew if there is none.
+    pub signing_key: Option<Arc<SigningKey>>,
     /// The clock.
     pub now: Now,
     /// Told of every event.
@@ -244,9 +244,10 @@ impl AsConfig {
             authorization_details_types: Vec::new(),
             resources: Vec::new(),
             acrs: metadata::ACRS.map(str::to_owned).to_vec(),
-            encrypt: None,
+            request_object_encryption: None,
             interaction: Interaction::Auto,
             signing_alg: Alg::Es256,
+            signing_key: None,
             now: system_now(),
             on_event: None,
             on_visit: None,

@@ -122,7 +122,12 @@ pub(super) fn form_post(action: &str, parameters: &[(String, String)], origin: &
     let hidden: Vec<(&str, &str)> =
         parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let body = form(action, &hidden, "<button>Continue</button>");
-    page(StatusCode::OK, "One moment", &format!("{body}<script>{SUBMIT}</script>"), origin)
+    let body = format!("{body}<script>{SUBMIT}</script>");
+    let mut response = page(StatusCode::OK, "One moment", &body, origin);
+    // Under `no-referrer` a browser would not tell the client which origin posts.
+    let policy = HeaderValue::from_static("strict-origin");
+    response.headers_mut().insert(header::REFERRER_POLICY, policy);
+    response
 }
 
 /// Really log out?

@@ -271,6 +271,8 @@ alone {
     ParRequestForbidden = "par.request_forbidden", REQUEST, ["PAR-3"],
         "a server that takes plain parameters is pushed no request object";
 
+    RoEncryption = "request_object.encryption", OBJECT, ["JAR-4a"],
+        "the request object is encrypted to the server's key, if that was agreed";
     RoMalformed = "request_object.malformed", OBJECT, ["JWT-BIS-3.13/3.14"],
         "the request object is a compact JWS";
     RoDuplicateMember = "request_object.duplicate_member", OBJECT, ["JWT-PARSE"],
@@ -460,6 +462,8 @@ alone {
     CustomerIp = "accounts.customer_ip_address", REQUEST, ["FAPI1-BASE-6.2.2-3/4"],
         "x-fapi-customer-ip-address, if sent, is an IP address and nothing else";
 
+    JwksAddress = "jwks.address", NOWHERE, ["META-3.1", "FAPI2-SP-5.3.3.1-9"],
+        "the keys are asked for at the address that the metadata name";
     ApiAudience = "api.audience", TOKEN, ["RES-2.1/2.2", "BCP-2.2-2.3"],
         "the access token, if it is for certain resources, is for this one";
 

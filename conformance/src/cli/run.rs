@@ -23,7 +23,7 @@ use crate::{
     oidf::drive::Progress as Driving,
     pki::Pki,
     suite::{
-        plan::Variant,
+        plan::{Plan, Variant},
         report::{
             Report,
             terminal::{Progress, Style, table},
@@ -48,6 +48,9 @@ pub(super) struct RunArgs {
     /// Only modules whose id contains this; can be given several times
     #[arg(long, value_name = "ID")]
     module: Vec<String>,
+    /// Each module once, in the first variant that has it
+    #[arg(long)]
+    once: bool,
     /// A BFF that already runs, by its app's origin; `prepare` says how it is set up
     #[arg(long, value_name = "URL", requires = "dir", value_parser = target::origin)]
     target: Option<Url>,
@@ -67,7 +70,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "HOST=IP", requires = "dir", value_parser = crate::oidf::cli::host_and_address)]
     resolve: Vec<(String, IpAddr)>,
     /// Modules at a time; one, against a target
-    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// Seconds of silence that count as having stopped
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
@@ -117,6 +120,8 @@ pub(super) async fn run(args: &RunArgs) -> Result<u8, Fault> {
         plans: args.plan.clone(),
         variant: args.variant.iter().flatten().map(|(n, v)| (n.clone(), v.clone())).collect(),
         modules: args.module.clone(),
+        once: args.once,
+        prepared: args.dir.is_some(),
     };
     let chosen = select(&plans(), &wish)?;
     let options = Options {
@@ -210,6 +215,7 @@ fn said(args: &RunArgs, wish: &Wish) -> BTreeMap<String, String> {
         ("wait", format!("{} s", args.wait)),
         ("login", login.to_owned()),
         ("modules at a time", jobs.to_string()),
+        ("each module", if args.once { "once".to_owned() } else { String::new() }),
         ("plans", wish.plans.join(", ")),
         ("module ids", wish.modules.join(", ")),
         (
@@ -271,6 +277,17 @@ fn report(
     })
 }
 
+/// How many variants of the plans chosen can be played and are not, by default.
+fn left_out(chosen: &[Chosen]) -> usize {
+    let plans = plans();
+    let chosen = plans.iter().filter(|plan| chosen.iter().any(|choice| choice.id == plan.id));
+    let left = |plan: &Plan| {
+        let variants = plan.variants().into_iter();
+        variants.filter(|v| plan.is_supported(v) && !(plan.by_default)(v)).count()
+    };
+    chosen.map(left).sum()
+}
+
 fn remarks(chosen: &[Chosen], elsewhere: bool, args: &RunArgs) -> Vec<String> {
     let mut remarks = Vec::new();
     if chosen.iter().flat_map(|choice| &choice.entries).any(|entry| !entry.is_ready()) {
@@ -279,6 +296,13 @@ fn remarks(chosen: &[Chosen], elsewhere: bool, args: &RunArgs) -> Vec<String> {
              are listed so that nothing is missing, and never count as passed."
                 .to_owned(),
         );
+    }
+    let left_out = left_out(chosen);
+    if args.variant.is_empty() && !args.once && left_out > 0 {
+        remarks.push(format!(
+            "{left_out} more variants of these plans can be played, and differ from those here in \
+             one parameter: ask for them with --variant."
+        ));
     }
     if elsewhere && args.audit.is_none() {
         remarks.push(

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::suite::{
+    client::Client,
     hardening, oidf,
     plan::{Entry, Plan, Variant},
     runner::Chosen,
@@ -18,12 +19,16 @@ pub(super) struct Wish {
     pub(super) variant: Vec<(String, String)>,
     /// Modules whose id contains one of these; all if empty.
     pub(super) modules: Vec<String>,
+    /// Each module once, in the first variant that has it.
+    pub(super) once: bool,
+    /// Only for the client that `prepare` writes settings of: what a BFF elsewhere is.
+    pub(super) prepared: bool,
 }
 
 impl Wish {
     /// Whether nothing is left out.
     pub(super) fn is_everything(&self) -> bool {
-        self.plans.is_empty() && self.variant.is_empty() && self.modules.is_empty()
+        self.plans.is_empty() && self.variant.is_empty() && self.modules.is_empty() && !self.once
     }
 }
 
@@ -68,7 +73,8 @@ pub(super) fn select(plans: &[Plan], wish: &Wish) -> Result<Vec<Chosen>, Nothing
         let variants: Vec<_> = plan.variants().into_iter().filter(fits).collect();
         let (supported, missing): (Vec<_>, Vec<_>) =
             variants.into_iter().partition(|variant| plan.is_supported(variant));
-        for variant in supported {
+        let asked = |variant: &&Variant| !wish.variant.is_empty() || (plan.by_default)(variant);
+        for variant in supported.iter().filter(asked).cloned() {
             let entries = plan.entries(&variant);
             let certification = (plan.certification)(&variant);
             chosen.push(Chosen {
@@ -81,9 +87,24 @@ pub(super) fn select(plans: &[Plan], wish: &Wish) -> Result<Vec<Chosen>, Nothing
         }
         chosen.extend(unsupported(plan, &missing));
     }
+    if wish.prepared {
+        let usual = |entry: &Entry| match entry {
+            Entry::Ready(module) => Some(module.setup.client == Client::default()),
+            Entry::NotYetSupported { .. } => None,
+        };
+        let playable = |choice: &Chosen| choice.entries.iter().filter_map(usual).max();
+        chosen.retain(|choice| playable(choice).unwrap_or(true));
+    }
     if chosen.is_empty() {
         let parameters = wish.variant.iter().map(|(name, value)| format!("{name}={value}"));
         return Err(Nothing::Variant(parameters.collect::<Vec<_>>().join(", ")));
+    }
+    if wish.once {
+        let mut known = BTreeSet::new();
+        for choice in &mut chosen {
+            choice.entries.retain(|entry| !entry.is_ready() || known.insert(entry.id().to_owned()));
+        }
+        chosen.retain(|choice| !choice.entries.is_empty());
     }
     if wish.modules.is_empty() {
         return Ok(chosen);
@@ -162,6 +183,7 @@ mod tests {
             plans: owned(plans),
             variant: variant.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             modules: owned(modules),
+            ..Wish::default()
         }
     }
 
@@ -175,24 +197,68 @@ mod tests {
         let chosen = select(&plans(), &Wish::default()).unwrap();
         let ids = ids(&chosen);
         assert_eq!(ids[0], ("fapi2-message-signing-final-client-test-plan", 26, true));
-        // Its other variants, once, with every module any of them has.
-        assert_eq!(ids[1], ("fapi2-message-signing-final-client-test-plan", 32, false));
-        assert_eq!(ids[2].0, "bff-hardening-test-plan");
-        assert!(ids[2].2);
-        assert!(ids[3..].iter().all(|(.., ready)| !ready));
-        assert_eq!(ids.len(), 3 + 2 + 10);
+        let played = |id: &str| ids.iter().filter(|(plan, _, ready)| *plan == id && *ready).count();
+        // What is to be certified: every way to authenticate, to bind, to ask and to answer.
+        // Rich requests, once in each plan.
+        assert_eq!(played("fapi2-security-profile-final-client-test-plan"), 8 + 1);
+        assert_eq!(played("fapi2-message-signing-final-client-test-plan"), 3 * 8 + 1);
+        assert_eq!(played("fapi1-advanced-final-client-test-plan"), 12);
+        for (id, variants) in [
+            ("oidcc-client-basic-certification-test-plan", 2),
+            ("oidcc-client-config-certification-test-plan", 4),
+            ("oidcc-client-formpost-basic-certification-test-plan", 2),
+            ("oidcc-client-rp-initiated-logout-rp-basic", 4),
+            ("oidcc-client-refreshtoken-test-plan", 4),
+            ("oidcc-client-test-plan", 4),
+            ("oidcc-client-back-channel-logout-rp-basic", 0),
+            ("bff-hardening-test-plan", 1),
+        ] {
+            assert_eq!(played(id), variants, "{id}");
+        }
+        // The other variants of a plan are listed once, with every module any of them has.
+        let listed: Vec<_> = ids.iter().filter(|(.., ready)| !ready).map(|(id, ..)| *id).collect();
+        let distinct: BTreeSet<_> = listed.iter().collect();
+        assert_eq!((listed.len(), distinct.len()), (7, 7));
+    }
+
+    #[test]
+    fn each_module_is_played_once_if_that_is_enough() {
+        let chosen = select(&plans(), &Wish { once: true, ..Wish::default() }).unwrap();
+        let ready = chosen.iter().flat_map(|choice| &choice.entries).filter(|e| e.is_ready());
+        let all: Vec<_> = ready.map(Entry::id).collect();
+        assert_eq!(all.len(), all.iter().collect::<BTreeSet<_>>().len());
+        for id in ["rs-dpop-auth-scheme-case-insensitivity", "remove-authorization-response-iss"] {
+            assert!(all.iter().any(|known| known.ends_with(id)), "{id}");
+        }
+        let wish = Wish { once: true, ..wish(&[], &[], &["test-happy-path"]) };
+        let chosen = select(&plans(), &wish).unwrap();
+        let (id, modules, ready) = ids(&chosen)[0];
+        assert_eq!((modules, ready), (1, true));
+        assert_eq!(id, "fapi2-message-signing-final-client-test-plan");
+    }
+
+    #[test]
+    fn a_bff_elsewhere_is_asked_for_what_its_settings_are() {
+        let chosen = select(&plans(), &Wish { prepared: true, ..Wish::default() }).unwrap();
+        let ready: Vec<_> = ids(&chosen).into_iter().filter(|(.., ready)| *ready).collect();
+        let plans: Vec<_> = ready.iter().map(|(id, ..)| *id).collect();
+        assert_eq!(
+            plans,
+            ["fapi2-message-signing-final-client-test-plan", "bff-hardening-test-plan"]
+        );
     }
 
     #[test]
     fn a_module_is_played_where_it_can_be() {
         let chosen = select(&plans(), &wish(&[], &[], &["ensure-jarm-without-iss"])).unwrap();
-        assert_eq!(ids(&chosen), [("fapi2-message-signing-final-client-test-plan", 1, true)]);
-        let chosen = select(&plans(), &wish(&[], &[], &["rp-init-logout-no-state"])).unwrap();
+        let plan = ("fapi2-message-signing-final-client-test-plan", 1, true);
+        assert_eq!(ids(&chosen), [plan; 17], "wherever the response is signed");
+        let chosen = select(&plans(), &wish(&[], &[], &["rp-frontchannel"])).unwrap();
         assert_eq!(
             ids(&chosen),
             [
-                ("oidcc-client-rp-initiated-logout-rp-basic", 1, false),
-                ("oidcc-client-logout-test-plan", 1, false)
+                ("oidcc-client-front-channel-logout-rp-basic", 1, false),
+                ("oidcc-client-logout-test-plan", 2, false)
             ]
         );
     }
@@ -202,12 +268,13 @@ mod tests {
         let dpop = [
             ("sender_constrain", "dpop"),
             ("fapi_client_type", "plain_oauth"),
-            ("fapi_profile", "plain_fapi"),
+            ("fapi_profile", "openbanking_uk"),
+            ("authorization_request_type", "rar"),
         ];
         let chosen = select(&plans(), &wish(&["security-profile"], &dpop, &[])).unwrap();
         assert_eq!(ids(&chosen), [("fapi2-security-profile-final-client-test-plan", 10, false)]);
         let Entry::NotYetSupported { lacks, .. } = &chosen[0].entries[0] else { unreachable!() };
-        assert!(lacks.contains("DPoP") && lacks.contains("fapi2-security"), "{lacks}");
+        assert_eq!(lacks, "ecosystem profiles");
     }
 
     #[test]

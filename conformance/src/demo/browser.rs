@@ -10,7 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::{
     cookies::{Crossing, Jar, SetCookie},
@@ -113,6 +113,41 @@ impl Call {
     }
 }
 
+/// A form on a page, filled in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PageForm {
+    /// Where it is posted to.
+    pub action: String,
+    /// Its fields, form-encoded.
+    pub body: String,
+}
+
+impl PageForm {
+    /// The one form of a page whose fields are all hidden, as authorization servers write it (OAuth 2.0
+    /// Form Post Response Mode); nothing if the page has no such form.
+    fn read(html: &str) -> Option<Self> {
+        let (_, rest) = html.split_once("<form ")?;
+        let (form, _) = rest.split_once("</form>")?;
+        let (head, fields) = form.split_once('>')?;
+        let attribute = |tag: &str, name: &str| {
+            let (_, rest) = tag.split_once(&format!("{name}=\""))?;
+            Some(unescape(rest.split_once('"')?.0))
+        };
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        for field in fields.split("<input type=\"hidden\" ").skip(1) {
+            let (field, _) = field.split_once('>')?;
+            body.append_pair(&attribute(field, "name")?, &attribute(field, "value")?);
+        }
+        Some(Self { action: attribute(head, "action")?, body: body.finish() })
+    }
+}
+
+fn unescape(text: &str) -> String {
+    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")]
+        .iter()
+        .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
 /// An answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -164,6 +199,12 @@ impl Answer {
         let location = self.header(header::LOCATION);
         Url::parse(location)
             .map_err(|_| format!("{}: Location is not an absolute URL: {location:?}", self.request))
+    }
+
+    /// The form on the page, if it is one that could be posted as it is.
+    pub fn form(&self) -> Option<PageForm> {
+        let html = self.header(header::CONTENT_TYPE).starts_with("text/html");
+        html.then(|| PageForm::read(&String::from_utf8_lossy(&self.body)))?
     }
 
     /// The cookies it sets.
@@ -275,6 +316,45 @@ impl Browser {
         let crossing = (from == From::CrossSite).then_some(Crossing::Navigation);
         let headers = fetch_metadata(site, "navigate", "document");
         self.send(Method::GET, url, headers, crossing, Bytes::new()).await
+    }
+
+    /// The form that a page posts, as a top-level navigation: by a button or by script. The page is this
+    /// answer, and at this origin.
+    pub async fn submit_from(
+        &mut self,
+        (page, origin): (&Answer, &str),
+        form: &PageForm,
+    ) -> Result<Answer, String> {
+        // Fetch, "append a request Origin header": a page under `no-referrer` does not say where it is
+        // from, not even to its own origin.
+        let told = page.header(header::REFERRER_POLICY) != "no-referrer";
+        self.post(origin, told, &form.action, &form.body).await
+    }
+
+    /// A form of a page at `page` (an origin) that is posted as a top-level navigation. From another
+    /// site, cookies that are not marked for that stay behind.
+    pub async fn submit(&mut self, page: &str, url: &str, form: &str) -> Result<Answer, String> {
+        self.post(page, true, url, form).await
+    }
+
+    async fn post(
+        &mut self,
+        page: &str,
+        told: bool,
+        url: &str,
+        form: &str,
+    ) -> Result<Answer, String> {
+        let url = self.url(url)?;
+        let own = page == url.origin().ascii_serialization();
+        let site = if own { "same-origin" } else { "cross-site" };
+        // Lax cookies go along with a navigation by GET only.
+        let crossing = (!own).then_some(Crossing::Subrequest);
+        let mut headers = fetch_metadata(site, "navigate", "document");
+        headers.insert(header::ORIGIN, value(if told { page } else { "null" })?);
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, kind);
+        let body = Bytes::copy_from_slice(form.as_bytes());
+        self.send(Method::POST, url, headers, crossing, body).await
     }
 
     /// A request to the app with exactly these headers, which no browser would send: nothing is added,
@@ -397,4 +477,31 @@ fn fetch_metadata(site: &'static str, mode: &'static str, dest: &'static str) ->
 
 fn value(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|_| format!("{text:?} is no header value"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_read_with_its_fields_or_not_at_all() {
+        let field = |name: &str, value: &str| {
+            format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">")
+        };
+        let page = |inner: &str| format!("<h1>x</h1><form method=\"post\" {inner}</form><p>");
+        let fields = field("code", "a&amp;b") + &field("state", "&quot;1 2&quot;") + "<button>Go";
+        let form = PageForm::read(&page(&format!("action=\"https://app/cb\">{fields}"))).unwrap();
+        assert_eq!(form.action, "https://app/cb");
+        assert_eq!(form.body, "code=a%26b&state=%221+2%22");
+        let empty = PageForm::read(&page("action=\"/x\">")).unwrap();
+        assert_eq!((empty.action.as_str(), empty.body.as_str()), ("/x", ""));
+        for wrong in [
+            "",
+            "<form action=\"/x\">",
+            &page(">"),
+            &page("action=\"/x\"><input type=\"hidden\" name=\"a\">"),
+        ] {
+            assert_eq!(PageForm::read(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -15,8 +15,8 @@ use crate::ledger::{Endpoint, Event, Outcome};
 /// When a module is over, and what may not happen before.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ending {
-    /// The accounts endpoint was called by the rules: the client went all the way.
-    Accounts,
+    /// The endpoint was called by the rules: the client went all the way.
+    Reached(Endpoint),
     /// Something wrong leaves with the answer of `after`. From then on the client must be silent for
     /// the wait time; it may only ask for what `tolerated` names.
     Silence {
@@ -121,8 +121,8 @@ impl State {
             return;
         }
         match self.ending {
-            Ending::Accounts => {
-                if seen.endpoint == Endpoint::Accounts && seen.outcome == Outcome::Accepted {
+            Ending::Reached(endpoint) => {
+                if seen.endpoint == endpoint && seen.outcome == Outcome::Accepted {
                     self.status = Status::Finished;
                 }
             }
@@ -197,7 +197,7 @@ impl State {
     /// module of the official suite, nothing does.
     fn may_come_late(&self, endpoint: Endpoint) -> bool {
         match self.ending {
-            Ending::Accounts => false,
+            Ending::Reached(_) => false,
             Ending::Silence { tolerated, .. } => tolerated.contains(&endpoint),
             Ending::Script => {
                 matches!(endpoint, Endpoint::Metadata | Endpoint::Jwks | Endpoint::Revocation)
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn getting_tokens_ends_nothing_and_the_accounts_call_does() {
-        let mut state = begun(Ending::Accounts);
+        let mut state = begun(Ending::Reached(Endpoint::Accounts));
         for endpoint in [Endpoint::Metadata, Endpoint::Par, Endpoint::Token, Endpoint::Userinfo] {
             state.saw(&call(endpoint), at(1));
             assert_eq!(state.status(), Status::Waiting, "{endpoint:?}");
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(state.deadline(), Some(at(7)));
         state.saw(&challenged(Endpoint::Userinfo), at(3));
         assert_eq!(complaints(&state), ["client_went_on"]);
-        let mut state = begun(Ending::Accounts);
+        let mut state = begun(Ending::Reached(Endpoint::Accounts));
         state.saw(&challenged(Endpoint::Accounts), at(1));
         assert_eq!(state.status(), Status::Waiting);
         state.saw(&call(Endpoint::Accounts), at(2));
@@ -488,7 +488,7 @@ mod tests {
         state.saw(&call(Endpoint::Token), at(6));
         assert_eq!(state.status(), Status::Finished);
         assert_eq!(complaints(&state), ["call_after_end"]);
-        let mut state = begun(Ending::Accounts);
+        let mut state = begun(Ending::Reached(Endpoint::Accounts));
         state.saw(&call(Endpoint::Accounts), at(1));
         state.saw(&call(Endpoint::Accounts), at(2));
         assert_eq!(complaints(&state), ["call_after_end"]);
@@ -496,7 +496,7 @@ mod tests {
 
     #[test]
     fn a_request_against_the_rules_breaks_off() {
-        let mut state = begun(Ending::Accounts);
+        let mut state = begun(Ending::Reached(Endpoint::Accounts));
         state.saw(&refused(Endpoint::Par), at(1));
         assert_eq!(state.status(), Status::Interrupted);
         assert_eq!(complaints(&state), ["request_refused"]);
@@ -513,7 +513,7 @@ mod tests {
 
     #[test]
     fn a_call_before_the_start_breaks_off() {
-        let mut state = State::new(Ending::Accounts, WAIT);
+        let mut state = State::new(Ending::Reached(Endpoint::Accounts), WAIT);
         state.saw(&call(Endpoint::Metadata), at(0));
         assert_eq!(state.status(), Status::Interrupted);
         assert_eq!(complaints(&state), ["call_before_start"]);
@@ -536,7 +536,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_with_the_timer_the_call_or_the_limit() {
-        let exam = Exam::new(Ending::Accounts, WAIT);
+        let exam = Exam::new(Ending::Reached(Endpoint::Accounts), WAIT);
         exam.with(|state, _| state.begin());
         let waiting = exam.clone();
         let over = tokio::spawn(async move { waiting.over(at(60)).await });
@@ -545,7 +545,7 @@ mod tests {
         over.await.unwrap();
         assert_eq!(exam.status(), Status::Finished);
 
-        let exam = Exam::new(Ending::Accounts, WAIT);
+        let exam = Exam::new(Ending::Reached(Endpoint::Accounts), WAIT);
         exam.with(|state, _| state.begin());
         exam.over(at(60)).await;
         assert_eq!(exam.status(), Status::Interrupted);

@@ -2,6 +2,7 @@
 //! by the authorization-server double against a BFF in this process or anywhere. Knows the product
 //! only as a browser, an authorization server and an API know it, and by its audit stream.
 
+pub mod client;
 pub mod evidence;
 pub mod exam;
 pub mod hardening;

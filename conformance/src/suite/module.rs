@@ -3,7 +3,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{exam::Ending, stage::Stage, world::Setup};
+use super::{client::Client, exam::Ending, stage::Stage, world::Setup};
 
 /// Why a script ended before its end. The condition log has the details.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,6 +124,13 @@ impl Module {
     #[must_use]
     pub fn configured(mut self, from: &'static str, to: &str) -> Self {
         self.setup.configuration.push((from, to.to_owned()));
+        self
+    }
+
+    /// With another client, and a server that conducts itself accordingly.
+    #[must_use]
+    pub fn with_client(mut self, client: Client) -> Self {
+        self.setup.client = client;
         self
     }
 

@@ -2,17 +2,67 @@
 //! exact form ("wrong" is the right string with `1` appended, "expired" is six minutes ago). It must
 //! not know which client it is played against.
 
+use std::sync::OnceLock;
+
 use serde_json::{Value, json};
 
 use crate::{
-    as_double::{Behaviour, Tamper, Target, edits},
-    jws::Object,
+    as_double::{Behaviour, DpopNonces, Tamper, Target, edits},
+    jwe::Flaw,
+    jws::{Alg, Object, SigningKey, random_token},
 };
 
 /// How long ago an expired token of the suite's expired, in seconds.
 const EXPIRED: i64 = 360;
 /// How old an ID token "from last week" is, in seconds.
 const WEEK: i64 = 7 * 24 * 3600;
+
+/// Which keys are published beside the one that signs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Others {
+    /// Of other types, of a curve hardly anybody has, and one for encryption.
+    OfOtherKinds,
+    /// Two more RSA keys that could have signed.
+    OfTheSameKind,
+}
+
+impl Others {
+    /// Their public halves, without names, made once: RSA keys are slow to make. A key that cannot be
+    /// made is left out.
+    fn keys(self) -> Vec<Value> {
+        static KINDS: [OnceLock<Vec<Value>>; 2] = [OnceLock::new(), OnceLock::new()];
+        let [other, same] = &KINDS;
+        let made = match self {
+            Self::OfOtherKinds => other,
+            Self::OfTheSameKind => same,
+        };
+        made.get_or_init(|| self.make()).clone()
+    }
+
+    fn make(self) -> Vec<Value> {
+        let nameless = |alg, changes: &[(&str, &str)]| {
+            let mut jwk = SigningKey::generate(alg).ok()?.public_jwk();
+            let members = jwk.as_object_mut()?;
+            members.remove("kid");
+            for (name, value) in changes {
+                members.insert((*name).to_owned(), (*value).into());
+            }
+            Some(jwk)
+        };
+        let keys = match self {
+            Self::OfOtherKinds => vec![
+                nameless(Alg::Es256, &[]),
+                nameless(Alg::Es256, &[("crv", "secp256k1"), ("alg", "ES256K")]),
+                nameless(Alg::EdDsa, &[]),
+                nameless(Alg::Rs256, &[("use", "enc"), ("alg", "RSA-OAEP")]),
+            ],
+            Self::OfTheSameKind => {
+                vec![nameless(Alg::Rs256, &[]), nameless(Alg::Rs256, &[])]
+            }
+        };
+        keys.into_iter().flatten().collect()
+    }
+}
 
 /// One thing that is wrong, or merely unusual.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,16 +95,23 @@ pub enum Mutation {
     TokenTypeCase,
     /// Userinfo is about somebody else.
     UserinfoSubject,
-    /// A new key signs, and the old one is no longer published.
-    KeyRotation,
+    /// No DPoP proof needs a nonce.
+    NoDpopNonce,
+    /// A resource's demand for a nonce spells its scheme `dPoP`.
+    DpopSchemeCase,
+    /// Encrypted tokens are encrypted with RSAES-PKCS1-v1_5.
+    Rsa15,
+    /// Neither the signing key nor what it signs has a `kid`; so many other keys could have signed.
+    NamelessKeys(Others),
+    /// The keys are at an address that only the metadata know.
+    KeysElsewhere,
 }
 
 impl Mutation {
-    /// Makes the authorization server behave so from now on. Key rotation is an act, not a behaviour:
-    /// see [`crate::as_double::AsDouble::rotate_keys`].
+    /// Makes the authorization server behave so from now on.
     pub fn apply(self, behaviour: &mut Behaviour) {
         match self {
-            Self::Nothing | Self::KeyRotation => {}
+            Self::Nothing => {}
             Self::Wrong(target, claim) => behaviour.edit(target, edits::wrong(claim)),
             Self::Absent(target, claim) => behaviour.edit(target, edits::remove(claim)),
             Self::Expired(target) => behaviour.edit(target, shifted("exp", EXPIRED)),
@@ -80,6 +137,14 @@ impl Mutation {
                 }
             }),
             Self::UserinfoSubject => behaviour.edit(Target::Userinfo, edits::wrong("sub")),
+            Self::NoDpopNonce => behaviour.dpop_nonces = DpopNonces::Never,
+            Self::DpopSchemeCase => "dPoP".clone_into(&mut behaviour.dpop_scheme),
+            Self::Rsa15 => behaviour.flaw = Some(Flaw::Rsa15),
+            Self::NamelessKeys(others) => {
+                behaviour.omit_kid = true;
+                behaviour.extra_keys = others.keys();
+            }
+            Self::KeysElsewhere => behaviour.jwks_suffix = random_token(),
         }
     }
 }

@@ -95,6 +95,8 @@ pub struct Plan {
     pub possible: fn(&Variant) -> bool,
     /// What the product lacks for this variant; nothing if it can be run.
     pub lacks: fn(&Variant) -> Vec<&'static str>,
+    /// Whether a run plays a variant that nobody asked for by its parameters.
+    pub by_default: fn(&Variant) -> bool,
     /// The certification profile, if the official plan grants one.
     pub certification: fn(&Variant) -> Option<String>,
     /// The modules of a variant.

@@ -12,6 +12,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
+use url::Url;
 
 use super::{
     evidence::Redactor,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     as_double::Endpoint,
-    demo::browser::{Answer, Browser, Call, From as Coming},
+    demo::browser::{Answer, Browser, Call, From as Coming, PageForm},
 };
 
 /// Name of the app's session cookie.
@@ -72,13 +73,31 @@ pub enum LoginMode {
     Navigation,
 }
 
+/// How an authorization response travels.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// In the query of the address.
+    Query,
+    /// In its fragment, which only a page's script sees.
+    Fragment,
+    /// In a form that a page posts.
+    Form {
+        /// Where the page is.
+        origin: String,
+        /// The page.
+        page: Box<Answer>,
+    },
+}
+
 /// An authorization response on its way back to the BFF.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Response {
-    /// The whole address the browser was sent to.
+    /// The whole address the browser was sent to, or that the form goes to.
     pub url: String,
-    /// Its query string.
+    /// Its parameters, form-encoded.
     pub query: String,
+    /// How it travels.
+    pub way: Way,
 }
 
 impl Response {
@@ -283,17 +302,28 @@ impl Stage {
     /// Sends the browser to the authorization server; gives what it comes back with.
     pub async fn authorize(&mut self, url: &str) -> Step<Response> {
         let answer = self.browser.navigate(Coming::SameOrigin, url).await?;
-        self.expect("authorization_endpoint", &answer, 303)?;
-        let location = answer.location()?;
-        let here = location.origin().ascii_serialization();
+        let response = if let Some(form) = answer.form().filter(|_| answer.status == 200) {
+            let at = Url::parse(url).map(|url| url.origin().ascii_serialization());
+            let way = Way::Form { origin: at.unwrap_or_default(), page: Box::new(answer) };
+            Response { url: form.action, query: form.body, way }
+        } else {
+            self.expect("authorization_endpoint", &answer, 303)?;
+            let location = answer.location()?;
+            let (way, query) = match location.fragment() {
+                Some(fragment) => (Way::Fragment, fragment),
+                None => (Way::Query, location.query().unwrap_or_default()),
+            };
+            Response { query: query.to_owned(), url: location.into(), way }
+        };
+        let here = Url::parse(&response.url).map(|url| url.origin().ascii_serialization());
+        let here = here.unwrap_or_default();
         self.demand(
             "redirect_uri",
             &["OA-4.1.3"],
             here == self.world.origin,
             format!("the browser is sent back to {here}"),
         )?;
-        let query = location.query().unwrap_or_default().to_owned();
-        Ok(Response { url: location.into(), query })
+        Ok(response)
     }
 
     /// Up to the authorization response.
@@ -304,23 +334,55 @@ impl Stage {
 
     /// Hands a response to the BFF.
     pub async fn deliver(&mut self, response: &Response) -> Step<Answer> {
-        Ok(match self.mode {
-            LoginMode::Script => {
+        Ok(match (&response.way, self.mode) {
+            // A form goes where it says, whoever started the login.
+            (Way::Form { origin, page }, _) => {
+                let (action, body) = (response.url.clone(), response.query.clone());
+                self.browser.submit_from((page, origin), &PageForm { action, body }).await?
+            }
+            (_, LoginMode::Script) => {
                 let call = Call::post("/bff/login/end").form(&response.query);
                 self.browser.fetch(call).await?
             }
-            LoginMode::Navigation => {
+            (Way::Query, LoginMode::Navigation) => {
                 self.browser.navigate(Coming::CrossSite, &response.url).await?
             }
+            (Way::Fragment, LoginMode::Navigation) => self.relay(response).await?,
         })
+    }
+
+    /// A response in the fragment reaches the BFF by a page of its own, whose script posts it
+    /// (OIDC-FRAG).
+    async fn relay(&mut self, response: &Response) -> Step<Answer> {
+        let page = self.browser.navigate(Coming::CrossSite, &response.url).await?;
+        self.expect("relay_page", &page, 200)?;
+        let policy = page.header(header::CONTENT_SECURITY_POLICY).to_owned();
+        let kind = page.header(header::CONTENT_TYPE).to_owned();
+        let strict = policy.contains("default-src 'none'")
+            && policy.contains("form-action 'self'")
+            && !policy.contains("unsafe");
+        let held = strict && kind.starts_with("text/html");
+        let message = format!("the relay page is {kind} under {policy}");
+        self.check("relay_page", &["OIDC-FRAG", "BFF-6.1.2.1-cb"], held, message);
+        let action = Url::parse(&response.url).map_err(|error| Halt::Trouble(error.to_string()))?;
+        let action = action[..url::Position::AfterPath].to_owned();
+        let form = PageForm { action, body: response.query.clone() };
+        Ok(self.browser.submit_from((&page, &self.world.origin), &form).await?)
+    }
+
+    /// What a login that works is answered with: a page's script is told, a browser is sent on.
+    pub fn success(&self, response: &Response) -> u16 {
+        match (self.mode, &response.way) {
+            (LoginMode::Navigation, _) | (_, Way::Form { .. }) => 303,
+            (LoginMode::Script, _) => 200,
+        }
     }
 
     /// A whole login that must work.
     pub async fn login(&mut self) -> Step {
         let response = self.response().await?;
         let answer = self.deliver(&response).await?;
-        let status = if self.mode == LoginMode::Script { 200 } else { 303 };
-        self.expect("login_ended", &answer, status)?;
+        self.expect("login_ended", &answer, self.success(&response))?;
         let session = self.session().await?;
         self.demand("logged_in", &[], is_logged_in(&session), "the browser has a session")
     }

@@ -25,11 +25,15 @@ use fapi_bff::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{exam::Exam, oidf};
+use super::{
+    client::{Client, registration},
+    exam::Exam,
+    oidf,
+};
 use crate::{
     Now,
     api::{ApiConfig, SampleApi},
-    as_double::{AsConfig, AsDouble, ClientRegistration, OnEvent, OnVisit},
+    as_double::{AsConfig, AsDouble, OnEvent, OnVisit},
     demo::{
         browser::{Answer, Browser, Call, From as Coming, text},
         recording::Recording,
@@ -185,6 +189,8 @@ impl Ear {
 /// What a module wants changed before anything starts. Only a BFF in this process can be given it all.
 #[derive(Clone, Default)]
 pub struct Setup {
+    /// The client under test and the server it meets.
+    pub client: Client,
     /// Replacements in [`CONFIGURATION`], applied in order before its names in braces are filled in.
     pub configuration: Vec<(&'static str, String)>,
     /// What to do to the authorization server before the BFF meets it.
@@ -203,7 +209,7 @@ pub struct Setup {
 impl Setup {
     /// What of it a BFF elsewhere cannot be given, `restart` telling whether it can be restarted.
     pub fn beyond(&self, restart: bool) -> Option<&'static str> {
-        if !self.configuration.is_empty() {
+        if !self.configuration.is_empty() || self.client != Client::default() {
             Some("a configuration of its own")
         } else if self.clock {
             Some("control of the clock")
@@ -339,11 +345,18 @@ impl World {
         let clock = setup.clock.then(|| ManualClock::at(SystemClock::new().now()));
         let ear = Ear::default();
         ear.listens(exam);
+        let client = setup.client;
+        let mut registered = client.register(&pki, &origin, dir.path())?;
+        registered.exact_scope = setup.as_in_suite;
         let double = AsDouble::start(AsConfig {
+            conduct: client.conduct,
+            signing_alg: client.server_alg,
+            signing_key: client.server_key()?,
+            authorization_details_types: client.details_types(),
             now: now(clock.as_ref()),
             on_event: Some(ear.on_event()),
             on_visit: Some(ear.on_visit()),
-            ..AsConfig::for_alias(&pki, vec![registration(&pki, &origin)?], alias)
+            ..AsConfig::for_alias(&pki, vec![registered], alias)
         })
         .await?;
         if setup.as_in_suite {
@@ -358,7 +371,7 @@ impl World {
             ..ApiConfig::new(&pki)
         };
         let api = SampleApi::start(lab, double.token_state()).await?;
-        let mut template = CONFIGURATION.to_owned();
+        let mut template = client.configure(CONFIGURATION);
         for (from, to) in &setup.configuration {
             if !template.contains(from) {
                 return Err(WorldFault::Replacement((*from).to_owned()));
@@ -734,17 +747,6 @@ pub fn configuration(template: String, places: &Places<'_>) -> String {
     ]
     .iter()
     .fold(template, |text, (name, value)| text.replace(name, value))
-}
-
-/// What an operator would type into the authorization server's registration form.
-fn registration(pki: &Pki, origin: &str) -> Result<ClientRegistration, PkiError> {
-    let home = format!("{origin}/");
-    let out = format!("{origin}/bff/logout/callback");
-    Ok(ClientRegistration {
-        redirect_uris: vec![home.clone(), format!("{origin}/bff/callback")],
-        scopes: SCOPE.map(str::to_owned).to_vec(),
-        ..ClientRegistration::from_pki(pki, CLIENT_ID, &home, &out)?
-    })
 }
 
 /// A new file for the owner's eyes only.

@@ -195,7 +195,7 @@ async fn play(
     command
         .arg("run")
         .args(modules.iter().flat_map(|module| ["--module", module]))
-        .args(["--jobs", &jobs.max(1).to_string(), "--json"])
+        .args(["--once", "--jobs", &jobs.max(1).to_string(), "--json"])
         .arg(&path)
         .env_remove("RUST_LOG");
     let Ok(output) = tokio::time::timeout(LIMIT, finished(&mut command, program.as_os_str())).await

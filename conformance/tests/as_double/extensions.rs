@@ -1,13 +1,9 @@
 //! What an authorization request may ask for beyond a login, and what else there is to ask of a token.
 
-use std::sync::Arc;
-
 use fapi_bff_conformance::{
-    as_double::{
-        AsConfig, Behaviour, Conduct, Encrypt, Encryption, Endpoint, ResponseForm, Tamper, Target,
-        edits,
-    },
-    jws::{self, Alg, JwsFault, Object},
+    as_double::{AsConfig, Conduct, Encryption, Endpoint, Tamper, Target, edits},
+    jwe::{self, DecryptionKey, Enc, Flaw, JweFault},
+    jws::{self, Alg, JwsFault, Object, random_token},
 };
 use serde_json::{Value, json};
 
@@ -254,47 +250,70 @@ async fn userinfo_is_signed_for_a_client_that_registered_for_it() {
     assert_eq!(claims["sub"], "alice1");
 }
 
-/// Whoever makes the JWE, it gets the signed token, the client's keys and what was registered.
+fn encrypted() -> Encryption {
+    Encryption { alg: "ECDH-ES".to_owned(), enc: "A256GCM".to_owned() }
+}
+
 #[tokio::test]
 async fn what_a_client_registered_to_have_encrypted_is_encrypted_and_nothing_else() {
-    let wanted = || Some(Encryption { alg: "RSA-OAEP-256".into(), enc: "A256GCM".into() });
-    let wrap: Encrypt = Arc::new(|token, jwks, encryption| {
-        let keys = jwks["keys"].as_array().map_or(0, Vec::len);
-        Ok(format!("{}|{}|{keys}|{token}", encryption.alg, encryption.enc))
-    });
-    let unwrapped = |text: &str| text.strip_prefix("RSA-OAEP-256|A256GCM|2|").map(str::to_owned);
-    let conduct = Conduct { response: ResponseForm::Jarm, ..Conduct::message_signing() };
-    let encrypt = Arc::clone(&wrap);
-    let client = Anybody::start_with(conduct, |config| {
-        config.encrypt = Some(encrypt);
+    let key = DecryptionKey::generate(jwe::Alg::EcdhEs).unwrap();
+    let jwk = key.public_jwk().clone();
+    let client = Anybody::start_with(Conduct::message_signing(), |config| {
         let client = &mut config.clients[0];
-        client.id_token_encrypted_response = wanted();
-        client.authorization_encrypted_response = wanted();
+        client.jwks["keys"].as_array_mut().unwrap().push(jwk);
+        client.authorization_encrypted_response = Some(encrypted());
     })
     .await;
     let double = &client.world.double;
-    let returned = client.returned().await;
-    let response = returned.get("response").unwrap();
-    let inner = unwrapped(&response).unwrap();
+    let response = client.returned().await.get("response").unwrap();
+    let inner = key.decrypt(&response, Enc::A256Gcm).unwrap();
     let jwks = client.world.jwks().await;
     assert!(jws::verify(&inner, &jwks, &[Alg::Es256]).is_ok());
     for secret in [&inner, &response] {
         assert!(double.issued_secrets().contains(secret));
     }
     let metadata = send(client.world.http.get(double.url(Endpoint::Metadata))).await.json();
-    assert_eq!(metadata["id_token_encryption_alg_values_supported"], json!(["RSA-OAEP-256"]));
-    assert!(metadata.get("userinfo_encryption_alg_values_supported").is_none());
+    assert_eq!(metadata["authorization_encryption_alg_values_supported"], json!(["ECDH-ES"]));
+    assert!(metadata.get("id_token_encryption_alg_values_supported").is_none());
 
-    // A behaviour encrypts in its place.
-    let other: Encrypt = Arc::new(|token, _, _| Ok(format!("other|{token}")));
-    double.behave(|b: &mut Behaviour| b.encrypt = Some(other));
-    assert!(client.returned().await.get("response").unwrap().starts_with("other|"));
+    double.behave(|b| b.flaw = Some(Flaw::HalfTag));
+    let spoiled = client.returned().await.get("response").unwrap();
+    assert_eq!(key.decrypt(&spoiled, Enc::A256Gcm).unwrap_err(), JweFault::Malformed);
+}
 
-    // Registered, and nobody there to do it: no token in clear.
+#[tokio::test]
+async fn registered_and_without_a_key_there_is_no_token_in_clear() {
     let client = Anybody::start_with(Conduct::fapi1_advanced(), |config| {
-        config.clients[0].id_token_encrypted_response = wanted();
+        config.clients[0].id_token_encrypted_response = Some(encrypted());
     })
     .await;
     assert_eq!(client.returned().await.answer.status, 400);
     assert_eq!(client.world.refused(Endpoint::Authorize), "server.key");
+}
+
+#[tokio::test]
+async fn where_request_objects_come_encrypted_a_bare_one_is_refused() {
+    let client = Anybody::start_with(Conduct::message_signing(), |config| {
+        config.request_object_encryption = Some(encrypted());
+    })
+    .await;
+    let claims = client.world.request_claims(CLIENT, &random_token());
+    let bare = client.world.request_object(&claims);
+    let jwks = client.world.jwks().await;
+    let key = jwks["keys"].as_array().unwrap().iter().find(|key| key["use"] == "enc").unwrap();
+    let sealed = |flaw| jwe::encrypt(key, jwe::Alg::EcdhEs, Enc::A256Gcm, &bare, flaw).unwrap();
+    let other = DecryptionKey::generate(jwe::Alg::EcdhEs).unwrap();
+    let foreign = jwe::encrypt(other.public_jwk(), jwe::Alg::EcdhEs, Enc::A256Gcm, &bare, None);
+    let refused = "request_object.encryption";
+    for (reason, object) in [
+        (refused, bare.clone()),
+        (refused, foreign.unwrap()),
+        (refused, sealed(Some(Flaw::FlippedBit))),
+        (refused, sealed(Some(Flaw::Zip))),
+        ("accepted", sealed(None)),
+    ] {
+        client.post(Endpoint::Par, &[("request", &object)]).await;
+        assert_eq!(client.world.refused(Endpoint::Par), reason);
+    }
+    assert!(client.world.double.issued_secrets().contains(&bare));
 }

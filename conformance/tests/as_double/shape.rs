@@ -247,3 +247,19 @@ async fn further_keys_stand_before_the_signing_key_and_may_sign() {
     let unknown = jws::verify(&response, &jwks, &[Alg::EdDsa]).unwrap_err();
     assert_eq!(unknown, JwsFault::KeyUnknown);
 }
+
+#[tokio::test]
+async fn the_keys_are_where_the_metadata_say_and_nowhere_else() {
+    let world = World::start().await;
+    let usual = world.double.url(Endpoint::Jwks);
+    for (suffix, taken) in [("", usual.clone()), ("elsewhere", format!("{usual}/elsewhere"))] {
+        world.double.behave(|b| suffix.clone_into(&mut b.jwks_suffix));
+        let metadata = send(world.http.get(world.double.url(Endpoint::Metadata))).await.json();
+        assert_eq!(metadata["jwks_uri"], taken);
+        for url in [usual.clone(), format!("{usual}/elsewhere"), format!("{usual}/x")] {
+            let status = if url == taken { 200 } else { 404 };
+            assert_eq!(send(world.http.get(&url)).await.status, status, "{url}");
+        }
+        assert_eq!(world.refused(Endpoint::Jwks), "jwks.address");
+    }
+}

@@ -69,7 +69,7 @@ async fn a_right_client_passes_and_its_secrets_are_in_no_report() {
             Ok(())
         })
     })
-    .ending(Ending::Accounts)
+    .ending(Ending::Reached(Endpoint::Accounts))
     .reasons(&[]);
     let report = play(&module).await;
     assert_eq!((report.verdict, report.status), (Verdict::Passed, Status::Finished), "{report:#?}");
@@ -101,7 +101,7 @@ async fn a_call_after_the_end_fails() {
             Ok(())
         })
     })
-    .ending(Ending::Accounts);
+    .ending(Ending::Reached(Endpoint::Accounts));
     assert_eq!(failed_checks(&play(&late).await), ["call_after_end"]);
 }
 
@@ -140,7 +140,7 @@ async fn a_client_that_refuses_what_it_must_take_fails() {
                 behaviour.edit(Target::Jarm, edits::wrong("iss"));
             });
         })
-        .ending(Ending::Accounts);
+        .ending(Ending::Reached(Endpoint::Accounts));
     let report = play(&module).await;
     assert_eq!((report.verdict, report.status), (Verdict::Failed, Status::Interrupted));
     assert_eq!(failed_checks(&report), ["login_ended", "never_finished"]);
@@ -151,7 +151,7 @@ async fn a_client_that_refuses_what_it_must_take_fails() {
 async fn a_request_against_the_rules_breaks_the_module_off() {
     let module = module("stranger", |s| Box::pin(all_the_way(s)))
         .configured("client_id = \"conformance-client\"", "client_id = \"stranger\"")
-        .ending(Ending::Accounts);
+        .ending(Ending::Reached(Endpoint::Accounts));
     let report = play(&module).await;
     assert_eq!((report.verdict, report.status), (Verdict::Failed, Status::Interrupted));
     assert!(failed_checks(&report).contains(&"client_auth.iss"), "{:?}", failed_checks(&report));

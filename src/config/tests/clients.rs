@@ -153,6 +153,11 @@ fn what_a_profile_demands_cannot_be_weakened() {
             "FAPI2-SP-5.4.1-1.2",
         ),
         (vec![FAPI1, "sender_constraint = \"dpop\""], "sender_constraint", "FAPI1-ADV-5.2.3-1"),
+        (
+            vec![FAPI1, "token_endpoint_auth_method = \"client_secret_post\""],
+            "token_endpoint_auth_method",
+            "FAPI1-BASE-5.2.4-1",
+        ),
         (vec![FAPI1, "response_mode = \"query\""], "response_mode", "FAPI1-ADV-5.2.2-2"),
         (
             vec![FAPI1, "signed_request_object = false"],

@@ -44,6 +44,159 @@ const CASES: &[Case] = &[
         "apps.portal.routes[0].request_body_limit",
         "more than",
     ),
+    // What tokens are asked for.
+    (
+        "[apps.portal]",
+        "login.authorization_details = []",
+        "apps.portal.login.authorization_details",
+        "RAR-2",
+    ),
+    (
+        "[apps.portal]",
+        "login.authorization_details = [{ kind = \"a\" }]",
+        "apps.portal.login.authorization_details[0]",
+        "RAR-2",
+    ),
+    (
+        "[apps.portal]",
+        "login.authorization_details = [{ type = \"a\", amount = 1.5 }]",
+        "apps.portal.login.authorization_details[0].amount",
+        "unusable number",
+    ),
+    (
+        "[apps.portal]",
+        "login.details_enrichment = [\"actions\"]",
+        "apps.portal.login.details_enrichment[0]",
+        "RAR-7",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = { details_from = \"https://p.example/{intent}\" }",
+        "apps.portal.authorization.pay.types",
+        "is missing",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = {}",
+        "apps.portal.authorization.pay.authorization_details",
+        "is missing",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = { authorization_details = [{ type = \"a\" }], details_from = \"https://p.example/{intent}\" }",
+        "apps.portal.authorization.pay.details_from",
+        "one or the other",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.Pay = { authorization_details = [{ type = \"a\" }] }",
+        "apps.portal.authorization.Pay",
+        "not usable as a name",
+    ),
+    (
+        "[[apps",
+        "authorization_type = \"payment\"",
+        "apps.portal.routes[0].authorization_type",
+        "no login asks for",
+    ),
+    ("[[apps", "resource = \"/accounts\"", "apps.portal.routes[0].resource", "RES-2"),
+    ("[[apps", "resource = \"https://a.example/#x\"", "apps.portal.routes[0].resource", "fragment"),
+    ("[[apps", "scopes = [\"payments\"]", "apps.portal.routes[0].scopes[0]", "client's scopes"),
+    ("[[apps", "scopes = []", "apps.portal.routes[0].scopes", "is empty"),
+    (
+        "[[apps",
+        "token = \"none\"\nresource = \"https://a.example\"",
+        "apps.portal.routes[0].resource",
+        "is not used",
+    ),
+    (
+        "$",
+        "resource = \"https://a.example\"\n[[apps.portal.routes]]\npath = \"/api/b\"\nupstream = \"https://b.example\"",
+        "apps.portal.routes",
+        "names no resource",
+    ),
+    // Claims one by one.
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { access_token = {} }",
+        "apps.portal.login.claims_parameter",
+        "not a table of claims",
+    ),
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { userinfo = { email = true } }",
+        "apps.portal.login.claims_parameter",
+        "not a table of claims",
+    ),
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { userinfo = { email = { essential = \"yes\" } } }",
+        "apps.portal.login.claims_parameter",
+        "not a table of claims",
+    ),
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { id_token = { acr = { values = [\"a\"] } } }",
+        "apps.portal.login.claims_parameter",
+        "OIDC-3.1.3.7-12",
+    ),
+    (
+        "[apps.portal]",
+        "login.claims_parameter = { id_token = { acr = { essential = true } } }",
+        "apps.portal.login.claims_parameter",
+        "OIDC-3.1.3.7-12",
+    ),
+    (
+        "[apps.portal]",
+        "login.acr_values = [\"b\"]\nlogin.claims_parameter = { id_token = { acr = { essential = true, values = [\"a\"] } } }",
+        "apps.portal.login.acr_values",
+        "keep one of them",
+    ),
+    // Which token a route sends.
+    ("[[apps", "token = \"client_credentials\"", "apps.portal.routes[0].scopes", "is missing"),
+    ("[[apps", "token = \"exchange\"", "apps.portal.routes[0].exchange", "is missing"),
+    (
+        "[[apps",
+        "token = \"exchange\"\nexchange = {}",
+        "apps.portal.routes[0].exchange",
+        "asks for nothing",
+    ),
+    (
+        "[[apps",
+        "token = \"exchange\"\nexchange = { requested_token_type = \"jwt\" }",
+        "apps.portal.routes[0].exchange",
+        "asks for nothing",
+    ),
+    (
+        "[[apps",
+        "token = \"exchange\"\nexchange = { audience = \"a\", actor = \"b\" }",
+        "apps.portal.routes[0].exchange.actor",
+        "known here: audience, requested_token_type, resource, scopes",
+    ),
+    (
+        "[[apps",
+        "token = \"exchange\"\nscopes = [\"accounts\"]\nexchange = { audience = \"a\" }",
+        "apps.portal.routes[0].scopes",
+        "is not used",
+    ),
+    (
+        "[[apps",
+        "exchange = { audience = \"a\" }",
+        "apps.portal.routes[0].exchange",
+        "exchanges no token",
+    ),
+    (
+        "[[apps",
+        "access = \"public\"\ntoken = \"client_credentials\"",
+        "apps.portal.routes[0].token",
+        "no user",
+    ),
+    (
+        "[apps.portal]",
+        "authorization.pay = { details_from = \"https://p.example/{intent}\", types = [\"a\"], token = \"client_credentials\" }",
+        "apps.portal.authorization.pay.scopes",
+        "is missing",
+    ),
     (
         "[[apps",
         "replay_body_limit = 1048577",
@@ -421,8 +574,8 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// FAPI2-SP-5.2.1-1/2, FAPI2-SP-5.2.1-5, FAPI2-SP-5.3.3.1-2, FAPI2-SP-5.3.3.1-9, BFF-6.1.3.2-4/5,
-/// SES-7.3, CLK-1.
+/// FAPI1-BASE-5.2.3-11, FAPI2-SP-5.2.1-1/2, FAPI2-SP-5.2.1-5, FAPI2-SP-5.3.3.1-2,
+/// FAPI2-SP-5.3.3.1-9, BFF-6.1.3.2-4/5, SES-7.3, CLK-1.
 #[test]
 fn every_bad_setting_is_refused_at_its_path_alone_with_words_that_help() {
     let folder = Folder::new();
@@ -655,4 +808,37 @@ fn no_message_repeats_a_secret() {
     let told = folder.load(&text, &[]).unwrap_err().to_string();
     assert!(told.contains("3 mistakes"), "{told}");
     assert!(!told.contains("hunter2") && !told.contains("AAECAw"), "{told}");
+}
+
+/// RAR-12: the page's word goes into one segment of a path, and nowhere else.
+#[test]
+fn the_place_of_an_intent_is_a_segment_of_an_https_path() {
+    let faults = |url: &str| {
+        let template =
+            format!("authorization.pay = {{ details_from = \"{url}\", types = [\"a\"] }}");
+        Folder::new().faults(&example_with(&[("[apps.portal]", &template)]), &[])
+    };
+    for good in ["https://p.example/{intent}", "https://p.example:8443/v1/{intent}/details"] {
+        assert_eq!(faults(good), [], "{good}");
+    }
+    for bad in [
+        "https://p.example/intents",
+        "https://p.example/{id}",
+        "https://p.example/{intent}/{intent}",
+        "https://p.example/x{intent}",
+        "https://p.example/x?id={intent}",
+        "https://p.example/{intent}?x",
+        "https://p.example/{intent}#x",
+        "https://{intent}/x",
+        "https://{intent}.example/x",
+        "https://u@p.example/{intent}",
+        "http://p.example/{intent}",
+        "p.example/{intent}",
+        "https://127.0.0.1/{intent}",
+        "https://169.254.169.254/{intent}",
+    ] {
+        let faults = faults(bad);
+        assert_eq!(faults.len(), 1, "{bad}: {faults:#?}");
+        assert_eq!(faults[0].path, "apps.portal.authorization.pay.details_from", "{bad}");
+    }
 }

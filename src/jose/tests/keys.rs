@@ -168,7 +168,7 @@ fn ec_points_off_the_curve_or_of_the_wrong_length_are_refused() {
     }
 }
 
-/// FAPI2-SP-5.4.1-2/3.
+/// FAPI1-BASE-5.2.4-2/3, FAPI2-SP-5.4.1-2/3.
 #[test]
 fn other_key_types_and_curves_are_refused() {
     let jwk = es256_jwk();

@@ -238,7 +238,8 @@ fn the_bounds_of_kid_and_nesting_themselves_pass() {
     assert_eq!(verify(&token, &keys, &POLICY).unwrap().kid(), Some(kid.as_str()));
 }
 
-/// JWT-3.10, JWT-3.6: headers that bring their own key, ask for processing or inflate.
+/// FAPI1-ADV-8.9/8.11, JWT-3.10, JWT-3.6: headers that bring their own key, ask for processing or
+/// inflate.
 #[test]
 fn forbidden_header_members_are_refused_whatever_their_value() {
     for name in ["jku", "x5u", "x5c", "x5t", "x5t#S256", "jwk", "crit", "b64", "zip", "enc"] {

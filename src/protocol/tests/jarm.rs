@@ -1,4 +1,5 @@
-//! The signed authorization response, against JARM §2.4 and what a browser can do to it.
+//! The signed authorization response, against JARM §2.4 and what a browser can do to it
+//! (FAPI1-ADV-5.2.3.2-1: one verification for every profile).
 
 use serde_json::{Value, json};
 

@@ -166,7 +166,7 @@ fn par_is_optional_only_where_profile_and_server_agree() {
     assert_eq!(metadata.endpoint(Endpoint::PushedAuthorizationRequest, MtlsUse::default()), None);
 }
 
-/// META-2.
+/// META-2, FAPI1-ADV-8.9/8.11.
 #[test]
 fn every_endpoint_is_a_plain_https_url() {
     let members = [
@@ -391,7 +391,7 @@ fn a_server_that_wants_signed_requests_gets_no_plain_ones() {
     assert_eq!(refused, Err(MetadataRejected::SignedRequestRequired));
 }
 
-/// FAPI2-SP-5.3.3.1-2, FAPI2-SP-5.4.1-1.2, FAPI1-ADV-8.6.
+/// FAPI1-BASE-5.2.4-1, FAPI2-SP-5.3.3.1-2, FAPI2-SP-5.4.1-1.2, FAPI1-ADV-8.6.
 #[test]
 fn what_the_profile_forbids_is_refused_whatever_the_server_offers() {
     let secret = Needs { client_auth: ClientAuthMethod::ClientSecretBasic, ..needs() };

@@ -4,6 +4,7 @@
 mod cross_kind;
 mod endpoints;
 mod id_token;
+mod introspection;
 mod jarm;
 mod metadata;
 mod nested;

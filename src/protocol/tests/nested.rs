@@ -10,7 +10,10 @@ use crate::{
         DecryptionKey, DecryptionKeys, EncryptionTarget, GeneratedDecryptionKey, JweAlg, JweEnc,
         encrypt, generate_decryption_key,
     },
-    protocol::{Encryption, IdTokenExpected, UserinfoExpected, signed_userinfo, verify_id_token},
+    protocol::{
+        Encryption, IdTokenExpected, JarmRejected, ResponseParameters, UserinfoExpected,
+        open_nested, signed_userinfo, verify_id_token, verify_jarm,
+    },
 };
 
 const ALG: JweAlg = JweAlg::EcdhEsA128Kw;
@@ -97,4 +100,26 @@ fn userinfo_is_encrypted_exactly_if_that_was_registered() {
     assert_eq!(verdict(&nested, Some(registered())), Ok(()));
     assert_eq!(verdict(&inner, Some(registered())), Err("userinfo.bare"));
     assert_eq!(verdict(&nested, None), Err("userinfo.encrypted"));
+}
+
+/// JARM-2.4-1, JARM-2.2: opened with a key of ours, then verified as any response; a key of somebody
+/// else's opens nothing.
+#[test]
+fn a_response_is_opened_with_our_key_and_then_verified() {
+    let verdict = |token: &str, encryption: Option<Encryption<'_>>| {
+        let form = format!("response={token}");
+        let parameters = ResponseParameters::parse_form(form.as_bytes()).unwrap();
+        let opened = open_nested(token, encryption.as_ref()).map_err(JarmRejected::from)?;
+        verify_jarm(&parameters, &opened, &KEYS, &jarm::expected()).map(drop)
+    };
+    let inner = token(&jarm::good());
+    let nested = encrypted_to(&OURS, &inner);
+    assert_eq!(verdict(&nested, Some(registered())), Ok(()));
+    let reason = |token: &str, encryption| verdict(token, encryption).unwrap_err().reason();
+    assert_eq!(reason(&inner, Some(registered())), "jarm.bare");
+    assert_eq!(reason(&nested, None), "jarm.encrypted");
+    let foreign = encrypted_to(&OTHERS, &inner);
+    assert_eq!(reason(&foreign, Some(registered())), "jarm.jwe_key_unknown");
+    let wrong = encrypted_to(&OURS, &token(&with(jarm::good(), "aud", "other")));
+    assert_eq!(reason(&wrong, Some(registered())), "jarm.audience_mismatch");
 }

@@ -46,6 +46,7 @@ fn good_with<'a>(name: &'a str, value: Option<&'a str>) -> Vec<(&'a str, &'a str
     pairs
 }
 
+/// ISS-2.4-3.
 #[test]
 fn a_good_response_yields_its_code() {
     assert_eq!(plain(&GOOD, true).unwrap(), CODE);

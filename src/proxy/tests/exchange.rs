@@ -38,8 +38,8 @@ fn renewing(renewals: impl IntoIterator<Item = Renewal<&'static str, &'static st
     TestGate { renewals: Mutex::new(renewals.into_iter().collect()), ..TestGate::default() }
 }
 
-/// BFF-6.1.1-K, FAPI2-SP-5.3.3.1-3: one credential, ours; no cookie; and the address is the
-/// route's.
+/// FAPI1-BASE-5.2.3-11, BFF-6.1.1-K, FAPI2-SP-5.3.3.1-3: one credential, ours; no cookie; and the
+/// address is the route's.
 #[tokio::test]
 async fn the_upstream_sees_our_request_not_the_pages() {
     let address = serve(|request: Request<Body>| async move {
@@ -88,7 +88,7 @@ async fn the_upstream_sees_our_request_not_the_pages() {
             "x-forwarded-proto: https",
         ]
     );
-    assert_eq!(*rig.gate.needs.lock().unwrap(), [Need::AccessToken]);
+    assert_eq!(*rig.gate.needs.lock().unwrap(), [Some(TokenSource::User(None))]);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn routes_without_a_token_send_none() {
     request.headers_mut().insert("authorization", HeaderValue::from_static("Bearer x"));
     let response = rig.call(request).await.unwrap();
     assert_eq!(response.headers()["cache-control"], "no-store");
-    assert_eq!(*rig.gate.needs.lock().unwrap(), [Need::Session]);
+    assert_eq!(*rig.gate.needs.lock().unwrap(), [None]);
 
     let mut request = get("/public/x");
     request.headers_mut().insert("cookie", HeaderValue::from_static("__Host-Http-app=x"));

@@ -1,5 +1,6 @@
 //! Owns the tests of forwarding as a whole, and the doubles they share.
 
+mod authorization;
 mod dpop;
 mod exchange;
 mod replay;
@@ -34,7 +35,7 @@ use super::*;
 use crate::{
     clock::UnixTime,
     ecosystem::CustomerHeader,
-    protocol::{Authentication, Prover},
+    protocol::{Authentication, AuthorizationDetails, Prover},
 };
 
 pub(super) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -62,7 +63,10 @@ pub(super) struct TestGate {
     pub(super) admitted: AtomicUsize,
     pub(super) guarded: AtomicUsize,
     pub(super) renewed: AtomicUsize,
-    pub(super) needs: Mutex<Vec<Need>>,
+    /// The token that was wanted; none if only a session was.
+    pub(super) needs: Mutex<Vec<Option<TokenSource>>>,
+    /// What the session's user authorized in detail.
+    pub(super) details: Mutex<Option<AuthorizationDetails>>,
 }
 
 /// What a login makes.
@@ -86,6 +90,7 @@ pub(super) struct TestSession {
     lifetime: Lifetime,
     prover: Option<Prover>,
     login: Login,
+    details: Option<AuthorizationDetails>,
 }
 
 impl Admitted for TestSession {
@@ -107,7 +112,8 @@ impl Admitted for TestSession {
     fn standing(&self) -> Standing<'_> {
         let Login { session, began, acr, auth_time } = self.login;
         let authentication = Authentication { acr, auth_time: Some(auth_time) };
-        Standing { session, person: Some("alice"), began, authentication }
+        let details = self.details.as_ref();
+        Standing { session, person: Some("alice"), began, authentication, details }
     }
 
     fn lifetime(&self) -> Lifetime {
@@ -124,9 +130,13 @@ impl Gate for Arc<TestGate> {
         if self.guard_rejects { Err("guard") } else { Ok(()) }
     }
 
-    async fn admit(&self, _: &HeaderMap, need: Need) -> Result<TestSession, &'static str> {
+    async fn admit(&self, _: &HeaderMap, need: Need<'_>) -> Result<TestSession, &'static str> {
         self.admitted.fetch_add(1, Ordering::SeqCst);
-        self.needs.lock().unwrap().push(need);
+        let wanted = match need {
+            Need::Session => None,
+            Need::Token(source) => Some(source.clone()),
+        };
+        self.needs.lock().unwrap().push(wanted);
         match self.closed {
             Some(refusal) => Err(refusal),
             None => Ok(TestSession {
@@ -134,11 +144,16 @@ impl Gate for Arc<TestGate> {
                 lifetime: self.lifetime.clone(),
                 prover: self.prover.clone(),
                 login: *self.login.lock().unwrap(),
+                details: self.details.lock().unwrap().clone(),
             }),
         }
     }
 
-    async fn renew(&self, session: TestSession) -> Renewal<TestSession, &'static str> {
+    async fn renew(
+        &self,
+        session: TestSession,
+        _: &TokenSource,
+    ) -> Renewal<TestSession, &'static str> {
         self.renewed.fetch_add(1, Ordering::SeqCst);
         match self.renewals.lock().unwrap().pop_front() {
             Some(Renewal::Renewed(token)) => Renewal::Renewed(TestSession { token, ..session }),
@@ -221,10 +236,12 @@ pub(super) fn rig_with<T: Transport + Clone>(
         request_body_limit: LIMIT,
         replay_body_limit: REPLAY,
         step_up: StepUpRule::default(),
+        token: TokenSource::User(None),
+        authorization: None,
     };
     let all = [Method::GET, Method::HEAD, Method::POST, Method::DELETE];
     let mut specs = [
-        spec("/api", Access::UserToken, &all),
+        spec("/api", Access::WithToken, &all),
         spec("/plain", Access::SessionOnly, &all),
         spec("/public", Access::Public, &all[..2]),
     ];

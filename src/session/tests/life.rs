@@ -39,7 +39,8 @@ async fn another_handle_and_another_app_find_nothing() {
     let other = sessions.find("bank", &handle, &POLICY, Activity::Counts).await;
     assert_eq!(other.unwrap_err(), unknown);
     assert!(sessions.end("bank", &handle, EndReason::Logout).await.unwrap().is_none());
-    let other = sessions.refresh("bank", &handle, &POLICY, &house.refresher, Cause::Demanded).await;
+    let other =
+        sessions.refresh("bank", &handle, &POLICY, &house.refresher, Cause::Demanded, None).await;
     assert!(matches!(other, RefreshOutcome::Ended(NoSession::Unknown)), "{other:?}");
     assert!(house.find(&handle, Activity::Counts).await.is_ok());
     assert_eq!(house.seen.unreadable.load(Ordering::SeqCst), 0);

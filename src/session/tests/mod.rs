@@ -5,6 +5,7 @@ pub(super) mod contract;
 mod faults;
 mod life;
 mod refresh;
+mod targets;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     clock::{ManualClock, SystemEntropy},
-    protocol::{Continuity, Token},
+    protocol::{Continuity, Target, Token},
 };
 
 pub(super) const START: UnixTime = UnixTime::new(1_800_000_000);
@@ -83,6 +84,8 @@ impl House {
                 refresh_token: refresh_token.map(token),
                 id_token: Some(token("id-0")),
                 key_seed: None,
+                authorization_details: None,
+                narrowed: Vec::new(),
                 scope: "openid accounts".to_owned(),
             },
         };
@@ -102,11 +105,11 @@ impl House {
         session: Session,
         handle: &Handle,
     ) -> Result<Session, TokenTrouble> {
-        self.sessions.fresh(session, handle, &POLICY, &self.refresher).await
+        self.sessions.fresh(session, handle, &POLICY, &self.refresher, None).await
     }
 
     pub(super) async fn refresh(&self, handle: &Handle, cause: Cause) -> RefreshOutcome {
-        self.sessions.refresh("shop", handle, &POLICY, &self.refresher, cause).await
+        self.sessions.refresh("shop", handle, &POLICY, &self.refresher, cause, None).await
     }
 }
 
@@ -174,6 +177,8 @@ pub(super) struct Server {
     pub(super) arrived: Notify,
     pub(super) answers: Mutex<VecDeque<Result<RefreshedTokens, RefreshFailure>>>,
     pub(super) sent: Mutex<Vec<String>>,
+    /// What each request was for.
+    pub(super) targets: Mutex<Vec<Option<Target>>>,
     pub(super) discarded: Mutex<Vec<String>>,
     pub(super) discarding: Notify,
 }
@@ -187,6 +192,7 @@ impl Server {
             arrived: Notify::new(),
             answers: Mutex::default(),
             sent: Mutex::default(),
+            targets: Mutex::default(),
             discarded: Mutex::default(),
             discarding: Notify::new(),
         }
@@ -212,6 +218,7 @@ impl Server {
             refresh_token: Some(token(&format!("refresh-{number}"))),
             id_token: None,
             scope: "openid accounts".to_owned(),
+            authorization_details: None,
         }
     }
 }
@@ -226,6 +233,7 @@ impl Refresher for Server {
         Box::pin(async move {
             let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
             self.sent.lock().unwrap().push(grant.refresh_token.expose().to_owned());
+            self.targets.lock().unwrap().push(grant.target.cloned());
             self.arrived.notify_one();
             self.gate.acquire().await.unwrap().forget();
             let answer = self.answers.lock().unwrap().pop_front();

@@ -34,8 +34,9 @@ async fn a_short_lived_token_is_used_for_half_its_life() {
     let house = House::new();
     let (handle, session) = house.login().await;
     let policy = Policy { refresh_ahead: 100_000, ..POLICY };
-    let fresh =
-        async |session| house.sessions.fresh(session, &handle, &policy, &house.refresher).await;
+    let fresh = async |session| {
+        house.sessions.fresh(session, &handle, &policy, &house.refresher, None).await
+    };
     house.clock.advance(149);
     assert_eq!(fresh(session.clone()).await.unwrap().version(), Version::FIRST);
     house.clock.advance(1);
@@ -54,7 +55,9 @@ async fn fifty_callers_at_expiry_make_one_request_and_all_get_the_successor() {
             let (sessions, handle, session) =
                 (house.sessions.clone(), handle.clone(), session.clone());
             let refresher = house.refresher.clone();
-            tokio::spawn(async move { sessions.fresh(session, &handle, &POLICY, &refresher).await })
+            tokio::spawn(async move {
+                sessions.fresh(session, &handle, &POLICY, &refresher, None).await
+            })
         })
         .collect();
     house.server.arrived.notified().await;
@@ -77,7 +80,7 @@ async fn a_caller_who_hangs_up_changes_nothing() {
     let (sessions, refresher, mine) =
         (house.sessions.clone(), house.refresher.clone(), handle.clone());
     let call = tokio::spawn(async move {
-        sessions.refresh("shop", &mine, &POLICY, &refresher, Cause::Demanded).await
+        sessions.refresh("shop", &mine, &POLICY, &refresher, Cause::Demanded, None).await
     });
     house.server.arrived.notified().await;
     call.abort();
@@ -168,7 +171,8 @@ async fn a_loser_believes_the_winner_and_clears_nothing() {
         let refresh = house.refresh(&handle, Cause::Demanded);
         let meanwhile = async {
             house.server.arrived.notified().await;
-            let won = others.refresh("shop", &handle, &POLICY, &refresher, Cause::Demanded).await;
+            let won =
+                others.refresh("shop", &handle, &POLICY, &refresher, Cause::Demanded, None).await;
             house.server.gate.add_permits(1);
             won
         };
@@ -323,7 +327,8 @@ async fn a_refresher_that_panics_harms_nobody() {
     let house = House::new();
     let (handle, _) = house.login().await;
     let panics: Arc<dyn Refresher> = Arc::new(Panics);
-    let outcome = house.sessions.refresh("shop", &handle, &POLICY, &panics, Cause::Demanded).await;
+    let outcome =
+        house.sessions.refresh("shop", &handle, &POLICY, &panics, Cause::Demanded, None).await;
     assert!(matches!(outcome, RefreshOutcome::StoreUnavailable), "{outcome:?}");
     assert_eq!(access(&house.refresh(&handle, Cause::Demanded).await), "access-1");
 }

@@ -10,11 +10,12 @@ use url::{Url, form_urlencoded};
 use crate::jws::{Object, peek, sha256_b64};
 
 /// Parameters, JSON members and claims whose values nobody may read.
-const SECRET: [&str; 24] = [
+const SECRET: [&str; 25] = [
     "access_token",
     "at_hash",
     "c_hash",
     "client_assertion",
+    "client_secret",
     "code",
     "code_challenge",
     "code_verifier",

@@ -6,13 +6,10 @@ use crate::suite::plan::Entry;
 /// Id, what is done, what the client must do, the clauses, and what the product lacks.
 type Row = (&'static str, &'static str, &'static str, &'static [&'static str], &'static str);
 
-const DPOP: &str = "DPoP (RFC 9449)";
 const BACK: &str = "back-channel logout";
-const JWE: &str = "encrypted ID tokens";
-const BOUND: &str = "logins bound to the session they began in";
 const RAR: &str = "rich authorization requests (RFC 9396)";
 
-const ROWS: [Row; 22] = [
+const ROWS: [Row; 12] = [
     (
         "backchannel-logout-token-replayed",
         "The server's logout token is sent a second time, after a new login.",
@@ -42,69 +39,6 @@ const ROWS: [Row; 22] = [
         "front-channel logout",
     ),
     (
-        "dpop-nonce-demanded-without-end",
-        "The token endpoint demands a new nonce at every try.",
-        "try exactly once more, then give up",
-        &["FAPI2-SP-5.3.3.1-8", "DPOP-8"],
-        DPOP,
-    ),
-    (
-        "dpop-nonce-of-another-server",
-        "Two APIs and the server each give nonces of their own.",
-        "send each only to who gave it",
-        &["DPOP-9"],
-        DPOP,
-    ),
-    (
-        "dpop-nonce-demanded-for-a-streamed-body",
-        "An API demands a nonce when half of a large body has gone out.",
-        "not send half of it twice",
-        &["DPOP-9-PRJ"],
-        DPOP,
-    ),
-    (
-        "dpop-downgrade-to-bearer",
-        "The server and an API answer a DPoP request with Bearer.",
-        "discard the token, and never send it as a bearer token",
-        &["DPOP-5", "DPOP-7.2"],
-        DPOP,
-    ),
-    (
-        "encrypted-id-token-with-rsa1-5",
-        "The ID token is encrypted with RSA1_5.",
-        "refuse it by its algorithm, without trying a key",
-        &["OIDC-3.1.3.7-1", "FAPI1-ADV-5.2.3.1-5", "ALG-MAT"],
-        JWE,
-    ),
-    (
-        "encrypted-id-token-zip-bomb",
-        "The ID token is compressed and unfolds into gigabytes.",
-        "refuse it within a bounded size",
-        &["OIDC-3.1.3.7-1"],
-        JWE,
-    ),
-    (
-        "encrypted-id-token-with-half-a-tag",
-        "The authentication tag of the encrypted ID token is cut in half.",
-        "refuse it",
-        &["OIDC-3.1.3.7-1"],
-        JWE,
-    ),
-    (
-        "encrypted-id-token-without-a-signature",
-        "What is encrypted is plain JSON, or a bare signed token comes instead.",
-        "refuse both",
-        &["OIDC-3.1.3.7-1", "FAPI1-ADV-5.2.3.1-5"],
-        JWE,
-    ),
-    (
-        "step-up-to-another-session",
-        "A link to a step-up login is opened in another user's session.",
-        "refuse to end it there",
-        &["DRAFT-9700U-2", "CK-SS-3"],
-        BOUND,
-    ),
-    (
         "introspection-json-instead-of-jwt",
         "The introspection endpoint answers with plain JSON.",
         "refuse the answer",
@@ -117,13 +51,6 @@ const ROWS: [Row; 22] = [
         "refuse the answer",
         &["INT-9701-5"],
         "token introspection",
-    ),
-    (
-        "third-party-initiated-login-elsewhere",
-        "A third party starts a login with an unknown issuer and a target elsewhere.",
-        "start none",
-        &["OIDC-4"],
-        "third-party initiated login",
     ),
     (
         "websocket-upgrade-cross-origin",

@@ -3,8 +3,10 @@
 
 mod acts;
 mod answers;
+mod bound;
 mod browser;
 mod change;
+mod encrypted;
 mod forge;
 mod forwarding;
 mod id_token;
@@ -17,6 +19,7 @@ mod refusal;
 mod requests;
 mod response;
 mod session;
+mod unsigned;
 
 use super::{
     module::Module,
@@ -31,6 +34,7 @@ pub fn plan() -> Plan {
         parameters: Vec::new(),
         possible: |_| true,
         lacks: |_| Vec::new(),
+        by_default: |_| true,
         certification: |_| None,
         modules: |_| entries(),
     }
@@ -47,6 +51,9 @@ fn modules() -> Vec<Module> {
         response::modules(),
         requests::modules(),
         id_token::modules(),
+        encrypted::modules(),
+        unsigned::modules(),
+        bound::modules(),
         answers::modules(),
         mixups::modules(),
         login::modules(),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::change::Change;
 use crate::{
-    as_double::Endpoint,
+    as_double::{Endpoint, Event},
     demo::browser::{Answer, Call},
+    ledger::Outcome,
     suite::{
         exam::Ending,
         module::{Module, Step},
-        stage::{Response, Stage, TRANSACTION_COOKIE},
+        stage::{Response, Stage, TRANSACTION_COOKIE, Way},
     },
 };
 
@@ -97,10 +98,15 @@ pub(super) async fn refuse_response(
     stage.expect_no_session().await
 }
 
-/// The same response with another query string.
+/// The same response with other parameters.
 pub(super) fn with_query(response: &Response, query: String) -> Response {
-    let (base, _) = response.url.split_once('?').unwrap_or((&response.url, ""));
-    Response { url: format!("{base}?{query}"), query }
+    let base = response.url.split(['?', '#']).next().unwrap_or_default();
+    let url = match response.way {
+        Way::Query => format!("{base}?{query}"),
+        Way::Fragment => format!("{base}#{query}"),
+        Way::Form { .. } => response.url.clone(),
+    };
+    Response { url, query, way: response.way.clone() }
 }
 
 /// A token answer that is not believed: one token request, no userinfo request, no session.
@@ -123,7 +129,12 @@ fn after_token(wrong: &Wrong<'_>, refusal: Refusal, change: Change, given_up: us
             refusal.is_told(stage, "login_refused", &answer);
             expect_given_up(stage, given_up).await?;
             stage.expect_no_session().await?;
-            let codes = stage.world.double.count(Endpoint::Token);
+            // Sent back for a nonce, a code is not used yet.
+            let events = stage.world.double.events();
+            let used = |event: &&Event| {
+                event.endpoint == Endpoint::Token && event.outcome != Outcome::Challenged
+            };
+            let codes = events.iter().filter(used).count();
             stage.check("code_sent_once", &[], codes == 1, format!("{codes} token requests"));
             Ok(())
         })

@@ -1,13 +1,16 @@
 //! What the client itself sends, beyond what the authorization server checks in each single request:
-//! that nothing secret is ever used twice.
+//! that nothing secret is ever used twice, and how it says who it is.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::{
+    as_double::{ClientAuth, Conduct},
+    demo::browser::Call,
     ledger::Endpoint,
     suite::{
+        client::Client,
         module::{Module, Step},
         stage::Stage,
     },
@@ -58,8 +61,39 @@ fn pushed(stage: &Stage, note: &str, claim: &str) -> Vec<String> {
     claims.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// A whole life by certificate: the server refuses a request that lacks `client_id`, or that brings
+/// anything else to authenticate with.
+async fn by_certificate(stage: &mut Stage) -> Step {
+    stage.login().await?;
+    let answer = stage.fetch(Call::post("/bff/refresh")).await?;
+    stage.expect("refreshed", &answer, 200)?;
+    stage.log_out().await?;
+    let doors = [Endpoint::Par, Endpoint::Token, Endpoint::Revocation];
+    let events = stage.world.double.events();
+    let calls: Vec<_> = events.iter().filter(|event| doors.contains(&event.endpoint)).collect();
+    let others = ["client_assertion", "client_assertion_type", "client_secret"];
+    let alone = calls.iter().all(|event| {
+        event.header("authorization").is_none() && others.iter().all(|n| event.form(n).is_none())
+    });
+    let message = format!("{} requests, by certificate and by nothing else", calls.len());
+    stage.check("one_method", &["PKJ-2.2"], alone && calls.len() >= 5, message);
+    let named = calls.iter().all(|event| event.form("client_id").is_some());
+    stage.check("client_id", &["MTLS-2"], named, "each of them names the client");
+    Ok(())
+}
+
 pub(super) fn modules() -> Vec<Module> {
+    let by_tls = Conduct { client_auth: ClientAuth::TlsClientAuth, ..Conduct::message_signing() };
     vec![
+        Module::new(
+            "certificate-client-names-itself",
+            "The server knows the client by its certificate.",
+            "name itself in every request, and authenticate in no other way",
+            &["MTLS-2", "PKJ-2.2"],
+            |stage| Box::pin(by_certificate(stage)),
+        )
+        .reasons(&[])
+        .with_client(Client::of(by_tls)),
         Module::new(
             "login-secrets-never-repeat",
             "One browser after the other begins a login, and the server compares.",

@@ -1,13 +1,16 @@
 //! FAPI 1.0 Advanced: the plan of the client.
 
-use super::{Over, ROW, Row, entries, oidc};
+use super::{Over, ROW, Row, always, entries, oidc};
 use crate::{
-    as_double::Target::IdToken,
+    as_double::{ClientAuth, Conduct, Encryption, RequestMethod, ResponseForm, Target::IdToken},
     suite::{
+        client::Client,
         mutation::Mutation as M,
         plan::{Parameter, Plan, Variant, value},
     },
 };
+
+const PREFIX: &str = "fapi1-advanced-final-client-";
 
 /// `fapi1-advanced-final-client-test-plan`.
 pub(super) fn advanced() -> Plan {
@@ -34,19 +37,47 @@ pub(super) fn advanced() -> Plan {
         // The official suite refuses a hybrid response without OpenID Connect.
         possible: |variant| !hybrid(variant) || oidc(variant),
         lacks: |variant| {
-            let mut lacks = vec!["profile fapi1-advanced"];
+            let mut lacks = Vec::new();
             if value(variant, "fapi_profile") != "plain_fapi" {
                 lacks.push("ecosystem profiles");
             }
             lacks
         },
+        by_default: always,
         certification: |variant| Some(certification(variant)),
         modules: |variant| {
-            let mut all = entries("fapi1-advanced-final-client-", ROWS, variant);
-            all.extend(entries("fapi1-advanced-final-client-", ECOSYSTEM_ROWS, variant));
+            let client = client(variant);
+            let mut all = entries(PREFIX, ROWS, variant, &client);
+            all.extend(entries(PREFIX, ECOSYSTEM_ROWS, variant, &client));
             all
         },
     }
+}
+
+/// The client that a variant calls for.
+fn client(variant: &Variant) -> Client {
+    let is = |name: &str, wanted: &str| value(variant, name) == wanted;
+    Client::of(Conduct {
+        request_method: if is("fapi_auth_request_method", "pushed") {
+            RequestMethod::Pushed
+        } else {
+            RequestMethod::ByValue
+        },
+        response: if hybrid(variant) { ResponseForm::Hybrid } else { ResponseForm::Jarm },
+        openid: oidc(variant),
+        client_auth: if is("client_auth_type", "mtls") {
+            ClientAuth::TlsClientAuth
+        } else {
+            ClientAuth::PrivateKeyJwt
+        },
+        ..Conduct::fapi1_advanced()
+    })
+}
+
+/// As the official suite's second client is registered.
+fn encrypted(client: &Client) -> Client {
+    let encryption = Encryption { alg: "RSA-OAEP-256".to_owned(), enc: "A256GCM".to_owned() };
+    Client { id_token_encryption: Some(encryption), ..client.clone() }
 }
 
 fn with_intents(variant: &Variant) -> bool {
@@ -96,7 +127,7 @@ static ROWS: &[Row] = &[
         must: ACCEPT,
         clauses: &["FAPI1-ADV-5.2.3.1-5", "OIDC-3.1.3.7-1"],
         when: hybrid,
-        lacks: Some("encrypted ID tokens"),
+        client: encrypted,
         ..ROW
     },
     Row {
@@ -105,6 +136,7 @@ static ROWS: &[Row] = &[
         must: "stop after discovery",
         mutation: M::IssuerInMetadata,
         over: Over::Metadata,
+        reasons: &["metadata.issuer_mismatch"],
         clauses: &["META-3.3"],
         ..ROW
     },
@@ -112,10 +144,12 @@ static ROWS: &[Row] = &[
         suffix: "test-encrypted-idtoken-usingrsa15",
         does: "The ID token is encrypted with RSA1_5.",
         must: STOP,
-        over: Over::Response,
+        mutation: M::Rsa15,
+        over: Over::IdToken,
+        reasons: &["id_token.jwe_alg_not_allowed"],
         clauses: &["FAPI1-ADV-8.6", "JWT-3.2"],
         when: hybrid,
-        lacks: Some("encrypted ID tokens"),
+        client: encrypted,
         ..ROW
     },
     Row {
@@ -123,7 +157,8 @@ static ROWS: &[Row] = &[
         does: "The ID token's s_hash is wrong.",
         must: STOP,
         mutation: M::Wrong(IdToken, "s_hash"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.s_hash_mismatch"],
         clauses: &["FAPI1-ADV-5.2.3.1-4"],
         when: hybrid,
         ..ROW
@@ -133,7 +168,8 @@ static ROWS: &[Row] = &[
         does: "The ID token's c_hash is wrong.",
         must: STOP,
         mutation: M::Wrong(IdToken, "c_hash"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.c_hash_mismatch"],
         clauses: &["FAPI1-ADV-5.2.3.1-3", "OIDC-3.3.2.8"],
         when: hybrid,
         ..ROW
@@ -143,7 +179,8 @@ static ROWS: &[Row] = &[
         does: "The ID token's nonce is wrong.",
         must: STOP,
         mutation: M::Wrong(IdToken, "nonce"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.nonce_mismatch"],
         clauses: &["OIDC-3.1.3.7-11"],
         when: oidc,
         ..ROW
@@ -153,7 +190,8 @@ static ROWS: &[Row] = &[
         does: "The ID token's iss is wrong.",
         must: STOP,
         mutation: M::Wrong(IdToken, "iss"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.issuer_mismatch"],
         clauses: &["OIDC-3.1.3.7-2"],
         when: oidc,
         ..ROW
@@ -163,7 +201,8 @@ static ROWS: &[Row] = &[
         does: "The ID token's aud is wrong.",
         must: STOP,
         mutation: M::Wrong(IdToken, "aud"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.audience_mismatch"],
         clauses: &["OIDC-3.1.3.7-3"],
         when: oidc,
         ..ROW
@@ -173,7 +212,8 @@ static ROWS: &[Row] = &[
         does: "The ID token's aud names the client and another one, without azp.",
         must: STOP,
         mutation: M::SecondAudience(IdToken),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.audience_untrusted"],
         clauses: &["OIDC-3.1.3.7-3", "OIDC-3.1.3.7-4/5"],
         when: oidc,
         ..ROW
@@ -183,7 +223,8 @@ static ROWS: &[Row] = &[
         does: "The ID token's signature is wrong in every byte.",
         must: STOP,
         mutation: M::BadSignature(IdToken),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.signature_invalid"],
         clauses: &["OIDC-3.1.3.7-6"],
         when: hybrid,
         ..ROW
@@ -193,7 +234,8 @@ static ROWS: &[Row] = &[
         does: "The ID token is unsecured (alg none).",
         must: STOP,
         mutation: M::AlgNone(IdToken),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.alg_not_allowed"],
         clauses: &["FAPI1-ADV-8.6", "JWT-3.1"],
         when: oidc,
         ..ROW
@@ -203,7 +245,8 @@ static ROWS: &[Row] = &[
         does: "The ID token is signed with RS256 by a key that is really published.",
         must: STOP,
         mutation: M::AlternateAlg(IdToken),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.alg_not_allowed"],
         clauses: &["FAPI1-ADV-8.6", "OIDC-3.1.3.7-7/8"],
         when: oidc,
         ..ROW
@@ -213,7 +256,8 @@ static ROWS: &[Row] = &[
         does: "The ID token expired six minutes ago.",
         must: STOP,
         mutation: M::Expired(IdToken),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.expired"],
         clauses: &["OIDC-3.1.3.7-9"],
         when: oidc,
         ..ROW
@@ -223,7 +267,8 @@ static ROWS: &[Row] = &[
         does: "The ID token has no exp.",
         must: STOP,
         mutation: M::Absent(IdToken, "exp"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.expiry_missing"],
         clauses: &["OIDC-3.1.3.3"],
         when: oidc,
         ..ROW
@@ -233,7 +278,8 @@ static ROWS: &[Row] = &[
         does: "The ID token was issued a week ago and has not expired.",
         must: STOP,
         mutation: M::WeekOld(IdToken),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.issued_at_too_old"],
         clauses: &["OIDC-3.1.3.7-10"],
         when: hybrid,
         ..ROW
@@ -243,7 +289,8 @@ static ROWS: &[Row] = &[
         does: "The ID token has no aud.",
         must: STOP,
         mutation: M::Absent(IdToken, "aud"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.audience_missing"],
         clauses: &["OIDC-3.1.3.3"],
         when: oidc,
         ..ROW
@@ -253,7 +300,8 @@ static ROWS: &[Row] = &[
         does: "The ID token has no iss.",
         must: STOP,
         mutation: M::Absent(IdToken, "iss"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.issuer_missing"],
         clauses: &["OIDC-3.1.3.3"],
         when: oidc,
         ..ROW
@@ -263,7 +311,8 @@ static ROWS: &[Row] = &[
         does: "The ID token has no nonce.",
         must: STOP,
         mutation: M::Absent(IdToken, "nonce"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.nonce_missing"],
         clauses: &["OIDC-3.1.3.7-11"],
         when: oidc,
         ..ROW
@@ -273,7 +322,8 @@ static ROWS: &[Row] = &[
         does: "The ID token has no s_hash.",
         must: STOP,
         mutation: M::Absent(IdToken, "s_hash"),
-        over: Over::TokenResponse,
+        over: Over::IdToken,
+        reasons: &["id_token.s_hash_missing"],
         clauses: &["FAPI1-ADV-5.2.3.1-4"],
         when: hybrid,
         ..ROW
@@ -355,7 +405,8 @@ mod tests {
                 (false, false) => 3,
             };
             assert_eq!(plan.entries(variant).len(), modules, "{variant:?}");
-            assert!(!plan.is_supported(variant));
+            assert!(plan.is_supported(variant));
+            assert!(plan.entries(variant).iter().all(super::super::Entry::is_ready));
         }
     }
 }

@@ -2,8 +2,12 @@
 
 use super::{Over, ROW, Row, always, entries, oidc};
 use crate::{
-    as_double::Target::{IdToken, Jarm},
+    as_double::{
+        ClientAuth, Conduct, Constraint, ResponseForm,
+        Target::{IdToken, Jarm},
+    },
     suite::{
+        client::Client,
         mutation::Mutation as M,
         plan::{Entry, Parameter, Plan, Variant, value},
     },
@@ -40,6 +44,7 @@ pub(super) fn security_profile() -> Plan {
         ],
         possible: always,
         lacks,
+        by_default,
         certification: |variant| {
             Some(if oidc(variant) {
                 "FAPI2SP RP OpenID Connect".to_owned()
@@ -81,6 +86,7 @@ pub(super) fn message_signing() -> Plan {
                 || value(variant, "fapi_response_mode") != "plain_response"
         },
         lacks,
+        by_default,
         certification: |variant| {
             let mut names = Vec::new();
             if value(variant, "fapi_request_method") == "signed_non_repudiation" {
@@ -100,13 +106,46 @@ fn modules(variant: &Variant) -> Vec<Entry> {
         // Nobody logs in: what is left is getting a token and using it.
         const LEFT: [&str; 3] =
             ["happy-path", "token-type-case-insensitivity", "happy-path-no-dpop-nonce"];
-        let mut entries = entries(PREFIX, ROWS, variant);
+        let mut entries = entries(PREFIX, ROWS, variant, &client(variant));
         entries.retain(|entry| LEFT.iter().any(|id| entry.id() == format!("{PREFIX}{id}")));
         return entries;
     }
-    let mut all = entries(PREFIX, ROWS, variant);
-    all.extend(entries("fapi2-security-profile-final-client-", ECOSYSTEM_ROWS, variant));
+    let client = client(variant);
+    let mut all = entries(PREFIX, ROWS, variant, &client);
+    all.extend(entries("fapi2-security-profile-final-client-", ECOSYSTEM_ROWS, variant, &client));
     all
+}
+
+/// The client that a variant calls for.
+fn client(variant: &Variant) -> Client {
+    let is = |name: &str, wanted: &str| value(variant, name) == wanted;
+    let conduct = Conduct {
+        signed_requests: is("fapi_request_method", "signed_non_repudiation"),
+        response: if jarm(variant) { ResponseForm::Jarm } else { ResponseForm::Plain },
+        openid: oidc(variant),
+        client_auth: if is("client_auth_type", "mtls") {
+            ClientAuth::TlsClientAuth
+        } else {
+            ClientAuth::PrivateKeyJwt
+        },
+        constraint: if dpop(variant) { Constraint::Dpop } else { Constraint::Mtls },
+        ..Conduct::security_profile()
+    };
+    let details = is("authorization_request_type", "rar");
+    Client { details, ..Client::of(conduct) }
+}
+
+/// Rich authorization requests double the number of variants and change one parameter in each: by
+/// default they are played in one.
+fn by_default(variant: &Variant) -> bool {
+    let usual = [
+        ("client_auth_type", "private_key_jwt"),
+        ("sender_constrain", "mtls"),
+        ("fapi_client_type", "oidc"),
+    ];
+    let is_usual = usual.iter().all(|(name, wanted)| value(variant, name) == *wanted);
+    let signed = value(variant, "fapi_request_method") == "signed_non_repudiation";
+    value(variant, "authorization_request_type") != "rar" || (is_usual && signed == jarm(variant))
 }
 
 fn ecosystem(variant: &Variant) -> bool {
@@ -126,27 +165,10 @@ fn methods(variant: &Variant) -> String {
 fn lacks(variant: &Variant) -> Vec<&'static str> {
     let is = |name: &str, wanted: &str| value(variant, name) == wanted;
     let mut lacks = Vec::new();
-    if is("fapi_request_method", "unsigned") && is("fapi_response_mode", "plain_response") {
-        lacks.push("profile fapi2-security");
-    } else if is("fapi_request_method", "unsigned") || is("fapi_response_mode", "plain_response") {
-        lacks.push("Message Signing with only one side signed");
-    }
-    if is("client_auth_type", "mtls") {
-        lacks.push("client authentication by mutual TLS");
-    }
-    if is("sender_constrain", "dpop") {
-        lacks.push("DPoP");
-    }
-    if is("fapi_client_type", "plain_oauth") {
-        lacks.push("logins without OpenID Connect");
-    }
     if is("fapi_profile", "fapi_client_credentials_grant") {
         lacks.push("client_credentials tokens");
     } else if !is("fapi_profile", "plain_fapi") {
         lacks.push("ecosystem profiles");
-    }
-    if is("authorization_request_type", "rar") {
-        lacks.push("rich authorization requests");
     }
     lacks
 }
@@ -341,6 +363,7 @@ static ROWS: &[Row] = &[
         must: STOP_AT_RESPONSE,
         mutation: M::Wrong(Jarm, "iss"),
         over: Over::Response,
+        reasons: &["response.issuer_mismatch"],
         clauses: &["FAPI2-SP-5.3.3.2-5", "ISS-2.4-1"],
         when: plain,
         ..ROW
@@ -351,6 +374,7 @@ static ROWS: &[Row] = &[
         must: STOP_AT_RESPONSE,
         mutation: M::Absent(Jarm, "iss"),
         over: Over::Response,
+        reasons: &["response.issuer_missing"],
         clauses: &["FAPI2-SP-5.3.3.2-5", "ISS-2.4-2"],
         when: plain,
         ..ROW
@@ -363,6 +387,18 @@ static ROWS: &[Row] = &[
         over: Over::Response,
         reasons: &["transaction.missing", "jarm.state_mismatch"],
         clauses: &["OA-10.12"],
+        when: jarm,
+        ..ROW
+    },
+    Row {
+        suffix: "ensure-authorization-response-with-invalid-state-fails",
+        does: "The authorization response's state is wrong.",
+        must: STOP_AT_RESPONSE,
+        mutation: M::Wrong(Jarm, "state"),
+        over: Over::Response,
+        reasons: &["transaction.missing", "response.state_mismatch"],
+        clauses: &["OA-10.12"],
+        when: plain,
         ..ROW
     },
     Row {
@@ -373,6 +409,18 @@ static ROWS: &[Row] = &[
         over: Over::Response,
         reasons: &["jarm.state_missing"],
         clauses: &["OA-10.12"],
+        when: jarm,
+        ..ROW
+    },
+    Row {
+        suffix: "ensure-authorization-response-with-invalid-missing-state-fails",
+        does: "The authorization response has no state.",
+        must: STOP_AT_RESPONSE,
+        mutation: M::Absent(Jarm, "state"),
+        over: Over::Response,
+        reasons: &["response.state_missing"],
+        clauses: &["OA-10.12"],
+        when: plain,
         ..ROW
     },
     Row {
@@ -395,18 +443,18 @@ static ROWS: &[Row] = &[
         suffix: "rs-dpop-auth-scheme-case-insensitivity",
         does: "The resource server's nonce challenge spells its scheme dPoP.",
         must: "take the nonce and call again",
+        mutation: M::DpopSchemeCase,
         clauses: &["DPOP-7.1", "DPOP-9"],
         when: dpop,
-        lacks: Some("DPoP"),
         ..ROW
     },
     Row {
         suffix: "happy-path-no-dpop-nonce",
         does: "Everything is right; no DPoP nonce is demanded.",
         must: "log in and call the accounts endpoint",
+        mutation: M::NoDpopNonce,
         clauses: &["DPOP-4.2-c"],
         when: dpop,
-        lacks: Some("DPoP"),
         ..ROW
     },
     Row {
@@ -565,21 +613,28 @@ mod tests {
     }
 
     #[test]
-    fn one_variant_of_message_signing_is_supported_and_no_other() {
+    fn every_variant_without_an_ecosystem_is_supported_and_no_other() {
+        for (plan, supported, played) in [(security_profile(), 16, 9), (message_signing(), 48, 25)]
+        {
+            let variants = plan.variants().into_iter().filter(|v| plan.is_supported(v));
+            let variants: Vec<_> = variants.collect();
+            assert_eq!(variants.len(), supported);
+            assert_eq!(variants.iter().filter(|v| (plan.by_default)(v)).count(), played);
+            for variant in &variants {
+                assert_eq!(value(variant, "fapi_profile"), "plain_fapi");
+                assert!(plan.entries(variant).iter().all(super::super::Entry::is_ready));
+            }
+        }
         let plan = message_signing();
-        let supported: Vec<_> =
-            plan.variants().into_iter().filter(|variant| plan.is_supported(variant)).collect();
-        assert_eq!(supported.len(), 1);
-        let variant = &supported[0];
-        assert_eq!(plan.entries(variant).len(), 26);
-        assert!(plan.entries(variant).iter().all(super::super::Entry::is_ready));
         assert_eq!(
-            (plan.certification)(variant).as_deref(),
+            (plan.certification)(&plan.variants()[0]).as_deref(),
             Some("FAPI2MS RP JAR, FAPI2MS RP JARM (private key + MTLS)")
         );
-        let sp = security_profile();
-        assert!(sp.variants().iter().all(|variant| !sp.is_supported(variant)));
-        let entries = sp.entries(&sp.variants()[0]);
+        let alone = [("fapi_profile", "fapi_client_credentials_grant")];
+        let plan = security_profile();
+        let mut variants = plan.variants();
+        variants.retain(|v| alone.iter().all(|(name, wanted)| value(v, name) == *wanted));
+        let entries = plan.entries(&variants[0]);
         assert!(entries.iter().all(|entry| !entry.is_ready()), "named, not passed");
     }
 }

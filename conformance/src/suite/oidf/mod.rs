@@ -1,6 +1,7 @@
 //! The official suite's client plans, module by module, with its ids, variants and mutations. What a
 //! module tests stands in one table a plan family; it must not know how a browser is driven.
 
+mod acts;
 mod fapi1;
 mod fapi2;
 mod oidcc;
@@ -8,22 +9,35 @@ mod script;
 
 pub(super) use self::script::strip;
 use super::{
+    client::Client,
+    module::Playing,
     mutation::Mutation,
     plan::{Entry, Plan, Variant, value},
+    stage::Stage,
 };
+use crate::as_double::ResponseForm;
 
 /// When a module of the official suite is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Over {
     /// With the accounts call.
     Accounts,
+    /// With the userinfo call.
+    Userinfo,
+    /// When the script says so.
+    Script,
     /// With silence after the metadata.
     Metadata,
     /// With silence after the authorization response.
     Response,
     /// With silence after the token response.
     TokenResponse,
+    /// With silence after the first response that has an ID token in it.
+    IdToken,
 }
+
+/// Plays a module in its own way.
+type Play = for<'a> fn(&'a mut Stage) -> Playing<'a>;
 
 /// One row of a table of modules.
 struct Row {
@@ -38,6 +52,10 @@ struct Row {
     clauses: &'static [&'static str],
     /// Which variants have it.
     when: fn(&Variant) -> bool,
+    /// The client it needs instead of the variant's.
+    client: fn(&Client) -> Client,
+    /// How it is played, if not by logging in and looking what comes of it.
+    play: Option<Play>,
     /// What the product lacks for it, in every variant.
     lacks: Option<&'static str>,
 }
@@ -52,19 +70,31 @@ const ROW: Row = Row {
     reasons: &[],
     clauses: &[],
     when: always,
+    client: Client::clone,
+    play: None,
     lacks: None,
 };
 
-/// The rows that a variant has, as modules.
-fn entries(prefix: &str, rows: &[Row], variant: &Variant) -> Vec<Entry> {
+/// The rows that a variant has, as modules for its client.
+fn entries(prefix: &str, rows: &[Row], variant: &Variant, client: &Client) -> Vec<Entry> {
     let entry = |row: &Row| {
-        let ready = Entry::Ready(Box::new(script::module(&format!("{prefix}{}", row.suffix), row)));
+        let id = format!("{prefix}{}", row.suffix);
+        let client = (row.client)(client);
+        let ready = Entry::Ready(Box::new(script::module(&id, row, client)));
         match row.lacks {
             None => ready,
             Some(what) => ready.lacking(what),
         }
     };
     rows.iter().filter(|row| (row.when)(variant)).map(entry).collect()
+}
+
+/// Where the first ID token comes.
+const fn first_id_token(client: &Client) -> Over {
+    match client.conduct.response {
+        ResponseForm::Hybrid => Over::Response,
+        ResponseForm::Jarm | ResponseForm::Plain => Over::TokenResponse,
+    }
 }
 
 const fn always(_: &Variant) -> bool {

@@ -3,15 +3,17 @@
 
 use serde_json::Value;
 
-use super::{Over, Row};
+use super::{Over, Row, first_id_token};
 use crate::{
-    as_double::{AsDouble, Target, edits},
+    as_double::{AsDouble, Family, Target, edits},
+    demo::browser::Call,
     ledger::Endpoint,
     suite::{
+        client::Client,
         exam::Ending,
         module::{Module, Step},
         mutation::Mutation,
-        stage::{LoginMode, Stage},
+        stage::Stage,
     },
 };
 
@@ -35,24 +37,35 @@ const LOOKING: &[Endpoint] = &[Endpoint::Metadata, Endpoint::Jwks];
 /// The same, and handing back the tokens that came along, where the metadata say how (REV-2.1).
 const GIVING_UP: &[Endpoint] = &[Endpoint::Metadata, Endpoint::Jwks, Endpoint::Revocation];
 
-/// The module of a row.
-pub(super) fn module(id: &str, row: &Row) -> Module {
-    let (mutation, over) = (row.mutation, row.over);
+/// The module of a row, for this client.
+pub(super) fn module(id: &str, row: &Row, client: Client) -> Module {
+    let over = if row.over == Over::IdToken { first_id_token(&client) } else { row.over };
+    let (mutation, play) = (row.mutation, row.play);
+    // The suite's FAPI 1.0 names an alias for userinfo and does not serve it there: whoever takes it,
+    // as RFC 8705 §5 has it, must leave userinfo alone.
+    let userinfo = client.conduct.openid && client.conduct.family != Family::Fapi1;
+    let asks = Asks { userinfo, details: client.details };
+    let fapi = client.conduct.family != Family::Oidc;
     let silence = |after, tolerated| Ending::Silence { after, tolerated };
     let ending = match over {
-        Over::Accounts => Ending::Accounts,
+        Over::Accounts => Ending::Reached(Endpoint::Accounts),
+        Over::Userinfo => Ending::Reached(Endpoint::Userinfo),
+        Over::Script => Ending::Script,
         Over::Metadata => silence(Endpoint::Metadata, LOOKING),
         Over::Response => silence(Endpoint::Authorize, LOOKING),
-        Over::TokenResponse => silence(Endpoint::Token, GIVING_UP),
+        Over::TokenResponse | Over::IdToken => silence(Endpoint::Token, GIVING_UP),
     };
-    let mut module =
-        Module::new(id, row.does, row.must, row.clauses, move |stage| Box::pin(play(stage, over)))
-            .reasons(row.reasons)
-            .ending(ending);
+    let mut module = Module::new(id, row.does, row.must, row.clauses, move |stage| match play {
+        Some(play) => play(stage),
+        None => Box::pin(login(stage, over, asks)),
+    })
+    .reasons(row.reasons)
+    .ending(ending);
+    module.setup.client = client;
     let prepare = move |double: &AsDouble| double.behave(|behaviour| mutation.apply(behaviour));
-    module.setup.as_in_suite = true;
+    module.setup.as_in_suite = fapi;
     // Metadata that were met before would be believed still.
-    if mutation == Mutation::IssuerInMetadata {
+    if matches!(mutation, Mutation::IssuerInMetadata | Mutation::KeysElsewhere) {
         module.prepared(prepare)
     } else {
         module.behaving(prepare)
@@ -74,19 +87,42 @@ pub(in crate::suite) fn strip(double: &AsDouble) {
     });
 }
 
-async fn play(stage: &mut Stage, over: Over) -> Step {
+/// What the client asks for beside a login.
+#[derive(Clone, Copy)]
+struct Asks {
+    userinfo: bool,
+    details: bool,
+}
+
+/// The pushed request says in detail what is wanted.
+fn expect_details(stage: &Stage) {
+    let asked = stage.world.double.last(Endpoint::Par).is_some_and(|event| {
+        let claims = event.notes.get("request_object_claims");
+        let signed = claims.and_then(|claims| claims.get("authorization_details"));
+        signed.is_some_and(Value::is_array) || event.form("authorization_details").is_some()
+    });
+    stage.check("details_asked", &["RAR-2"], asked, "the request has authorization_details");
+}
+
+async fn login(stage: &mut Stage, over: Over, asks: Asks) -> Step {
     if over == Over::Metadata {
         return no_login_starts(stage).await;
     }
     let response = stage.response().await?;
+    if asks.details {
+        expect_details(stage);
+    }
     let answer = stage.deliver(&response).await?;
-    if over == Over::Accounts {
-        let status = if stage.mode == LoginMode::Script { 200 } else { 303 };
-        stage.expect("login_ended", &answer, status)?;
-        let userinfo =
-            stage.browser.fetch(crate::demo::browser::Call::get("/bff/userinfo")).await?;
-        stage.expect("userinfo", &userinfo, 200)?;
-        return stage.reach_accounts().await;
+    if matches!(over, Over::Accounts | Over::Userinfo) {
+        stage.expect("login_ended", &answer, stage.success(&response))?;
+        if asks.userinfo {
+            let userinfo = stage.browser.fetch(Call::get("/bff/userinfo")).await?;
+            stage.expect("userinfo", &userinfo, 200)?;
+        }
+        if over == Over::Accounts {
+            stage.reach_accounts().await?;
+        }
+        return Ok(());
     }
     stage.check(
         "login_refused",

@@ -52,28 +52,14 @@ pub enum Feature {
     ConcurrencyLimits,
     /// Sessions kept in cookies.
     CookieSessions,
-    /// DPoP.
-    Dpop,
     /// Keeping signed messages as evidence.
     EvidenceStore,
-    /// FAPI 1.0 Advanced.
-    Fapi1,
-    /// FAPI 2.0 Security Profile without Message Signing.
-    Fapi2Security,
     /// Front-channel logout.
     FrontChannelLogout,
-    /// The hybrid flow, `code id_token`.
-    Hybrid,
     /// Token introspection.
     Introspection,
-    /// Encrypted tokens and responses.
-    Jwe,
     /// New keys and certificates without a restart.
     KeyRotation,
-    /// Client authentication by certificate.
-    MtlsClientAuth,
-    /// Plain OpenID Connect.
-    PlainOidc,
     /// Rich authorization requests.
     Rar,
     /// A login that ends with its `request_uri`, by `expires_in`.
@@ -86,10 +72,6 @@ pub enum Feature {
     SeparateKeys,
     /// Several instances on one store.
     SeveralInstances,
-    /// Signed userinfo.
-    SignedUserinfo,
-    /// Login started by a third party.
-    ThirdPartyLogin,
     /// Token exchange.
     TokenExchange,
     /// `WebSocket` connections.
@@ -104,25 +86,16 @@ impl Feature {
             Self::ClockCorrection => "clock-correction",
             Self::ConcurrencyLimits => "concurrency-limits",
             Self::CookieSessions => "cookie-sessions",
-            Self::Dpop => "dpop",
             Self::EvidenceStore => "evidence-store",
-            Self::Fapi1 => "fapi1",
-            Self::Fapi2Security => "fapi2-security",
             Self::FrontChannelLogout => "front-channel-logout",
-            Self::Hybrid => "hybrid",
             Self::Introspection => "introspection",
-            Self::Jwe => "jwe",
             Self::KeyRotation => "key-rotation",
-            Self::MtlsClientAuth => "mtls-client-auth",
-            Self::PlainOidc => "plain-oidc",
             Self::Rar => "rar",
             Self::RequestUriLifetime => "request-uri-lifetime",
             Self::ResourceIndicators => "resource-indicators",
             Self::SessionAdministration => "session-administration",
             Self::SeparateKeys => "separate-keys",
             Self::SeveralInstances => "several-instances",
-            Self::SignedUserinfo => "signed-userinfo",
-            Self::ThirdPartyLogin => "third-party-login",
             Self::TokenExchange => "token-exchange",
             Self::Websocket => "websocket",
         }

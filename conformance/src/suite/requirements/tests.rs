@@ -339,9 +339,9 @@ fn every_clause_is_listed_and_a_module_counts_once_under_any_of_its_ids() {
 #[test]
 fn a_clause_of_a_feature_that_is_not_there_is_told_from_one_without_proof() {
     let mut rows = section("A", &[&["X-1"], &["X-2"], &["X-3"], &["X-4"], &["X-5"], &["X-6"]]);
-    rows.clauses[1].feature = Some(Feature::Dpop);
+    rows.clauses[1].feature = Some(Feature::EvidenceStore);
     rows.clauses[2].remark = Some("for the server".into());
-    rows.clauses[3].feature = Some(Feature::Dpop);
+    rows.clauses[3].feature = Some(Feature::EvidenceStore);
     let matrix = small(vec![rows]).unwrap();
     let run = plan(
         "p",
@@ -364,5 +364,5 @@ fn a_clause_of_a_feature_that_is_not_there_is_told_from_one_without_proof() {
             None
         ]
     );
-    assert_eq!(coverage.clauses[1].feature.as_deref(), Some("dpop"));
+    assert_eq!(coverage.clauses[1].feature.as_deref(), Some("evidence-store"));
 }

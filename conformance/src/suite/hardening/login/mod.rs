@@ -1,6 +1,7 @@
 //! Logins under attack: who may start one, with which wishes, who may end it, how often and when.
 
 mod callback;
+mod initiated;
 mod parameters;
 mod start;
 mod transactions;
@@ -27,8 +28,14 @@ fn refused(stage: &Stage, answer: &Answer, reason: &str) {
 }
 
 pub(super) fn modules() -> Vec<Module> {
-    [transactions::modules(), parameters::modules(), start::modules(), callback::modules()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        transactions::modules(),
+        parameters::modules(),
+        start::modules(),
+        callback::modules(),
+        initiated::modules(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -1,0 +1,250 @@
+//! Owns the putting together of what tokens are asked for beyond scope: details, their templates, the
+//! targets of routes. Must not know: how any of it is judged.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE},
+};
+use serde_json::Value;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::assemble::{AssemblyFault, roots};
+use crate::{
+    clock::Ambient,
+    config::{self, IntentSettings, TokenPolicy},
+    login::{IntentFailure, Intents, Template},
+    net::{self, OAuthHttp, Resolver},
+    protocol::{
+        AuthorizationDetails, ExchangeRequest, MAX_DETAILS_BYTES, Nonce, RequestedType, Role,
+        Target, Token, TokenType, challenges, check_resource,
+    },
+    provider::Provider,
+    proxy::{AuthorizationRule, Carrier, TokenSource},
+    session::BoxFuture,
+    tls::{self, Identity},
+};
+
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// Configured details, if there are any.
+pub(super) fn details(
+    configured: &[Value],
+    at: &str,
+) -> Result<Option<AuthorizationDetails>, AssemblyFault> {
+    if configured.is_empty() {
+        return Ok(None);
+    }
+    AuthorizationDetails::to_ask(&Value::Array(configured.to_vec()))
+        .map(Some)
+        .map_err(|rejected| AssemblyFault::new(at, rejected))
+}
+
+/// What an app's pages may have authorized.
+pub(super) fn templates(
+    name: &str,
+    app: &config::App,
+    provider: &Arc<Provider>,
+    identity: Option<&Identity>,
+    ambient: &Ambient,
+) -> Result<BTreeMap<String, Template>, AssemblyFault> {
+    let mut templates = BTreeMap::new();
+    for (template, configured) in &app.authorizations {
+        let at = format!("apps.{name}.authorization.{template}");
+        let made = match configured {
+            config::Authorization::Fixed(values) => {
+                let at = format!("{at}.authorization_details");
+                let Some(details) = details(values, &at)? else { continue };
+                Template::Fixed(details)
+            }
+            config::Authorization::Intent(intent) => Template::Intent {
+                intents: Arc::new(IntentServer {
+                    url: intent.details_from.clone(),
+                    http: intent_http(intent, identity, &at)?,
+                    provider: Arc::clone(provider),
+                    token: intent.token.as_ref().map(target),
+                    ambient: ambient.clone(),
+                }),
+                types: intent.types.clone(),
+            },
+        };
+        templates.insert(template.clone(), made);
+    }
+    Ok(templates)
+}
+
+/// Which token a route sends.
+pub(super) fn token_source(
+    name: &str,
+    index: usize,
+    app: &config::App,
+    route: &config::Route,
+) -> Result<TokenSource, AssemblyFault> {
+    let config::Narrowing { resource, scopes } = &route.narrowing;
+    if let config::Access::Session { token } = route.access {
+        match token {
+            TokenPolicy::None | TokenPolicy::User => {}
+            TokenPolicy::ClientCredentials => {
+                return Ok(TokenSource::Client(target(&route.narrowing)));
+            }
+            TokenPolicy::Exchange => {
+                let wanted = route.exchange.clone().unwrap_or_default();
+                return Ok(TokenSource::Exchange(Arc::new(exchange(wanted))));
+            }
+            TokenPolicy::IntrospectionJwt => {
+                return Ok(TokenSource::Introspection(Carrier::OwnHeader));
+            }
+            TokenPolicy::IntrospectionBearer => {
+                return Ok(TokenSource::Introspection(Carrier::Bearer));
+            }
+        }
+    }
+    if let Some(resource) = resource {
+        let at = format!("apps.{name}.routes[{index}].resource");
+        check_resource(resource).map_err(|rejected| AssemblyFault::new(at, rejected))?;
+    }
+    // The session's first token is for the first resource server, with all of the scope.
+    let first = resource.as_ref() == app.resources().first();
+    if first && scopes.is_empty() {
+        return Ok(TokenSource::User(None));
+    }
+    Ok(TokenSource::User(Some(target(&route.narrowing))))
+}
+
+fn target(narrowing: &config::Narrowing) -> Target {
+    let config::Narrowing { resource, scopes } = narrowing;
+    Target { resource: resource.clone(), scope: joined(scopes) }
+}
+
+fn joined(scopes: &[String]) -> Option<String> {
+    (!scopes.is_empty()).then(|| scopes.join(" "))
+}
+
+fn exchange(wanted: config::Exchange) -> ExchangeRequest {
+    let config::Exchange { audience, resource, scopes, jwt } = wanted;
+    let requested_token_type = if jwt { RequestedType::Jwt } else { RequestedType::AccessToken };
+    ExchangeRequest { audience, resource, scope: joined(&scopes), requested_token_type }
+}
+
+/// What a route demands of the grant, and by which name a login asks for it.
+pub(super) fn authorization(app: &config::App, route: &config::Route) -> Option<AuthorizationRule> {
+    let kind = route.authorization_type.clone()?;
+    let offering = app.authorizations.iter().find(|(_, template)| template.offers(&kind));
+    let template = offering.map(|(name, _)| name.clone());
+    Some(AuthorizationRule { kind, template })
+}
+
+/// A server of ours that knows the details of intents.
+#[derive(Debug)]
+struct IntentServer {
+    url: String,
+    http: OAuthHttp,
+    provider: Arc<Provider>,
+    /// What the client's own token is for that goes along, if one does.
+    token: Option<Target>,
+    ambient: Ambient,
+}
+
+fn intent_http(
+    settings: &IntentSettings,
+    identity: Option<&Identity>,
+    at: &str,
+) -> Result<OAuthHttp, AssemblyFault> {
+    let roots = roots(settings.system_roots, &settings.trust_roots)
+        .map_err(|fault| AssemblyFault::tls(format!("{at}.trust_roots"), &fault))?;
+    let identity = identity.filter(|_| settings.present_client_certificate);
+    let tls = tls::client_config(&roots, identity, &[b"h2", b"http/1.1"])
+        .map_err(|fault| AssemblyFault::tls(at, &fault))?;
+    OAuthHttp::new(
+        tls,
+        Resolver::new(&settings.networks),
+        settings.connect_timeout,
+        settings.request_timeout,
+    )
+    .map_err(|fault| AssemblyFault::new(at, fault))
+}
+
+impl IntentServer {
+    /// One request, with the client's own token where one is wanted.
+    async fn ask(&self, url: &Url) -> Result<net::Answer, IntentFailure> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(target) = &self.token {
+            let token = self.provider.client_token(target, None).await;
+            let token = token.map_err(|failure| {
+                tracing::warn!(reason = failure.reason(), "no token for an intent's server");
+                IntentFailure::Unavailable { reason: "intent.no_token" }
+            })?;
+            let no_key = IntentFailure::Unavailable { reason: "intent.no_token" };
+            self.authorize(&mut headers, url, &token).ok_or(no_key)?;
+        }
+        let answer = self.http.send(Method::GET, url, headers, None, MAX_DETAILS_BYTES).await;
+        answer.map_err(|failed| {
+            tracing::warn!(reason = failed.reason(), "an intent's server does not answer");
+            IntentFailure::Unavailable { reason: "intent.unavailable" }
+        })
+    }
+
+    fn authorize(&self, headers: &mut HeaderMap, url: &Url, token: &Token) -> Option<()> {
+        let prover = self.provider.own_prover().ok()?;
+        let scheme = if prover.is_some() { TokenType::DPoP } else { TokenType::Bearer };
+        let credential = Zeroizing::new(format!("{} {}", scheme.name(), token.expose()));
+        headers.insert(AUTHORIZATION, sensitive(&credential)?);
+        if let Some(prover) = prover {
+            let (jti, now) = (self.ambient.token().ok()?, self.ambient.now());
+            let (role, token) = (Role::Resource, Some(token.expose()));
+            let proof = prover.proof(role, "GET", url.as_str(), token, now, &jti).ok()?;
+            headers.insert(DPOP, sensitive(&proof)?);
+        }
+        Some(())
+    }
+
+    /// Takes note of the nonce that the server wants in proofs; true if it wants one (DPOP-9).
+    fn learned(&self, url: &Url, answer: &net::Answer) -> bool {
+        let Ok(Some(prover)) = self.provider.own_prover() else { return false };
+        let lines = answer.headers.get_all(WWW_AUTHENTICATE).iter();
+        let challenges: Vec<_> =
+            lines.filter_map(|line| line.to_str().ok()).flat_map(challenges).collect();
+        let offered = answer.headers.get_all(DPOP_NONCE).iter().map(HeaderValue::as_bytes);
+        match Nonce::demanded_by_resource(answer.status, &challenges, offered) {
+            Ok(Some(nonce)) => {
+                prover.learned(Role::Resource, url.as_str(), nonce);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+impl Intents for IntentServer {
+    fn details<'a>(
+        &'a self,
+        intent: &'a str,
+    ) -> BoxFuture<'a, Result<AuthorizationDetails, IntentFailure>> {
+        Box::pin(async move {
+            let url = Url::parse(&self.url.replace("{intent}", intent));
+            let url = url.map_err(|_| IntentFailure::Unknown)?;
+            let mut answer = self.ask(&url).await?;
+            if self.token.is_some() && self.learned(&url, &answer) {
+                answer = self.ask(&url).await?;
+            }
+            match answer.status {
+                200 => Ok(AuthorizationDetails::to_ask_from(&answer.body)?),
+                404 | 410 => Err(IntentFailure::Unknown),
+                status => {
+                    tracing::warn!(status, "an intent's server does not tell the details");
+                    Err(IntentFailure::Unavailable { reason: "intent.unavailable" })
+                }
+            }
+        })
+    }
+}
