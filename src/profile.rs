@@ -147,7 +147,8 @@ pub struct ResponseForm {
 }
 
 impl ResponseForm {
-    const fn new(response_type: ResponseType, response_mode: ResponseMode) -> Self {
+    /// This type by this mode.
+    pub const fn new(response_type: ResponseType, response_mode: ResponseMode) -> Self {
         Self { response_type, response_mode }
     }
 
@@ -291,12 +292,14 @@ pub struct Profile {
     pub encrypted_responses: bool,
     /// Which clause stands behind which demand, by the field's name.
     pub clauses: &'static [(&'static str, &'static str)],
+    /// The same for what an ecosystem narrowed, by the clause of its own document.
+    pub narrowed: &'static [(&'static str, &'static str)],
 }
 
 impl Profile {
     /// The clause behind a demand, as error messages quote it; empty if it is nobody's demand.
     pub fn clause(&self, demand: &str) -> &'static str {
-        let found = self.clauses.iter().find(|(name, _)| *name == demand);
+        let found = self.narrowed.iter().chain(self.clauses).find(|(name, _)| *name == demand);
         found.map_or("", |(_, clause)| clause)
     }
 }
@@ -342,6 +345,7 @@ static FAPI2_MESSAGE_SIGNING: Profile = Profile {
         ("signed_introspection", "FAPI2-MS-5.5.2"),
         ("endpoints_from_metadata_only", "FAPI2-SP-5.3.3.1-9"),
     ],
+    narrowed: &[],
 };
 
 static FAPI2_SECURITY: Profile = Profile {
@@ -376,6 +380,7 @@ static FAPI2_SECURITY: Profile = Profile {
         ("client_auth", "FAPI2-SP-5.3.3.1-2"),
         ("endpoints_from_metadata_only", "FAPI2-SP-5.3.3.1-9"),
     ],
+    narrowed: &[],
 };
 
 static FAPI1_ADVANCED: Profile = Profile {
@@ -409,6 +414,7 @@ static FAPI1_ADVANCED: Profile = Profile {
         ("client_auth", "FAPI1-BASE-5.2.4-1"),
         ("endpoints_from_metadata_only", "FAPI1-BASE-5.2.3-11"),
     ],
+    narrowed: &[],
 };
 
 static OIDC: Profile = Profile {
@@ -433,6 +439,7 @@ static OIDC: Profile = Profile {
     endpoints_from_metadata_only: false,
     encrypted_responses: true,
     clauses: &[("responses", "BCP-2.1.2"), ("iss_parameter", "ISS-2.4-2"), ("jws_algs", "ALG-MAT")],
+    narrowed: &[],
 };
 
 /// The table for people, one column a profile, as Markdown.

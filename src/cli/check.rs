@@ -13,6 +13,7 @@ use x509_parser::parse_x509_certificate;
 use crate::{
     clock::UnixTime,
     config::{Client, Fault, Faults, KeyFile, Settings, Source, TlsFiles},
+    ecosystem::EcosystemName,
     jose::{Signer as _, SoftwareSigner},
     profile::Profile,
     server::decryption_keys,
@@ -59,6 +60,9 @@ pub struct ClientSummary {
     pub certificate: Option<CertificateSummary>,
     /// The security profile.
     pub profile: &'static str,
+    /// The ecosystem, if the client is of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ecosystem: Option<&'static str>,
     /// The `response_type` it sends.
     pub response_type: &'static str,
     /// The `response_mode` it sends, or leaves to be the default.
@@ -120,6 +124,7 @@ pub fn inspect(settings: &Settings, now: UnixTime) -> Result<Summary, Faults> {
                 client_id: client.client_id.clone(),
                 token_endpoint_auth_method: client.authentication.method().name(),
                 profile: client.profile.as_str(),
+                ecosystem: client.ecosystem.map(EcosystemName::as_str),
                 response_type: client.response.response_type.name(),
                 response_mode: client.response.response_mode.name(),
                 sender_constraint: client.sender_constraint.name(),
@@ -161,7 +166,7 @@ pub(super) fn signers(
     let (mut signers, mut faults) = (Vec::new(), Vec::new());
     for (purpose, key, file) in files {
         let Some(file) = file else { continue };
-        match signer(&format!("{path}.{key}"), file, client.profile.profile()) {
+        match signer(&format!("{path}.{key}"), file, client.rules()) {
             Ok(signer) => signers.push((purpose, signer)),
             Err(fault) => faults.push(fault),
         }

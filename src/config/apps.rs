@@ -59,6 +59,8 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let csrf_headers = s.or("csrf_headers", default_headers(), |s| filled_list(s, csrf_header));
     let login_section = s.section("login");
     let redirect_place = login_section.place_of("redirect_path");
+    let acr_place = login_section.place_of("acr_values");
+    let consent_place = login_section.place_of("consent_parameter");
     let claims_place = login_section.place_of("claims_parameter");
     let login = login(login_section);
     let session = session(s.section("session"));
@@ -89,6 +91,9 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
             routes: places,
             prefix_place: s.place_of("prefix"),
             redirect_place,
+            acr_values: login.acr_values.clone(),
+            acr_place,
+            consent_place: login.consent_parameter.then_some(consent_place),
         },
     );
     section.finish();
@@ -202,6 +207,7 @@ fn login(mut section: Section<'_>) -> LoginSettings {
         transaction_lifetime: s
             .or("transaction_lifetime", minutes(10), |s| duration(s, minutes(1)..=minutes(30))),
         max_transactions: s.or("max_transactions", 5, |s| integer(s, 1..=20)),
+        consent_parameter: s.flag("consent_parameter", false),
         third_party_initiated: s.flag("third_party_initiated", false),
     };
     section.finish();

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::reader::{Place, Report, Section, Setting};
+use super::reader::{Place, Report, Section, Setting, quoted};
+use crate::ecosystem::{Consent, Ecosystem};
 
 /// What the comparisons need, kept even of entries that have other mistakes, so that all are told at once.
 #[derive(Debug, Default)]
@@ -24,8 +25,16 @@ pub(super) struct ClientFacts {
     pub(super) provider: Option<String>,
     /// Whether it has a certificate to show.
     pub(super) has_certificate: bool,
+    pub(super) ecosystem: Option<&'static Ecosystem>,
     /// Its scopes; empty if they have mistakes.
     pub(super) scopes: Vec<String>,
+}
+
+impl ClientFacts {
+    /// Whether ID tokens are asked for, as far as is known.
+    fn openid(&self) -> bool {
+        self.scopes.is_empty() || self.scopes.iter().any(|scope| scope == "openid")
+    }
 }
 
 #[derive(Debug)]
@@ -37,6 +46,10 @@ pub(super) struct AppFacts {
     pub(super) routes: Vec<Option<(String, Place)>>,
     pub(super) prefix_place: Place,
     pub(super) redirect_place: Place,
+    pub(super) acr_values: Vec<String>,
+    pub(super) acr_place: Place,
+    /// Where it stands that pages name consents, if they do.
+    pub(super) consent_place: Option<Place>,
 }
 
 impl Facts {
@@ -45,6 +58,7 @@ impl Facts {
         self.issuers_differ(report);
         for (name, app) in &self.apps {
             app.paths_are_apart(report);
+            self.ecosystem_is_heeded(app, report);
             for (other_name, other) in self.apps.range::<String, _>(..name) {
                 self.apps_are_apart((name, app), (other_name, other), report);
             }
@@ -138,6 +152,37 @@ impl Facts {
                 message,
                 "give one of the apps another login.redirect_path",
             );
+        }
+    }
+
+    /// What an app asks for is what its client's ecosystem knows.
+    fn ecosystem_is_heeded(&self, app: &AppFacts, report: &Report) {
+        let Some(client) = app.client.as_ref().and_then(|name| self.clients.get(name)) else {
+            return;
+        };
+        if let Some(ecosystem) = client.ecosystem {
+            let known = |value: &&String| ecosystem.acr_values.contains(&value.as_str());
+            for value in app.acr_values.iter().filter(|value| !known(value)) {
+                let (name, clause) = (ecosystem.name, ecosystem.clause("acr_values"));
+                let message = format!("{} is no value of {name} ({clause})", quoted(value));
+                let known: Vec<_> =
+                    ecosystem.acr_values.iter().map(|value| format!("\"{value}\"")).collect();
+                app.acr_place.report(report, message, format!("write {}", known.join(" or ")));
+            }
+        }
+        let Some(place) = &app.consent_place else { return };
+        match client.ecosystem.and_then(|ecosystem| ecosystem.consent) {
+            None => place.report(
+                report,
+                "is not used: no request of the app's client names a consent",
+                "remove it, or set the client's ecosystem to one that does",
+            ),
+            Some(Consent::Claim(name)) if !client.openid() => place.report(
+                report,
+                format!("has no ID token to bring {name} back in"),
+                "add \"openid\" to the client's scopes",
+            ),
+            Some(_) => {}
         }
     }
 

@@ -12,6 +12,7 @@ use super::{
     },
 };
 use crate::{
+    ecosystem::{Ecosystem, EcosystemName},
     jose::{JweAlg, JweEnc, JwePolicy, JwsAlg},
     net::Network,
     profile::{
@@ -90,6 +91,7 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
     let provider = cross::reference(s, "provider", facts.providers.keys());
     let profiles = ProfileName::ALL.map(|profile| (profile.as_str(), profile));
     let profile = s.or("profile", ProfileName::default(), |s| choice(s, &profiles)).profile();
+    let (ecosystem, profile) = ecosystem(s, profile);
     let client_id = s.required(
         "client_id",
         "write the client_id the authorization server registered",
@@ -139,12 +141,12 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
     } else {
         s.optional("tls_identity", files::tls_files)
     };
-    let use_mtls_endpoint_aliases = s.flag("use_mtls_endpoint_aliases", false);
+    let use_mtls_endpoint_aliases = aliases(s, ecosystem);
     let mut pin = |key| s.optional(key, |setting| alg(setting, profile));
     let id_token_signed_response_alg = pin("id_token_signed_response_alg");
     let authorization_signed_response_alg = pin("authorization_signed_response_alg");
     let userinfo_signed_response_alg = pin("userinfo_signed_response_alg");
-    let encryption = encryption(s, profile, userinfo_signed_response_alg.is_some());
+    let encryption = encryption(s, profile, ecosystem, userinfo_signed_response_alg.is_some());
     let client_assertion_typ = s.flag("client_assertion_typ", true);
     let future_tolerance = s.or("future_tolerance", 30, |s| claim_seconds(s, 10..=60));
     let exp_leeway = s.or("exp_leeway", 10, |s| claim_seconds(s, 0..=60));
@@ -157,12 +159,14 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         ClientFacts {
             provider: provider.clone(),
             has_certificate,
+            ecosystem,
             scopes: scopes.clone().unwrap_or_default(),
         },
     );
     Some(Client {
         provider: provider?,
         profile: profile.name,
+        ecosystem: ecosystem.map(|ecosystem| ecosystem.name),
         client_id: client_id?,
         scopes: scopes?,
         authentication: authentication?,
@@ -181,6 +185,40 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         exp_leeway,
         request_object_lifetime,
     })
+}
+
+/// The ecosystem, and the profile as it leaves it.
+fn ecosystem(
+    s: &mut Section<'_>,
+    profile: &'static Profile,
+) -> (Option<&'static Ecosystem>, &'static Profile) {
+    let names = EcosystemName::ALL.map(|name| (name.as_str(), name));
+    let Some(name) = s.optional("ecosystem", |s| choice(s, &names)) else { return (None, profile) };
+    let ecosystem = name.ecosystem();
+    if let Some(narrowed) = ecosystem.narrow(profile.name, s.has("request_object_encryption_alg")) {
+        return (Some(ecosystem), narrowed);
+    }
+    let profiles: Vec<_> = ecosystem.profiles().map(|name| format!("\"{name}\"")).collect();
+    let message = format!("does not go with {} ({})", profile.name, ecosystem.clause("profiles"));
+    let remedy = format!("set profile = {}", profiles.join(" or "));
+    s.place_of("ecosystem").report(s.report, message, remedy);
+    (Some(ecosystem), profile)
+}
+
+/// Whether every endpoint is called at its alias.
+fn aliases(s: &mut Section<'_>, ecosystem: Option<&Ecosystem>) -> bool {
+    const KEY: &str = "use_mtls_endpoint_aliases";
+    let demand = ecosystem.filter(|ecosystem| ecosystem.mtls_endpoint_aliases);
+    let used = s.flag(KEY, demand.is_some());
+    if let Some(ecosystem) = demand.filter(|_| !used) {
+        let message = not_under(ecosystem, "mtls_endpoint_aliases");
+        s.place_of(KEY).report(s.report, message, "remove it");
+    }
+    used
+}
+
+fn not_under(ecosystem: &Ecosystem, demand: &str) -> String {
+    format!("is not allowed under {} ({})", ecosystem.name, ecosystem.clause(demand))
 }
 
 /// One of the choices that the profile leaves, the first of which goes without saying. What it does
@@ -285,7 +323,14 @@ fn request_object_key(s: &mut Section<'_>, profile: &Profile) -> Option<KeyFile>
 }
 
 /// What comes encrypted. Keys nobody encrypts to, and answers nobody can open, are noted.
-fn encryption(s: &mut Section<'_>, profile: &Profile, userinfo_signed: bool) -> Encryption {
+fn encryption(
+    s: &mut Section<'_>,
+    profile: &Profile,
+    ecosystem: Option<&Ecosystem>,
+    userinfo_signed: bool,
+) -> Encryption {
+    let only = ecosystem.filter(|ecosystem| ecosystem.encryption.is_some());
+    let encrypted = |s: &mut _, alg, enc| encrypted(s, alg, enc, only);
     let id_token =
         encrypted(s, "id_token_encrypted_response_alg", "id_token_encrypted_response_enc");
     let authorization = encrypted(
@@ -327,17 +372,35 @@ fn encryption(s: &mut Section<'_>, profile: &Profile, userinfo_signed: bool) -> 
     Encryption { decryption_keys, id_token, authorization, userinfo, request_object }
 }
 
-/// A pair of `alg` and `enc`; the second has a default (OpenID Connect Registration §2).
-fn encrypted(s: &mut Section<'_>, alg: &'static str, enc: &'static str) -> Option<JwePolicy> {
+/// A pair of `alg` and `enc`; the second has a default (OpenID Connect Registration §2). Where `only`
+/// has a pair of its own there is no other.
+fn encrypted(
+    s: &mut Section<'_>,
+    alg: &'static str,
+    enc: &'static str,
+    only: Option<&Ecosystem>,
+) -> Option<JwePolicy> {
     let algs = JweAlg::ALL.map(|alg| (alg.name(), alg));
     let encs = JweEnc::ALL.map(|enc| (enc.name(), enc));
-    let Some(alg) = s.optional(alg, |s| choice(s, &algs)) else {
+    let Some(chosen) = s.optional(alg, |s| choice(s, &algs)) else {
         let remedy = format!("set {alg}, or remove it");
         unused::<()>(s, enc, "nothing is encrypted", &remedy);
         return None;
     };
-    let enc = s.or(enc, JweEnc::A128CbcHs256, |s| choice(s, &encs));
-    Some(JwePolicy { alg, enc })
+    let pair = only.and_then(|ecosystem| ecosystem.encryption);
+    let usual = pair.map_or(JweEnc::A128CbcHs256, |pair| pair.enc);
+    let policy = JwePolicy { alg: chosen, enc: s.or(enc, usual, |s| choice(s, &encs)) };
+    if let Some((ecosystem, pair)) = only.zip(pair) {
+        let wrong = [
+            (alg, policy.alg != pair.alg, pair.alg.name()),
+            (enc, policy.enc != pair.enc, pair.enc.name()),
+        ];
+        for (key, _, name) in wrong.into_iter().filter(|(_, wrong, _)| *wrong) {
+            let message = not_under(ecosystem, "encryption");
+            s.place_of(key).report(s.report, message, format!("write \"{name}\""));
+        }
+    }
+    Some(policy)
 }
 
 /// A setting that would change nothing: whoever wrote it expects otherwise.

@@ -10,9 +10,10 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
+    ecosystem::EcosystemName,
     jose::{JwePolicy, JwsAlg},
     net::Network,
-    profile::{ClientAuthMethod, ProfileName, ResponseForm, SenderConstraint},
+    profile::{ClientAuthMethod, Profile, ProfileName, ResponseForm, SenderConstraint},
     telemetry::LogFormat,
 };
 
@@ -149,6 +150,8 @@ pub struct Client {
     pub provider: String,
     /// The security profile the login follows.
     pub profile: ProfileName,
+    /// The ecosystem whose demands come on top of the profile's.
+    pub ecosystem: Option<EcosystemName>,
     /// `client_id` as registered.
     pub client_id: String,
     /// Scope values to ask for; without `openid` nobody is known to be logged in.
@@ -183,6 +186,16 @@ pub struct Client {
     pub exp_leeway: i64,
     /// Seconds from a request object's `nbf` to its `exp` (CLK-2: 10 to 300).
     pub request_object_lifetime: i64,
+}
+
+impl Client {
+    /// The profile, as the ecosystem leaves it.
+    pub fn rules(&self) -> &'static Profile {
+        let encrypts = self.encryption.request_object.is_some();
+        let narrowed =
+            self.ecosystem.and_then(|name| name.ecosystem().narrow(self.profile, encrypts));
+        narrowed.unwrap_or(self.profile.profile())
+    }
 }
 
 /// What a client registered to be encrypted, and the keys for it.
@@ -336,6 +349,7 @@ impl App {
 
 /// How logins start and end.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that an operator throws one by one")]
 pub struct LoginSettings {
     /// Path on the app's origin the authorization server returns to when the SPA drives the login.
     pub redirect_path: String,
@@ -364,6 +378,8 @@ pub struct LoginSettings {
     pub transaction_lifetime: Duration,
     /// Logins one browser may have under way.
     pub max_transactions: usize,
+    /// Whether pages name the consent that a login is to authorize, by the parameter `intent`.
+    pub consent_parameter: bool,
     /// Whether other sites may send users to `login/initiate` (OIDC-4).
     pub third_party_initiated: bool,
 }

@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 
 use super::{Login, LoginFailure};
 use crate::{
-    protocol::{AuthorizationDetails, DetailsRejected, Transaction},
+    protocol::{AuthorizationDetails, DetailsRejected, Transaction, is_consent_name},
     session::BoxFuture,
 };
 
@@ -103,12 +103,17 @@ impl Login {
         let Wish { authorization, intent } = wish;
         let Some(name) = authorization else {
             let stray = refused("parameter.intent_unexpected");
-            return if intent.is_none() { Ok(Authorization::default()) } else { Err(stray) };
+            return if intent.is_none() || self.policy.names_consent {
+                Ok(Authorization::default())
+            } else {
+                Err(stray)
+            };
         };
         let template = self.policy.authorizations.get(&name);
         let template = template.ok_or_else(|| refused("parameter.authorization_unknown"))?;
         let details = match (template, intent) {
             (Template::Fixed(_), None) => None,
+            (Template::Fixed(_), Some(_)) if self.policy.names_consent => None,
             (Template::Fixed(_), Some(_)) => return Err(refused("parameter.intent_unexpected")),
             (Template::Intent { .. }, None) => return Err(refused("parameter.intent_missing")),
             (Template::Intent { intents, types }, Some(intent)) => {
@@ -123,6 +128,18 @@ impl Login {
             }
         };
         Ok(Authorization { name: Some(name), details })
+    }
+
+    /// The consent that this wish names: where the app's logins name one, there is no login without.
+    pub(super) fn consent(&self, wish: &Wish) -> Result<Option<String>, LoginFailure> {
+        if !self.policy.names_consent {
+            return Ok(None);
+        }
+        let name = wish.intent.clone().ok_or(refused("parameter.intent_missing"))?;
+        if !is_consent_name(&name) {
+            return Err(refused("parameter.intent_malformed"));
+        }
+        Ok(Some(name))
     }
 
     /// Everything a login with this authorization asks for in detail.

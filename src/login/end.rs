@@ -145,7 +145,12 @@ impl Login {
 
         let response = self
             .provider
-            .authorization_response(&received, &transaction.state, transaction.nonce.as_deref())
+            .authorization_response(
+                &received,
+                &transaction.state,
+                transaction.nonce.as_deref(),
+                transaction.consent.as_ref(),
+            )
             .await?;
         let code = match response {
             AuthorizationResponse::Code(code) => code,
@@ -157,6 +162,7 @@ impl Login {
             scope: &transaction.scope,
             max_age: transaction.max_age,
             required_acr: if transaction.require_acr { &transaction.acr_values } else { &[] },
+            consent: transaction.consent.as_ref(),
             details: details.as_ref(),
             enrichable: &self.policy.enrichable,
             resources: &self.policy.resources,

@@ -30,6 +30,7 @@ use crate::{
 
 /// What one app allows and demands of its logins.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that an operator throws one by one")]
 pub struct LoginPolicy {
     /// Where the AS returns to in SPA-driven mode; a page of the app.
     pub spa_redirect_uri: String,
@@ -49,6 +50,8 @@ pub struct LoginPolicy {
     pub transaction_lifetime: i64,
     /// Logins one browser may have under way.
     pub max_transactions: usize,
+    /// Whether pages name the consent that a login is to authorize.
+    pub names_consent: bool,
     /// ID-token claims shown to the app's pages.
     pub claims: Vec<String>,
     /// Whether `acr_values` are asked for as an essential claim, where the AS reads that

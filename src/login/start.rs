@@ -8,9 +8,10 @@ use super::{
     Login, LoginFailure, SealedTransaction, authorization::Wish, transactions::transaction_id,
 };
 use crate::{
+    ecosystem::AcrClaim,
     protocol::{
-        AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters, Transaction,
-        safe_return_to,
+        Additions, AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters,
+        Transaction, safe_return_to,
     },
     session::{Handle, Session},
     telemetry::{Action, AuditEvent, Outcome},
@@ -93,6 +94,8 @@ impl Login {
         if self.policy.require_acr && !acrs.split_terminator(' ').all(configured) {
             return Err(LoginFailure::Parameter { reason: "parameter.acr_not_configured" });
         }
+        self.check_for_ecosystem(acrs)?;
+        let consent = self.consent(&wish)?;
         let demanding = wishes.acr_values.is_some() || wishes.max_age.is_some() || wish.is_some();
         let raised = self.raised(start.current.as_ref().filter(|_| demanding)).await?;
         let authorization = self.authorization(wish).await?;
@@ -110,12 +113,15 @@ impl Login {
             || self.policy.acr_values.clone(),
             |wish| wish.split(' ').map(str::to_owned).collect(),
         );
+        let (ecosystem, consent) = (registration.ecosystem, consent.as_deref());
+        let additions = Additions::of(ecosystem, registration.openid(), acr_values, consent);
         let scope = wishes.scope.unwrap_or_else(|| registration.scopes.join(" "));
+        let scope = additions.widened(scope);
         let max_age = match (wishes.max_age, self.policy.max_age) {
             (Some(wish), Some(limit)) => Some(wish.min(limit)),
             (wish, limit) => wish.or(limit),
         };
-        let (asked_acr, claims) = self.asked_claims(&acr_values).await?;
+        let (asked_acr, claims) = self.asked_claims(&additions).await?;
         let request = AuthorizationRequest {
             client_id: registration.client_id.clone(),
             redirect_uri: redirect_uri.to_owned(),
@@ -154,13 +160,14 @@ impl Login {
                 .filter(|path| path.len() <= RETURN_TO_LIMIT)
                 .and_then(safe_return_to),
             scope,
-            acr_values,
-            require_acr,
+            acr_values: additions.acr_values,
+            require_acr: require_acr || additions.acr_demanded,
             max_age,
             created: now,
             expires: now.plus(self.policy.transaction_lifetime),
             session_binding: raised.map(|session| session.pseudonym().as_str().to_owned()),
             replaces: start.current.as_ref().map(Handle::to_cookie_value),
+            consent: additions.returned,
             authorization: authorization.name,
             details: authorization.details,
         };
@@ -174,26 +181,41 @@ impl Login {
         })
     }
 
+    /// Whether a page's wishes are what its client's ecosystem knows.
+    fn check_for_ecosystem(&self, acrs: &str) -> Result<(), LoginFailure> {
+        let Some(ecosystem) = self.provider.registration().ecosystem else { return Ok(()) };
+        // Where every login demands its values, the operator's are the least that is demanded.
+        let limits = ecosystem.acr_claim == AcrClaim::Values && !self.policy.acr_values.is_empty();
+        let known = |acr: &str| {
+            let configured = || self.policy.acr_values.iter().any(|known| known == acr);
+            ecosystem.acr_values.contains(&acr) && (!limits || configured())
+        };
+        let refused = LoginFailure::Parameter { reason: "parameter.acr_not_configured" };
+        acrs.split_terminator(' ').all(known).then_some(()).ok_or(refused)
+    }
+
     /// `acr_values` and the `claims` parameter: the classes stand in one of the two, never in both
     /// (OIDC-3.1.3.7-12). An AS that does not read claims is asked the other way; what it reaches is
     /// checked either way.
     async fn asked_claims(
         &self,
-        acr_values: &[String],
+        additions: &Additions,
     ) -> Result<(Option<String>, Option<Map<String, Value>>), LoginFailure> {
         let mut claims = self.policy.requested_claims.clone();
-        let mut plain = (!acr_values.is_empty()).then(|| acr_values.join(" "));
+        let mut plain = additions.acr_parameter();
         if self.policy.essential_acr
             && plain.is_some()
+            && !additions.has_acr_claim()
             && self.provider.metadata().await?.claims_parameter_supported()
         {
             plain = None;
             let id_token = claims.entry("id_token").or_insert_with(|| Map::new().into());
             if let Some(id_token) = id_token.as_object_mut() {
-                let acr = json!({"essential": true, "values": acr_values});
+                let acr = json!({"essential": true, "values": additions.acr_values});
                 id_token.insert("acr".to_owned(), acr);
             }
         }
+        additions.add_to(&mut claims);
         Ok((plain, (!claims.is_empty()).then_some(claims)))
     }
 

@@ -12,6 +12,7 @@ use crate::{
 
 use super::{
     claims::{Audience, Window, audience, equal_secrets},
+    consent::ConsentClaim,
     nested::{Encryption, open_nested},
     reason::{rejection, signed_token},
 };
@@ -51,6 +52,8 @@ pub struct IdTokenExpected<'a> {
     pub max_age: Option<u32>,
     /// The `acr` values one of which is demanded; empty demands nothing.
     pub required_acr: &'a [String],
+    /// The claim that names the consent the login was to authorize, if it was to.
+    pub consent: Option<&'a ConsentClaim>,
 }
 
 /// A proven ID token. Only the functions of this module make one.
@@ -191,6 +194,8 @@ rejection! {
         AuthTimeMissing => "id_token.auth_time_missing", "`auth_time` is missing (OIDC-3.1.3.7-13)";
         AuthTooOld => "id_token.auth_too_old", "the user's authentication is too old (OIDC-3.1.3.7-13)";
         AuthTimeInFuture => "id_token.auth_time_in_future", "`auth_time` lies ahead of the clock";
+        IntentMissing => "id_token.intent_missing", "the claim that names the consent is missing (OIDC-5.5.1)";
+        IntentMismatch => "id_token.intent_mismatch", "another consent was authorized than was asked for (OIDC-5.5.1)";
         SubjectChanged => "id_token.subject_changed", "the refresh is for another user (OIDC-12.2)";
         AuthTimeChanged => "id_token.auth_time_changed", "`auth_time` is not the original one (OIDC-12.2)";
         CHashMissing => "id_token.c_hash_missing", "`c_hash` is missing (FAPI1-ADV-5.2.3.1-3)";
@@ -340,6 +345,7 @@ fn verify(
             return Err(IdTokenRejected::AcrMismatch);
         }
     }
+    check_consent(claims, expected.consent)?;
     let continuity = Continuity {
         issuer: expected.issuer.to_owned(),
         subject: subject.to_owned(),
@@ -350,6 +356,17 @@ fn verify(
     };
     let (acr, sid) = (acr.map(str::to_owned), optional(claims, "sid")?.map(str::to_owned));
     Ok(VerifiedIdToken { continuity, expires, issued_at, acr, sid, claims: jws.into_claims() })
+}
+
+/// An essential claim with a value comes back with that value: the user has authorized what was lodged,
+/// and nothing else.
+fn check_consent(claims: &Claims, asked: Option<&ConsentClaim>) -> Result<(), IdTokenRejected> {
+    let Some(ConsentClaim { name, value }) = asked else { return Ok(()) };
+    match claims.get(name) {
+        None => Err(IdTokenRejected::IntentMissing),
+        Some(returned) if returned.as_str() == Some(value) => Ok(()),
+        Some(_) => Err(IdTokenRejected::IntentMismatch),
+    }
 }
 
 fn check_origin(claims: &Claims, expected: &IdTokenExpected<'_>) -> Result<(), IdTokenRejected> {

@@ -9,6 +9,7 @@
 mod answer;
 mod challenge;
 mod claims;
+mod consent;
 mod dpop;
 mod exchange;
 mod id_token;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use answer::{Answer, AsAnswer, MAX_ANSWER_BYTES, Malformation, OAuthError};
 pub use challenge::{AmbiguousParameter, Challenge, challenges};
+pub use consent::{Additions, ConsentClaim, is_consent_name};
 pub use dpop::{DPOP_TYP, Nonce, NonceRejected, Nonces, Prover, Role, proof_claims};
 pub use exchange::{ExchangeRequest, RequestedType, TOKEN_EXCHANGE_GRANT, exchange_response};
 pub use id_token::{

@@ -8,7 +8,9 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::UnixTime;
 
-use super::{pkce::CodeVerifier, rar::AuthorizationDetails, reason::rejection};
+use super::{
+    consent::ConsentClaim, pkce::CodeVerifier, rar::AuthorizationDetails, reason::rejection,
+};
 
 /// Who carries the browser through the login.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -61,6 +63,9 @@ pub struct Transaction {
     /// The handle of the session the browser was in at the start. A new login ends it (SES-7.2.4),
     /// and a browser that returns from another site does not send its cookie (CK-SS-1).
     pub replaces: Option<String>,
+    /// Names the consent that is to be authorized; comes back in the ID token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<ConsentClaim>,
     /// The template of details the page named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<String>,
@@ -173,6 +178,7 @@ mod tests {
             expires: UnixTime::new(1600),
             session_binding: None,
             replaces: None,
+            consent: None,
             authorization: None,
             details: None,
         }

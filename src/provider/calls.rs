@@ -20,7 +20,7 @@ use crate::{
     profile::SenderConstraint,
     protocol::{
         Answer, Asked, AuthorizationDetails, AuthorizationRequest, BoundTo, CLIENT_ASSERTION_TYP,
-        CLIENT_ASSERTION_TYPE_URN, Challenge, CodeVerifier, Continuity, Endpoint,
+        CLIENT_ASSERTION_TYPE_URN, Challenge, CodeVerifier, ConsentClaim, Continuity, Endpoint,
         INTROSPECTION_MEDIA_TYPE, MAX_ANSWER_BYTES, Metadata, MtlsUse, Nonce, Prover,
         REQUEST_OBJECT_TYP, Role, Target, Token, TokenResponse, TokenResponseRejected, TokenType,
         UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken, authorization_url,
@@ -60,6 +60,8 @@ pub struct Demands<'a> {
     /// The `acr` values one of which must have been reached; empty demands nothing
     /// (FAPI1-ADV-5.2.3-3).
     pub required_acr: &'a [String],
+    /// The claim that names the consent the login was to authorize, if it was to.
+    pub consent: Option<&'a ConsentClaim>,
     /// What the request asked for in detail.
     pub details: Option<&'a AuthorizationDetails>,
     /// Members of details that the AS may add (RFC 9396 §7.1).

@@ -12,12 +12,13 @@ use crate::{
     jose::{EncryptionTarget, JwePolicy, JwsAlg, KeySet},
     profile::{IssParameter, ResponseType},
     protocol::{
-        AuthorizationResponse, Continuity, Encryption, Endpoint, Expected, IdTokenExpected,
-        IdTokenRejected, Introspected, IntrospectionExpected, IntrospectionRejected, JarmRejected,
-        Metadata, Opened, ParametersRejected, PlainExpected, ResponseParameters, ResponseRejected,
-        UserinfoExpected, UserinfoRejected, VerifiedIdToken, open_nested, signed_userinfo,
-        unverified_issuer, unverified_state, verify_hybrid, verify_id_token, verify_introspection,
-        verify_jarm, verify_plain, verify_refreshed_id_token,
+        AuthorizationResponse, ConsentClaim, Continuity, Encryption, Endpoint, Expected,
+        IdTokenExpected, IdTokenRejected, Introspected, IntrospectionExpected,
+        IntrospectionRejected, JarmRejected, Metadata, Opened, ParametersRejected, PlainExpected,
+        ResponseParameters, ResponseRejected, UserinfoExpected, UserinfoRejected, VerifiedIdToken,
+        open_nested, signed_userinfo, unverified_issuer, unverified_state, verify_hybrid,
+        verify_id_token, verify_introspection, verify_jarm, verify_plain,
+        verify_refreshed_id_token,
     },
 };
 
@@ -120,6 +121,7 @@ impl Provider {
         received: &Received<'_>,
         state: &str,
         nonce: Option<&str>,
+        consent: Option<&ConsentClaim>,
     ) -> Result<AuthorizationResponse, ResponseFailure> {
         let parameters = received.parameters;
         let form = self.registration.response;
@@ -141,7 +143,7 @@ impl Provider {
                 // The settings allow this type with OpenID Connect only, so there was a nonce.
                 let nonce = nonce.ok_or(IdTokenRejected::NonceMissing);
                 let nonce = nonce.map_err(ResponseRejected::from)?;
-                let id_token = self.expected_id_token(None);
+                let id_token = IdTokenExpected { consent, ..self.expected_id_token(None) };
                 self.judged(|keys| verify_hybrid(parameters, keys, nonce, &expected, &id_token))
                     .await
             }
@@ -185,6 +187,7 @@ impl Provider {
         let expected = IdTokenExpected {
             max_age: demands.max_age,
             required_acr: demands.required_acr,
+            consent: demands.consent,
             subject,
             ..self.expected_id_token(Some(access_token))
         };
@@ -270,6 +273,7 @@ impl Provider {
             subject: None,
             max_age: None,
             required_acr: &[],
+            consent: None,
         }
     }
 

@@ -31,6 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     clock::Ambient,
+    ecosystem::Ecosystem,
     jose::{
         DecryptionKeys, JwePolicy, JwsAlg, KeyRejected, KeySeed, KeySet, PublicJwk, SignFailed,
         Signer, SoftwareSigner, jwks_document_of_both,
@@ -62,6 +63,8 @@ pub struct Registration {
     pub client_id: String,
     /// The rules.
     pub profile: &'static Profile,
+    /// What an ecosystem demands beyond them.
+    pub ecosystem: Option<&'static Ecosystem>,
     /// Scopes asked for at every login.
     pub scopes: Vec<String>,
     /// The shape of the authorization responses asked for.

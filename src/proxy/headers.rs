@@ -3,14 +3,18 @@
 
 use std::net::IpAddr;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE, VIA},
+    header::{
+        self, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+        VIA,
+    },
 };
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{credential::Credential, trace::Trace};
-use crate::clock::UnixTime;
+use crate::{clock::UnixTime, ecosystem::CustomerHeader};
 
 /// Correlates one call across client, BFF and resource server (FAPI1-BASE-6.2.2-5).
 pub const INTERACTION_ID: HeaderName = HeaderName::from_static("x-fapi-interaction-id");
@@ -19,6 +23,8 @@ const DPOP: HeaderName = HeaderName::from_static("dpop");
 const INTROSPECTION: HeaderName = HeaderName::from_static("x-token-introspection");
 const AUTH_DATE: HeaderName = HeaderName::from_static("x-fapi-auth-date");
 const CUSTOMER_IP: HeaderName = HeaderName::from_static("x-fapi-customer-ip-address");
+/// Longest name of a browser passed on in a header of ours, in bytes.
+const MAX_USER_AGENT: usize = 512;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -87,6 +93,7 @@ fn fate(name: &str) -> Fate {
         | "transfer-encoding" | "upgrade" | "http2-settings" => Fate::HopByHop,
         // What the caller claims to be, or to be allowed: the session says so, not the page.
         "authorization" | "cookie" | "cookie2" | "dpop" | "x-access-token" | "remote-user"
+        | "x-customer-user-agent" | "x-cds-client-headers"
         | "x-token-introspection"
         // Where the caller claims to come from, or the request to have been sent to.
         | "host" | "forwarded" | "via" | "x-real-ip" | "x-client-ip" | "x-cluster-client-ip"
@@ -233,6 +240,8 @@ pub struct Said<'a> {
     pub trace: &'a Trace,
     /// When the user authenticated, if there is a session (FAPI1-BASE-6.2.2-3).
     pub auth_time: Option<UnixTime>,
+    /// How the app's ecosystem has the user's browser told, if it does.
+    pub customer: Option<CustomerHeader>,
 }
 
 /// The headers for the upstream: what passes of `received`, and ours. The credential is added last,
@@ -248,6 +257,9 @@ pub fn outbound(
         names.filter_map(|name| name.parse().ok()).collect::<Vec<HeaderName>>()
     });
     let mut sent = HeaderMap::with_capacity(received.len() + 12);
+    if let Some((name, value)) = said.customer.and_then(|header| customer(header, &received)) {
+        sent.insert(name, value);
+    }
     let mut current: Option<HeaderName> = None;
     for (name, value) in received {
         // A repeated name comes as `None`.
@@ -280,6 +292,18 @@ pub fn outbound(
         sent.insert(AUTH_DATE, date);
     }
     sent
+}
+
+/// What the user's browser calls itself, as the ecosystem wants it told.
+fn customer(header: CustomerHeader, received: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+    let agent = received.get(USER_AGENT).filter(|agent| agent.len() <= MAX_USER_AGENT)?;
+    let value = match header {
+        CustomerHeader::UserAgent => agent.clone(),
+        CustomerHeader::ClientHeaders => {
+            HeaderValue::try_from(STANDARD.encode(agent.as_bytes())).ok()?
+        }
+    };
+    Some((HeaderName::from_static(header.name()), value))
 }
 
 /// Puts the session's credential into `headers`, replacing any other.
@@ -324,6 +348,10 @@ mod tests {
     const CSRF: [HeaderName; 1] = [HeaderName::from_static("x-bff-csrf")];
 
     fn sent(lines: &[(&str, &str)]) -> HeaderMap {
+        sent_in(None, lines)
+    }
+
+    fn sent_in(customer: Option<CustomerHeader>, lines: &[(&str, &str)]) -> HeaderMap {
         let trace = Trace {
             interaction: HeaderValue::from_static("our-interaction"),
             parent: HeaderValue::from_static("our-parent"),
@@ -336,8 +364,39 @@ mod tests {
             app: &CSRF,
             trace: &trace,
             auth_time: Some(UnixTime::new(784_111_777)),
+            customer,
         };
         outbound(map(lines), &Method::GET, true, &said)
+    }
+
+    /// What a page says of its user's browser is not believed; what the browser itself says is passed
+    /// on in the ecosystem's header, if the app has one.
+    #[test]
+    fn an_ecosystems_header_tells_the_browsers_name() {
+        let told = |customer, agent: &str| {
+            let lines = [
+                ("user-agent", agent),
+                ("x-customer-user-agent", "forged"),
+                ("x-cds-client-headers", "forged"),
+            ];
+            let sent = sent_in(customer, &lines);
+            ["x-customer-user-agent", "x-cds-client-headers"].map(|name| {
+                let values: Vec<_> = sent.get_all(name).iter().collect();
+                assert!(values.len() < 2, "{name}");
+                values.first().map(|value| value.to_str().unwrap().to_owned())
+            })
+        };
+        let agent = "Mozilla/5.0 (X11)";
+        assert_eq!(told(None, agent), [None, None]);
+        let as_it_is = told(Some(CustomerHeader::UserAgent), agent);
+        assert_eq!(as_it_is, [Some(agent.to_owned()), None]);
+        let encoded = told(Some(CustomerHeader::ClientHeaders), agent);
+        assert_eq!(encoded, [None, Some("TW96aWxsYS81LjAgKFgxMSk=".to_owned())]);
+        let longest = "a".repeat(512);
+        assert_eq!(told(Some(CustomerHeader::UserAgent), &longest)[0], Some(longest.clone()));
+        assert_eq!(told(Some(CustomerHeader::UserAgent), &"a".repeat(513)), [None, None]);
+        let silent = sent_in(Some(CustomerHeader::UserAgent), &[("x-customer-user-agent", "x")]);
+        assert!(!silent.contains_key("x-customer-user-agent"));
     }
 
     /// PXY-1, PXY-2.
@@ -473,6 +532,8 @@ mod tests {
             "x-fapi-customer-ip-address",
             "x-fapi-interaction-id",
             "x-fapi-anything",
+            "x-customer-user-agent",
+            "x-cds-client-headers",
             "traceparent",
             "tracestate",
             "baggage",

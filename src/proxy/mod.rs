@@ -43,6 +43,7 @@ use self::{
 };
 use crate::{
     clock::Ambient,
+    ecosystem::CustomerHeader,
     protocol::{StepUp, StepUpRejected},
     web::Surface,
 };
@@ -56,6 +57,8 @@ pub struct Edge {
     pub proto: HeaderValue,
     /// Headers between the page and this process, such as the one against cross-site requests.
     pub headers: Vec<HeaderName>,
+    /// How upstreams learn of the user's browser, if the app's ecosystem has it told.
+    pub customer: Option<CustomerHeader>,
 }
 
 /// Forwarding for one app: its routes, each with its own connection pool.
@@ -206,6 +209,8 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
             app: &self.edge.headers,
             trace: &trace,
             auth_time,
+            // Nobody is known to be there on a public route.
+            customer: self.edge.customer.filter(|_| spec.access != Access::Public),
         };
         let headers = headers::outbound(received, &method, body.is_empty(), &said);
         Ok(Outgoing { method, target, headers, body, interaction: trace.interaction })

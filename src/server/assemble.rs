@@ -22,6 +22,7 @@ use crate::{
     admission::Admission,
     clock::Ambient,
     config::{self, ClientAuthentication, Settings, TlsFiles, TokenPolicy},
+    ecosystem::EcosystemName,
     jose::{self, DecryptionKey, DecryptionKeys, KeyRejected, Signer, SoftwareSigner},
     login::{Login, LoginPolicy},
     net::{OAuthHttp, Resolver, proxy_http},
@@ -135,7 +136,7 @@ impl House {
             .providers
             .get(&client.provider)
             .ok_or_else(|| AssemblyFault::new(at("provider"), "names no configured provider"))?;
-        let profile = client.profile.profile();
+        let profile = client.rules();
         let identity = match &client.tls_identity {
             Some(files) => Some(self.identity("client_tls", name, files, &at("tls_identity"))?),
             None => None,
@@ -173,6 +174,7 @@ impl House {
             },
             client_id: client.client_id.clone(),
             profile,
+            ecosystem: client.ecosystem.map(EcosystemName::ecosystem),
             scopes: client.scopes.clone(),
             response: client.response,
             sender_constraint: client.sender_constraint,
@@ -279,6 +281,11 @@ impl House {
                 .map_err(|_| AssemblyFault::new(format!("apps.{name}.origin"), "fits no header"))?,
             proto: HeaderValue::from_static("https"),
             headers: app.csrf_headers.clone(),
+            customer: client
+                .provider
+                .registration()
+                .ecosystem
+                .and_then(|ecosystem| ecosystem.customer_header),
         };
         let proxy = Proxy::new(
             gate,
@@ -328,6 +335,7 @@ impl House {
             resources: app.resources(),
             transaction_lifetime: seconds(app.login.transaction_lifetime),
             max_transactions: app.login.max_transactions,
+            names_consent: app.login.consent_parameter,
             claims: app.session.claims.clone(),
             revoke_on_logout: app.session.revoke_on_logout,
         })

@@ -10,9 +10,7 @@ use fapi_bff_conformance::{
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use self::house::{BANK, CLUB, DESK, House, KIOSK, Part, SHOP, TILL};
-
-mod house;
+use crate::house::{BANK, CLUB, DESK, House, KIOSK, Part, SHOP, TILL};
 
 const ALL: [Part; 5] = [BANK, DESK, SHOP, CLUB, TILL];
 

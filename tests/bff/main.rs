@@ -9,10 +9,12 @@
 )]
 
 mod attacks;
+mod ecosystems;
 mod encrypted;
 mod forwarding;
 mod grants;
 mod guards;
+mod house;
 mod initiated;
 mod isolation;
 mod login;

@@ -415,7 +415,7 @@ fn acr(core: &Core, request: &AuthorizationRequest) -> Result<Option<String>, Un
     if request.essential_acrs.is_empty() {
         return Ok(request.acr.clone());
     }
-    let reached = request.essential_acrs.iter().find(|acr| metadata::ACRS.contains(&acr.as_str()));
+    let reached = request.essential_acrs.iter().find(|acr| core.config.acrs.contains(acr));
     reached.cloned().map(Some).ok_or(Unmet)
 }
 
@@ -451,6 +451,7 @@ fn issue_code(core: &Core, found: &Found, sub: &str, acr: Option<String>) -> (St
         auth_time: auth_time(core, request),
         acr,
         nonce: request.nonce.clone(),
+        intent: request.intent.clone(),
         details,
         resources: request.resources.clone(),
         revoked: false,

@@ -14,7 +14,7 @@ use crate::{
     ledger::Endpoint,
 };
 
-/// Authentication contexts that are reached.
+/// Authentication contexts that are reached unless others are.
 pub(super) const ACRS: [&str; 2] = ["urn:example:loa:2", "urn:example:loa:3"];
 
 /// URL of an endpoint below a base that ends with a slash.
@@ -61,7 +61,7 @@ pub(super) fn document(core: &Core) -> Object {
         json!({
             "scopes_supported": scopes,
             "subject_types_supported": ["public"],
-            "acr_values_supported": ACRS,
+            "acr_values_supported": core.config.acrs,
             "claims_parameter_supported": true,
             "backchannel_logout_supported": true,
             "backchannel_logout_session_supported": true,

@@ -74,6 +74,9 @@ pub struct ClientRegistration {
     pub post_logout_redirect_uris: Vec<String>,
     /// `x5t#S256` of the client certificates it may present.
     pub certificate_thumbprints: Vec<String>,
+    /// What the scope that names a consent begins with; each request then has one such scope, which is
+    /// not registered.
+    pub consent_scope: Option<String>,
     /// Demand `scope` to be exactly [`Self::scopes`] joined by a space.
     pub exact_scope: bool,
     /// Its secret, where clients authenticate by one.
@@ -190,6 +193,8 @@ pub struct AsConfig {
     pub authorization_details_types: Vec<String>,
     /// Resources a token may be asked for (RFC 8707); any if empty.
     pub resources: Vec<String>,
+    /// Authentication contexts that are reached.
+    pub acrs: Vec<String>,
     /// How request objects come encrypted, if they must.
     pub request_object_encryption: Option<Encryption>,
     /// Whether a person is asked.
@@ -238,6 +243,7 @@ impl AsConfig {
             conduct: Conduct::message_signing(),
             authorization_details_types: Vec::new(),
             resources: Vec::new(),
+            acrs: metadata::ACRS.map(str::to_owned).to_vec(),
             request_object_encryption: None,
             interaction: Interaction::Auto,
             signing_alg: Alg::Es256,

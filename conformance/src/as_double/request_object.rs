@@ -94,6 +94,8 @@ pub(super) struct AuthorizationRequest {
     pub(super) acr: Option<String>,
     /// The values one of which must be reached (OIDC Core §5.5.1.1); empty if none must.
     pub(super) essential_acrs: Vec<String>,
+    /// The consent to authorize, where an essential claim names it.
+    pub(super) intent: Option<String>,
     pub(super) max_age: Option<i64>,
     pub(super) prompt: Option<String>,
     pub(super) details: Option<Value>,
@@ -288,6 +290,7 @@ impl Terms<'_> {
             code_challenge,
             acr: wished.map(str::to_owned),
             essential_acrs: essential_acrs(claims.0.get("claims")),
+            intent: essential_intent(claims.0.get("claims")),
             max_age: claims.time("max_age"),
             prompt: prompt.map(str::to_owned),
             details,
@@ -381,6 +384,14 @@ fn essential_acrs(claims: Option<&Value>) -> Vec<String> {
     all.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// The consent that the `claims` parameter names, as Open Banking in the United Kingdom has it.
+fn essential_intent(claims: Option<&Value>) -> Option<String> {
+    let intent = claims?.pointer("/id_token/openbanking_intent_id")?;
+    let essential = intent.get("essential") == Some(&Value::Bool(true));
+    let value = intent.get("value").filter(|_| essential)?;
+    value.as_str().map(str::to_owned)
+}
+
 const fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
@@ -405,6 +416,13 @@ pub(super) fn check_scope(
     openid: Option<bool>,
 ) -> Result<(), String> {
     let asked: Vec<&str> = scope.split(' ').collect();
+    let (dynamic, asked): (Vec<&str>, Vec<&str>) = match &client.consent_scope {
+        Some(prefix) => asked.into_iter().partition(|name| name.starts_with(prefix.as_str())),
+        None => (Vec::new(), asked),
+    };
+    if openid.is_some() && client.consent_scope.is_some() && dynamic.len() != 1 {
+        return Err("not one scope names a consent".to_owned());
+    }
     for (index, name) in asked.iter().enumerate() {
         if !client.scopes.iter().any(|allowed| allowed == name) {
             return Err(format!("scope {name} is not registered"));
@@ -421,7 +439,7 @@ pub(super) fn check_scope(
         (false, true) => return Err("openid is asked for".to_owned()),
         _ => {}
     }
-    if client.exact_scope && scope != client.scopes.join(" ") {
+    if client.exact_scope && asked != client.scopes {
         return Err("scope is not the registered string".to_owned());
     }
     Ok(())

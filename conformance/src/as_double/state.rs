@@ -66,6 +66,8 @@ pub(super) struct Grant {
     pub(super) auth_time: i64,
     pub(super) acr: Option<String>,
     pub(super) nonce: Option<String>,
+    /// The consent that was authorized.
+    pub(super) intent: Option<String>,
     /// What was granted of `authorization_details` (RFC 9396).
     pub(super) details: Option<Value>,
     /// The resources it is for (RFC 8707); all if empty.

@@ -206,6 +206,7 @@ fn client_credentials(
         auth_time: core.now(),
         acr: None,
         nonce: None,
+        intent: None,
         details: None,
         resources: resources.clone(),
         revoked: false,
@@ -373,6 +374,9 @@ fn id_token_claims(core: &Core, grant: &Grant, sub: &str) -> Object {
     }
     if let Some(acr) = &grant.acr {
         claims.insert("acr".into(), json!(acr));
+    }
+    if let Some(intent) = &grant.intent {
+        claims.insert("openbanking_intent_id".into(), json!(intent));
     }
     claims
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The example with its client's settings replaced by these, but for the name and the scopes.
-fn text(lines: &[&str]) -> String {
+pub(super) fn text(lines: &[&str]) -> String {
     let lines = lines.join("\n");
     let mut text = example_with(&[("[clients", &lines)]);
     for key in ["client_assertion_key", "request_object_key", "tls_identity"] {
@@ -21,20 +21,20 @@ fn text(lines: &[&str]) -> String {
     text
 }
 
-fn folder() -> Folder {
+pub(super) fn folder() -> Folder {
     let folder = Folder::new();
     folder.secret("keys/client-secret", b"a secret: & 100 %\n");
     folder.secret("keys/dpop.pem", rcgen::KeyPair::generate().unwrap().serialize_pem().as_bytes());
     folder
 }
 
-fn client(lines: &[&str]) -> Client {
+pub(super) fn client(lines: &[&str]) -> Client {
     let settings = folder().load(&text(lines), &[]).unwrap_or_else(|faults| panic!("{faults}"));
     settings.clients["portal"].clone()
 }
 
 /// The only fault, with its place.
-fn refused(lines: &[&str]) -> (String, String) {
+pub(super) fn refused(lines: &[&str]) -> (String, String) {
     let faults = folder().faults(&text(lines), &[]);
     assert_eq!(faults.len(), 1, "{lines:?}: {faults:#?}");
     let fault = &faults[0];

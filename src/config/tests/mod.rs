@@ -1,6 +1,7 @@
 //! Configurations on disk for tests: the example that users start from, with all files it names.
 
 mod clients;
+mod ecosystems;
 mod environment;
 mod example;
 mod files;

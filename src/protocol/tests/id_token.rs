@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::protocol::{
-    IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_id_token, verify_refreshed_id_token,
+    ConsentClaim, IdTokenExpected, IdTokenRejected, VerifiedIdToken, verify_id_token,
+    verify_refreshed_id_token,
 };
 
 /// The access token of OpenID Connect Core appendix A.3, and its hash under SHA-256.
@@ -28,6 +29,7 @@ pub(super) fn expected() -> IdTokenExpected<'static> {
         subject: None,
         max_age: None,
         required_acr: &[],
+        consent: None,
     }
 }
 
@@ -246,6 +248,27 @@ fn a_demanded_acr_is_met_exactly() {
         );
     }
     assert_eq!(verdict(&with(good(), "acr", "low"), &expected()), Ok(()));
+}
+
+/// OIDC-5.5.1: what was authorized is what was lodged.
+#[test]
+fn the_consent_comes_back_as_it_was_named() {
+    let consent = ConsentClaim { name: "openbanking_intent_id".into(), value: "aac-1".into() };
+    let asked = IdTokenExpected { consent: Some(&consent), ..expected() };
+    let bearing = |name: &'static str, value: Value| verdict(&with(good(), name, value), &asked);
+    assert_eq!(bearing("openbanking_intent_id", json!("aac-1")), Ok(()));
+    assert_eq!(verdict(&good(), &asked), Err("id_token.intent_missing"));
+    assert_eq!(bearing("intent", json!("aac-1")), Err("id_token.intent_missing"));
+    for other in near_misses("aac-1") {
+        let refused = bearing("openbanking_intent_id", json!(other));
+        assert_eq!(refused, Err("id_token.intent_mismatch"), "{other}");
+    }
+    for other in [json!(null), json!(1), json!(["aac-1"]), json!({"value": "aac-1"}), json!("")] {
+        let refused = bearing("openbanking_intent_id", other.clone());
+        assert_eq!(refused, Err("id_token.intent_mismatch"), "{other}");
+    }
+    // Nobody asked: then it says nothing.
+    assert_eq!(verdict(&with(good(), "openbanking_intent_id", "aac-2"), &expected()), Ok(()));
 }
 
 /// OIDC-3.1.3.3.

@@ -8,8 +8,8 @@ use super::{
     *,
 };
 use crate::protocol::{
-    AuthorizationResponse, IdTokenExpected, PlainExpected, ResponseParameters, verify_hybrid,
-    verify_plain,
+    AuthorizationResponse, ConsentClaim, IdTokenExpected, PlainExpected, ResponseParameters,
+    verify_hybrid, verify_plain,
 };
 
 const CODE: &str = "SplxlOBeZQQYbYS6WxSbIA";
@@ -230,6 +230,20 @@ fn acr_and_age_are_not_asked_of_the_detached_signature() {
     let expected =
         IdTokenExpected { max_age: Some(0), required_acr: &demanding, ..id_token_expected() };
     assert!(hybrid_with(&hybrid_form(Some(&token(&front()))), &expected).is_ok());
+}
+
+/// OIDC-5.5.1: the consent is asked of every ID token; one that names another ends the login before
+/// the code counts.
+#[test]
+fn the_detached_signature_names_the_consent() {
+    let consent = ConsentClaim { name: "openbanking_intent_id".into(), value: "aac-1".into() };
+    let expected = IdTokenExpected { consent: Some(&consent), ..id_token_expected() };
+    let verdict =
+        |claims: &Value| hybrid_with(&hybrid_form(Some(&token(claims))), &expected).map(drop).err();
+    assert_eq!(verdict(&with(front(), "openbanking_intent_id", "aac-1")), None);
+    assert_eq!(verdict(&front()), Some("id_token.intent_missing"));
+    let other = verdict(&with(front(), "openbanking_intent_id", "aac-2"));
+    assert_eq!(other, Some("id_token.intent_mismatch"));
 }
 
 #[test]

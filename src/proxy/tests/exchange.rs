@@ -113,6 +113,25 @@ async fn routes_without_a_token_send_none() {
     assert_eq!(rig.gate.guarded.load(Ordering::SeqCst), 1);
 }
 
+/// The ecosystem's header goes with a user's calls only: on a public route nobody is known to be there.
+#[tokio::test]
+async fn a_public_route_tells_nothing_of_the_browser() {
+    for (path, told) in [("/api/x", true), ("/plain/x", true), ("/public/x", false)] {
+        let transport = inside(move |request| {
+            let header = request.headers().get("x-customer-user-agent");
+            assert_eq!(header.is_some_and(|value| value == "A browser"), told, "{path}");
+            assert_eq!(header.is_some(), told, "{path}");
+            answered(200, &[])
+        });
+        let rig = rig("https://up.example", transport, TestGate::default());
+        let mut request = get(path);
+        let headers = request.headers_mut();
+        headers.insert("user-agent", HeaderValue::from_static("A browser"));
+        headers.insert("x-customer-user-agent", HeaderValue::from_static("forged"));
+        assert_eq!(rig.call(request).await.unwrap().status(), 200);
+    }
+}
+
 /// Cheap refusals come before the gate, the gate before the upstream.
 #[tokio::test]
 async fn what_is_refused_costs_nothing() {

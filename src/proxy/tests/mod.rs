@@ -34,6 +34,7 @@ use url::Url;
 use super::*;
 use crate::{
     clock::UnixTime,
+    ecosystem::CustomerHeader,
     protocol::{Authentication, AuthorizationDetails, Prover},
 };
 
@@ -251,6 +252,7 @@ pub(super) fn rig_with<T: Transport + Clone>(
         host: HeaderValue::from_static("app.example"),
         proto: HeaderValue::from_static("https"),
         headers: vec![HeaderName::from_static("x-bff-csrf")],
+        customer: Some(CustomerHeader::UserAgent),
     };
     let observer: Arc<dyn Observer> = Arc::<Seen>::clone(&seen);
     let proxy = Proxy::new(Arc::clone(&gate), routes, edge, ambient, observer);

@@ -24,80 +24,101 @@ use crate::support::{CLIENT_ID, private};
 
 /// One app with its client.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// Name of the app and of its client.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Name of the provider in the settings.
-    pub(super) provider: &'static str,
-    pub(super) client_id: &'static str,
-    pub(super) host: &'static str,
+    pub(crate) provider: &'static str,
+    pub(crate) client_id: &'static str,
+    pub(crate) host: &'static str,
     /// Path of everything of the app's: empty for an app that has its origin to itself.
-    pub(super) below: &'static str,
-    pub(super) conduct: Conduct,
+    pub(crate) below: &'static str,
+    pub(crate) conduct: Conduct,
+    /// What everybody signs with.
+    pub(crate) alg: Alg,
+    /// Further settings of the client, and of the app's login.
+    pub(crate) client: &'static str,
+    pub(crate) login: &'static str,
+    /// What it has registered beside keys and addresses.
+    pub(crate) registered: fn(&mut ClientRegistration),
+    /// Authentication contexts that its authorization server reaches; the usual ones if empty.
+    pub(crate) acrs: &'static [&'static str],
+    /// What to do to its authorization server before the BFF meets it.
+    pub(crate) before: fn(&AsDouble),
 }
 
 /// Message signing, by certificate.
-pub(super) const BANK: Part = Part {
+pub(crate) const BANK: Part = Part {
     name: "bank",
     provider: "first",
     client_id: CLIENT_ID,
     host: "app.localhost",
     below: "",
     conduct: Conduct::message_signing(),
+    alg: Alg::Es256,
+    client: "",
+    login: "",
+    registered: |_| {},
+    acrs: &[],
+    before: |_| {},
 };
 /// The Security Profile with `DPoP`, under the name that the bank's client has elsewhere and on the
 /// bank's own origin.
-pub(super) const DESK: Part = Part {
+pub(crate) const DESK: Part = Part {
     name: "desk",
     provider: "second",
     client_id: CLIENT_ID,
     host: "app.localhost",
     below: "/desk",
     conduct: Conduct { constraint: Constraint::Dpop, ..Conduct::security_profile() },
+    ..BANK
 };
 /// FAPI 1.0 with an ID token beside the code.
-pub(super) const SHOP: Part = Part {
+pub(crate) const SHOP: Part = Part {
     name: "shop",
     provider: "third",
     client_id: CLIENT_ID,
     host: "shop.localhost",
     below: "",
     conduct: Conduct::fapi1_advanced(),
+    ..BANK
 };
 /// OpenID Connect with a secret and bearer tokens.
-pub(super) const CLUB: Part = Part {
+pub(crate) const CLUB: Part = Part {
     name: "club",
     provider: "fourth",
     client_id: CLIENT_ID,
     host: "club.localhost",
     below: "",
     conduct: Conduct::openid_connect(),
+    ..BANK
 };
 /// A second client of the bank's issuer.
-pub(super) const TILL: Part = Part {
+pub(crate) const TILL: Part = Part {
     name: "till",
     provider: BANK.provider,
     client_id: "till-client",
     host: "till.localhost",
     below: "",
     conduct: Conduct::message_signing(),
+    ..BANK
 };
 /// Another `DPoP` client at an issuer of its own.
-pub(super) const KIOSK: Part =
+pub(crate) const KIOSK: Part =
     Part { name: "kiosk", provider: "fifth", host: "kiosk.localhost", below: "", ..DESK };
 
 impl Part {
-    pub(super) fn path(&self, path: &str) -> String {
+    pub(crate) fn path(&self, path: &str) -> String {
         format!("{}{path}", self.below)
     }
 
     /// The name of its session cookie.
-    pub(super) fn session(&self) -> String {
+    pub(crate) fn session(&self) -> String {
         format!("__Host-Http-{}", self.name)
     }
 
     /// What the names of its transaction cookies start with.
-    pub(super) fn transaction(&self) -> String {
+    pub(crate) fn transaction(&self) -> String {
         format!("__Host-Http-{}.tx-", self.name)
     }
 }
@@ -111,14 +132,14 @@ struct Holdings {
 }
 
 /// Everything, running.
-pub(super) struct House {
-    pub(super) parts: Vec<Part>,
-    pub(super) clock: Arc<ManualClock>,
-    pub(super) audit: AuditLog,
-    pub(super) doubles: BTreeMap<&'static str, AsDouble>,
-    pub(super) apis: BTreeMap<&'static str, SampleApi>,
-    pub(super) toml: String,
-    pub(super) pki: Pki,
+pub(crate) struct House {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) audit: AuditLog,
+    pub(crate) doubles: BTreeMap<&'static str, AsDouble>,
+    pub(crate) apis: BTreeMap<&'static str, SampleApi>,
+    pub(crate) toml: String,
+    pub(crate) pki: Pki,
     holdings: BTreeMap<&'static str, Holdings>,
     port: u16,
     dir: TempDir,
@@ -126,7 +147,7 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) async fn start(parts: &[Part]) -> Self {
+    pub(crate) async fn start(parts: &[Part]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut pki = Pki::load_or_create(dir.path(), CLIENT_ID).unwrap();
         let hosts: Vec<_> = parts.iter().map(|part| part.host).collect();
@@ -140,8 +161,8 @@ impl House {
         let mut holdings = BTreeMap::new();
         for part in parts {
             let held = Holdings {
-                assertion: SigningKey::generate(Alg::Es256).unwrap(),
-                request_object: SigningKey::generate(Alg::Es256).unwrap(),
+                assertion: SigningKey::generate(part.alg).unwrap(),
+                request_object: SigningKey::generate(part.alg).unwrap(),
                 tls: pki.issue_client(part.name).unwrap(),
                 secret: format!("the secret of {}: 0123456789abcdef", part.name),
             };
@@ -171,6 +192,7 @@ impl House {
         for part in parts {
             if !house.doubles.contains_key(part.provider) {
                 let double = house.authorization_server(part.provider).await;
+                (part.before)(&double);
                 house.doubles.insert(part.provider, double);
             }
             let tokens = house.doubles[part.provider].token_state();
@@ -188,8 +210,16 @@ impl House {
         let registered = clients.iter().map(|part| self.registration(part)).collect();
         let clock = Arc::clone(&self.clock);
         let now = Arc::new(move || clock.now().as_i64());
+        let first = clients[0];
         let config = AsConfig { now, ..AsConfig::new(&self.pki, registered) };
-        AsDouble::start(config.conducted(clients[0].conduct)).await.unwrap()
+        let mut config = config.conducted(first.conduct);
+        if first.alg != Alg::Es256 {
+            config.signing_alg = first.alg;
+        }
+        if !first.acrs.is_empty() {
+            config.acrs = first.acrs.iter().map(|acr| (*acr).to_owned()).collect();
+        }
+        AsDouble::start(config).await.unwrap()
     }
 
     fn registration(&self, part: &Part) -> ClientRegistration {
@@ -198,13 +228,16 @@ impl House {
         let home = if part.below.is_empty() { home } else { home.trim_end_matches('/').to_owned() };
         let bff = format!("{}{}", self.origin(part), part.path("/bff"));
         let out = format!("{bff}/logout/callback");
-        ClientRegistration {
+        let mut registration = ClientRegistration {
+            scopes: ["openid", "profile", "accounts"].map(str::to_owned).to_vec(),
             jwks: json!({"keys": [held.assertion.public_jwk(), held.request_object.public_jwk()]}),
             redirect_uris: vec![home.clone(), format!("{bff}/callback")],
             certificate_thumbprints: vec![held.tls.thumbprint().unwrap()],
             client_secret: Some(held.secret.clone()),
             ..ClientRegistration::from_pki(&self.pki, part.client_id, &home, &out).unwrap()
-        }
+        };
+        (part.registered)(&mut registration);
+        registration
     }
 
     fn configuration(&self) -> String {
@@ -214,14 +247,15 @@ impl House {
             toml.push_str(PROVIDER);
         }
         for part in &self.parts {
-            let Part { name, provider, client_id, below, conduct, .. } = part;
+            let Part { name, provider, client_id, below, .. } = part;
             let upstream = self.apis[name].base_url();
             let _ = write!(
                 toml,
-                "[clients.{name}]\nprovider = \"{provider}\"\nclient_id = \"{client_id}\"\nscopes = [\"openid\", \"profile\", \"accounts\"]\n{}\n[apps.{name}]\nclient = \"{name}\"\norigin = \"{}\"\nprefix = \"{below}/bff\"\n[apps.{name}.login]\nredirect_path = \"{}\"\n[[apps.{name}.routes]]\npath = \"{below}/api\"\nupstream = \"{}\"\ntrust_roots = [\"ca.pem\"]\nnetworks = [\"loopback\"]\n",
-                settings(name, *conduct),
+                "[clients.{name}]\nprovider = \"{provider}\"\nclient_id = \"{client_id}\"\nscopes = [\"openid\", \"profile\", \"accounts\"]\n{}\n[apps.{name}]\nclient = \"{name}\"\norigin = \"{}\"\nprefix = \"{below}/bff\"\n[apps.{name}.login]\nredirect_path = \"{}\"\n{}\n[[apps.{name}.routes]]\npath = \"{below}/api\"\nupstream = \"{}\"\ntrust_roots = [\"ca.pem\"]\nnetworks = [\"loopback\"]\n",
+                settings(part),
                 self.origin(part),
                 if below.is_empty() { "/" } else { below },
+                part.login,
                 upstream.trim_end_matches('/'),
             );
         }
@@ -242,7 +276,7 @@ impl House {
     }
 
     /// Starts the server again on the same files, with this in the configuration instead of that.
-    pub(super) async fn restart_with(&mut self, from: &str, to: &str) {
+    pub(crate) async fn restart_with(&mut self, from: &str, to: &str) {
         assert!(self.toml.contains(from), "{from:?} is not in the configuration");
         self.toml = self.toml.replace(from, to);
         if let Some(bff) = self.bff.take() {
@@ -252,24 +286,24 @@ impl House {
     }
 
     /// An authorization server goes, and nobody listens where it was.
-    pub(super) async fn close(&mut self, part: &Part) {
+    pub(crate) async fn close(&mut self, part: &Part) {
         self.doubles.remove(part.provider).unwrap().shutdown().await;
     }
 
-    pub(super) fn origin(&self, part: &Part) -> String {
+    pub(crate) fn origin(&self, part: &Part) -> String {
         format!("https://{}:{}", part.host, self.port)
     }
 
-    pub(super) fn double(&self, part: &Part) -> &AsDouble {
+    pub(crate) fn double(&self, part: &Part) -> &AsDouble {
         &self.doubles[part.provider]
     }
 
-    pub(super) fn api(&self, part: &Part) -> &SampleApi {
+    pub(crate) fn api(&self, part: &Part) -> &SampleApi {
         &self.apis[part.name]
     }
 
     /// Names of the keys that a client signs with.
-    pub(super) fn kids(&self, part: &Part) -> Vec<String> {
+    pub(crate) fn kids(&self, part: &Part) -> Vec<String> {
         let held = &self.holdings[part.name];
         let mut kids = Vec::new();
         if part.conduct.client_auth == ClientAuth::PrivateKeyJwt {
@@ -281,12 +315,12 @@ impl House {
         kids
     }
 
-    pub(super) fn secret(&self, part: &Part) -> &str {
+    pub(crate) fn secret(&self, part: &Part) -> &str {
         &self.holdings[part.name].secret
     }
 
     /// A browser at an app, with nothing in it yet.
-    pub(super) fn browser(&self, part: &Part) -> Browser {
+    pub(crate) fn browser(&self, part: &Part) -> Browser {
         Browser::with_client(self.http(), &self.origin(part))
     }
 
@@ -301,8 +335,18 @@ impl House {
 
     /// Starts a login by script and lets the authorization server answer: what the app's page would
     /// hand in.
-    pub(super) async fn response(&self, part: &Part, browser: &mut Browser) -> String {
-        let start = Call::post(&part.path("/bff/login/start"));
+    pub(crate) async fn response(&self, part: &Part, browser: &mut Browser) -> String {
+        self.response_to(part, browser, "").await
+    }
+
+    /// The same for a login that the app's page has wishes for.
+    pub(crate) async fn response_to(
+        &self,
+        part: &Part,
+        browser: &mut Browser,
+        wishes: &str,
+    ) -> String {
+        let start = Call::post(&part.path("/bff/login/start")).form(wishes);
         let started = browser.fetch(start).await.unwrap().expect(200).unwrap().json().unwrap();
         let url = started["authorization_url"].as_str().unwrap().to_owned();
         let answer = browser.navigate(From::SameOrigin, &url).await.unwrap().expect(303).unwrap();
@@ -312,29 +356,29 @@ impl House {
     }
 
     /// Hands an answer in, as the app's page would.
-    pub(super) async fn end(&self, part: &Part, browser: &mut Browser, form: &str) -> Answer {
+    pub(crate) async fn end(&self, part: &Part, browser: &mut Browser, form: &str) -> Answer {
         browser.fetch(Call::post(&part.path("/bff/login/end")).form(form)).await.unwrap()
     }
 
     /// A browser with a session at this app.
-    pub(super) async fn logged_in(&self, part: &Part) -> Browser {
+    pub(crate) async fn logged_in(&self, part: &Part) -> Browser {
         let mut browser = self.browser(part);
         let form = self.response(part, &mut browser).await;
         self.end(part, &mut browser, &form).await.expect(200).unwrap();
         browser
     }
 
-    pub(super) async fn is_logged_in(&self, part: &Part, browser: &mut Browser) -> bool {
+    pub(crate) async fn is_logged_in(&self, part: &Part, browser: &mut Browser) -> bool {
         let answer = browser.fetch(Call::get(&part.path("/bff/session"))).await.unwrap();
         answer.expect(200).unwrap().json().unwrap()["is_logged_in"].as_bool().unwrap()
     }
 
-    pub(super) async fn accounts(&self, part: &Part, browser: &mut Browser) -> Answer {
+    pub(crate) async fn accounts(&self, part: &Part, browser: &mut Browser) -> Answer {
         browser.fetch(Call::get(&part.path("/api/accounts"))).await.unwrap()
     }
 
     /// A script's call with this `Cookie` header, whatever a browser would send there.
-    pub(super) async fn with_cookies(
+    pub(crate) async fn with_cookies(
         &self,
         part: &Part,
         method: &str,
@@ -366,24 +410,27 @@ impl House {
     }
 
     /// The last audit record with this action.
-    pub(super) fn last_audit(&self, action: &str) -> Value {
+    pub(crate) fn last_audit(&self, action: &str) -> Value {
         let events = self.audit.events();
         let event = events.iter().rev().find(|event| event["action"] == action);
         event.unwrap_or_else(|| panic!("no {action} in {events:#?}")).clone()
     }
 
-    pub(super) fn last_reason(&self) -> String {
+    pub(crate) fn last_reason(&self) -> String {
         self.last_audit("login.end")["reason"].as_str().unwrap().to_owned()
     }
 
-    pub(super) fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         self.bff.as_ref().unwrap().telemetry().metrics.render()
     }
 }
 
 /// The settings of a client of a server that conducts itself so.
-fn settings(name: &str, conduct: Conduct) -> String {
-    let profile = if conduct == BANK.conduct {
+fn settings(part: &Part) -> String {
+    let (name, conduct) = (part.name, part.conduct);
+    let profile = if !part.client.is_empty() {
+        part.client
+    } else if conduct == BANK.conduct {
         "profile = \"fapi2-message-signing\""
     } else if conduct == DESK.conduct {
         "profile = \"fapi2-security\"\nsender_constraint = \"dpop\""
@@ -393,15 +440,18 @@ fn settings(name: &str, conduct: Conduct) -> String {
         "profile = \"oidc\"\ntoken_endpoint_auth_method = \"client_secret_basic\"\nid_token_signed_response_alg = \"RS256\""
     };
     let mut text = format!("{profile}\n");
-    let mut file = |setting: &str, kind: &str| {
-        let _ = writeln!(text, "{setting} = \"{name}-{kind}\"");
+    let alg = part.alg.name();
+    let mut key = |setting: &str, kind: &str| {
+        let _ = writeln!(text, "{setting} = {{ file = \"{name}-{kind}\", alg = \"{alg}\" }}");
     };
-    match conduct.client_auth {
-        ClientAuth::PrivateKeyJwt => file("client_assertion_key", "assertion.key"),
-        _ => file("client_secret_file", "secret"),
+    if conduct.client_auth == ClientAuth::PrivateKeyJwt {
+        key("client_assertion_key", "assertion.key");
     }
     if conduct.signed_requests {
-        file("request_object_key", "request.key");
+        key("request_object_key", "request.key");
+    }
+    if conduct.client_auth == ClientAuth::SecretBasic {
+        let _ = writeln!(text, "client_secret_file = \"{name}-secret\"");
     }
     if conduct.constraint == Constraint::Mtls {
         let _ = writeln!(
@@ -428,6 +478,5 @@ server_key_file = "server.key"
 
 const PROVIDER: &str = r#"trust_roots = ["ca.pem"]
 networks = ["loopback"]
-request_timeout = "2s"
 
 "#;
