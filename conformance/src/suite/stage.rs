@@ -509,10 +509,10 @@ impl Stage {
         held
     }
 
-    /// Waits for something that other tasks bring about; a condition that it came within ten seconds.
+    /// Waits for something that other tasks bring about; a condition that it came within half a minute.
     pub async fn soon<T>(&self, check: &str, future: impl Future<Output = T>) -> Step<T> {
-        let Ok(value) = tokio::time::timeout(Duration::from_secs(10), future).await else {
-            self.check(check, &[], false, "did not happen within ten seconds");
+        let Ok(value) = tokio::time::timeout(Duration::from_secs(30), future).await else {
+            self.check(check, &[], false, "did not happen within half a minute");
             return Err(Halt::Condition);
         };
         Ok(value)
