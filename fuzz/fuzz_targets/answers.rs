@@ -2,8 +2,8 @@
 #![no_main]
 
 use fapi_bff::protocol::{
-    Answer, Binding, ClientAuthMethod, Metadata, Needs, ProfileName, ResponseParameters, TokenType,
-    par_response, token_response, unverified_issuer, unverified_state, userinfo,
+    Answer, Asked, Binding, ClientAuthMethod, Metadata, Needs, ProfileName, ResponseParameters,
+    TokenType, par_response, token_response, unverified_issuer, unverified_state, userinfo,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +14,9 @@ fuzz_target!(|input: (u16, Option<&str>, Option<&str>, &[u8])| {
         assert_eq!(status, 201);
         assert!(pushed.expires_in > 0);
     }
-    if let Ok(tokens) = token_response(&answer, TokenType::Bearer, "openid accounts") {
+    let (token_type, scope) = (TokenType::Bearer, "openid accounts");
+    let asked = Asked { token_type, scope, details: None, enrichable: &[] };
+    if let Ok(tokens) = token_response(&answer, &asked) {
         assert_eq!(status, 200);
         assert!(tokens.scope.split(' ').all(|scope| ["openid", "accounts"].contains(&scope)));
     }

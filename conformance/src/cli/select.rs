@@ -272,7 +272,7 @@ mod tests {
             ("authorization_request_type", "rar"),
         ];
         let chosen = select(&plans(), &wish(&["security-profile"], &dpop, &[])).unwrap();
-        assert_eq!(ids(&chosen), [("fapi2-security-profile-final-client-test-plan", 10, false)]);
+        assert_eq!(ids(&chosen), [("fapi2-security-profile-final-client-test-plan", 12, false)]);
         let Entry::NotYetSupported { lacks, .. } = &chosen[0].entries[0] else { unreachable!() };
         assert_eq!(lacks, "ecosystem profiles");
     }
