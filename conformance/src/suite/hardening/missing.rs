@@ -7,9 +7,8 @@ use crate::suite::plan::Entry;
 type Row = (&'static str, &'static str, &'static str, &'static [&'static str], &'static str);
 
 const BACK: &str = "back-channel logout";
-const RAR: &str = "rich authorization requests (RFC 9396)";
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 6] = [
     (
         "backchannel-logout-token-replayed",
         "The server's logout token is sent a second time, after a new login.",
@@ -39,20 +38,6 @@ const ROWS: [Row; 12] = [
         "front-channel logout",
     ),
     (
-        "introspection-json-instead-of-jwt",
-        "The introspection endpoint answers with plain JSON.",
-        "refuse the answer",
-        &["FAPI2-MS-5.5.2", "INT-9701-4"],
-        "token introspection",
-    ),
-    (
-        "introspection-answer-for-somebody-else",
-        "The introspection answer is signed for another audience.",
-        "refuse the answer",
-        &["INT-9701-5"],
-        "token introspection",
-    ),
-    (
         "websocket-upgrade-cross-origin",
         "A page of another origin opens a WebSocket with the browser's cookies.",
         "refuse the upgrade",
@@ -65,34 +50,6 @@ const ROWS: [Row; 12] = [
         "close it",
         &["PXY-6", "SES-7.4"],
         "WebSocket forwarding (every upgrade is refused, which is tested)",
-    ),
-    (
-        "rar-broader-grant",
-        "The server grants more than the authorization details that were asked for.",
-        "compare, and not use the token for the action",
-        &["RAR-7"],
-        RAR,
-    ),
-    (
-        "rar-details-by-a-page",
-        "A page gives authorization details with a type nobody listed.",
-        "refuse them before a pushed request",
-        &["RAR-2", "RAR-5", "RAR-12"],
-        RAR,
-    ),
-    (
-        "token-exchange-not-a-bearer-token",
-        "The server exchanges a token for one of type N_A.",
-        "not send it as a bearer token",
-        &["TX-2.2(?)"],
-        "token exchange (RFC 8693)",
-    ),
-    (
-        "token-for-two-audiences",
-        "The server gives one token for two APIs.",
-        "not send it to one of them for the other",
-        &["RES-2.1/2.2(?)"],
-        "resource indicators (RFC 8707)",
     ),
 ];
 

@@ -9,6 +9,7 @@ mod change;
 mod encrypted;
 mod forge;
 mod forwarding;
+mod granted;
 mod id_token;
 mod login;
 mod logout;
@@ -54,6 +55,7 @@ fn modules() -> Vec<Module> {
         encrypted::modules(),
         unsigned::modules(),
         bound::modules(),
+        granted::modules(),
         answers::modules(),
         mixups::modules(),
         login::modules(),

@@ -56,24 +56,16 @@ pub enum Feature {
     EvidenceStore,
     /// Front-channel logout.
     FrontChannelLogout,
-    /// Token introspection.
-    Introspection,
     /// New keys and certificates without a restart.
     KeyRotation,
-    /// Rich authorization requests.
-    Rar,
     /// A login that ends with its `request_uri`, by `expires_in`.
     RequestUriLifetime,
-    /// Resource indicators; a token per API.
-    ResourceIndicators,
     /// Listing and ending sessions by user and administrator.
     SessionAdministration,
     /// Keys and certificates that no two authorization servers share, enforced.
     SeparateKeys,
     /// Several instances on one store.
     SeveralInstances,
-    /// Token exchange.
-    TokenExchange,
     /// `WebSocket` connections.
     Websocket,
 }
@@ -88,15 +80,11 @@ impl Feature {
             Self::CookieSessions => "cookie-sessions",
             Self::EvidenceStore => "evidence-store",
             Self::FrontChannelLogout => "front-channel-logout",
-            Self::Introspection => "introspection",
             Self::KeyRotation => "key-rotation",
-            Self::Rar => "rar",
             Self::RequestUriLifetime => "request-uri-lifetime",
-            Self::ResourceIndicators => "resource-indicators",
             Self::SessionAdministration => "session-administration",
             Self::SeparateKeys => "separate-keys",
             Self::SeveralInstances => "several-instances",
-            Self::TokenExchange => "token-exchange",
             Self::Websocket => "websocket",
         }
     }
