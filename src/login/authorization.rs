@@ -91,6 +91,11 @@ impl Wish {
         Ok((wish, rest))
     }
 
+    /// Whether it names anything at all, a consent or an intent without a template too.
+    pub(super) const fn names_anything(&self) -> bool {
+        self.authorization.is_some() || self.intent.is_some()
+    }
+
     /// Whether the page wants anything of the kind.
     pub(super) const fn is_some(&self) -> bool {
         self.authorization.is_some()

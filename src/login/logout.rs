@@ -73,11 +73,14 @@ impl Login {
         // What is known of the AS is enough: an AS that is down keeps nobody from leaving.
         let known = self.provider.known_metadata();
         let goes_on = known.is_some_and(|metadata| metadata.end_session_endpoint().is_some());
-        let Some(session) = ended.filter(|_| goes_on) else {
+        let ours = |session: &Session| self.is_of_this_client(session);
+        let Some(session) = ended.filter(|session| goes_on && ours(session)) else {
             return Ok(Left { ticket: None, max_age });
         };
-        let id_token =
-            session.id_token().filter(|token| token.expose().len() <= HINT_LIMIT).cloned();
+        // One that is encrypted is encrypted to us: its issuer could not read it (RPL-2/2.1).
+        let readable = self.provider.registration().id_token_encryption.is_none();
+        let fits = |token: &&Token| readable && token.expose().len() <= HINT_LIMIT;
+        let id_token = session.id_token().filter(fits).cloned();
         let state = self
             .ambient
             .token()
@@ -123,7 +126,9 @@ impl Login {
         reason: EndReason,
     ) -> Result<Option<Session>, StoreUnavailable> {
         let ended = self.sessions.end(&self.app, handle, reason).await?;
-        if let Some(session) = ended.as_ref().filter(|_| self.policy.revoke_on_logout) {
+        let gives_up =
+            |session: &&Session| self.policy.revoke_on_logout && self.is_of_this_client(session);
+        if let Some(session) = ended.as_ref().filter(gives_up) {
             let refresh_token = session.refresh_token().cloned();
             self.provider.give_up(refresh_token, Some(session.access_token().clone()));
             for narrowed in session.narrowed_tokens() {

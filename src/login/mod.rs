@@ -38,6 +38,8 @@ pub struct LoginPolicy {
     pub navigation_redirect_uri: String,
     /// Where the AS returns to after a logout; the BFF's logout callback.
     pub post_logout_redirect_uri: String,
+    /// Below this path lie the BFF's own calls.
+    pub prefix: String,
     /// Authorization parameters the app's pages may set.
     pub allowed_parameters: Vec<String>,
     /// `acr_values` of every login, best first.
@@ -103,17 +105,19 @@ impl fmt::Debug for Login {
 }
 
 impl Login {
+    /// Whether this client obtained a session's tokens from this issuer; an app may have had another
+    /// one when the session began (FAPI2-SP-6.3).
+    fn is_of_this_client(&self, session: &Session) -> bool {
+        let registration = self.provider.registration();
+        session.client() == registration.label && session.identity().issuer == registration.issuer
+    }
+
     /// The living session of a handle, if this client obtained its tokens from this issuer.
     async fn live(&self, handle: &Handle) -> Result<Option<Session>, LoginFailure> {
-        let registration = self.provider.registration();
         let found =
             self.sessions.find(&self.app, handle, &self.session_policy, Activity::Polls).await;
         match found {
-            Ok(session) => {
-                let ours = session.client() == registration.label
-                    && session.identity().issuer == registration.issuer;
-                Ok(ours.then_some(session))
-            }
+            Ok(session) => Ok(Some(session).filter(|session| self.is_of_this_client(session))),
             Err(FindError::NoSession(_)) => Ok(None),
             Err(FindError::StoreUnavailable) => Err(LoginFailure::StoreUnavailable),
         }

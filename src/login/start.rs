@@ -11,7 +11,7 @@ use crate::{
     ecosystem::AcrClaim,
     protocol::{
         Additions, AuthorizationRequest, CodeVerifier, Mode, Prover, RequestParameters,
-        Transaction, safe_return_to,
+        Transaction, lies_below, safe_return_to,
     },
     session::{Handle, Session},
     telemetry::{Action, AuditEvent, Outcome},
@@ -21,11 +21,17 @@ use crate::{
 /// request's header (CK-6.1).
 const RETURN_TO_LIMIT: usize = 512;
 
+/// Bytes of all transaction cookies of one browser, of which a request must bear all at once beside
+/// its other headers (CK-6.1).
+const TRANSACTIONS_LIMIT: usize = 8 * 1024;
+
 /// A wish to log in.
 #[derive(Debug)]
 pub struct Start<'a> {
     /// Who drives: the app's script, or plain navigation.
     pub mode: Mode,
+    /// Whether a page of the app asked. What a user is to authorize is never anybody else's to choose.
+    pub by_app: bool,
     /// Extra authorization parameters from the app's page.
     pub parameters: Vec<(String, String)>,
     /// Where to go after the login, navigation mode only.
@@ -84,6 +90,9 @@ impl Login {
     async fn start_inner(&self, mut start: Start<'_>) -> Result<Started, LoginFailure> {
         let registration = self.provider.registration();
         let (wish, parameters) = Wish::take(std::mem::take(&mut start.parameters))?;
+        if wish.names_anything() && !start.by_app {
+            return Err(LoginFailure::Parameter { reason: "parameter.authorization_not_by_app" });
+        }
         let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let wishes =
             RequestParameters::accept(pairs, &self.policy.allowed_parameters, &registration.scopes)
@@ -158,7 +167,8 @@ impl Login {
             return_to: start
                 .return_to
                 .filter(|path| path.len() <= RETURN_TO_LIMIT)
-                .and_then(safe_return_to),
+                .and_then(safe_return_to)
+                .filter(|path| !lies_below(path, &self.policy.prefix)),
             scope,
             acr_values: additions.acr_values,
             require_acr: require_acr || additions.acr_demanded,
@@ -175,9 +185,9 @@ impl Login {
         Ok(Started {
             authorization_url: begun.authorization_url,
             transaction_id: id,
-            sealed,
             max_age: u64::try_from(self.policy.transaction_lifetime).unwrap_or_default(),
-            evict: self.surplus(&start.existing),
+            evict: self.surplus(&start.existing, sealed.len()),
+            sealed,
         })
     }
 
@@ -231,21 +241,25 @@ impl Login {
 
     /// The ids of transactions to delete so that, with the new one, the bound holds: those that no
     /// longer open or have expired, then the oldest.
-    fn surplus(&self, existing: &[SealedTransaction<'_>]) -> Vec<String> {
+    fn surplus(&self, existing: &[SealedTransaction<'_>], new: usize) -> Vec<String> {
         let now = self.ambient.now();
         let (mut live, mut evict) = (Vec::new(), Vec::new());
         for sealed in existing {
             match self.open_transaction(*sealed) {
                 Some(transaction) if transaction.expires > now => {
-                    live.push((transaction.created, sealed.id));
+                    live.push((transaction.created, sealed.id, sealed.sealed.len()));
                 }
                 _ => evict.push(sealed.id.to_owned()),
             }
         }
         live.sort_unstable();
-        let keep = self.policy.max_transactions.saturating_sub(1);
-        let surplus = live.len().saturating_sub(keep);
-        evict.extend(live.into_iter().take(surplus).map(|(_, id)| id.to_owned()));
+        let (mut kept, mut bytes) = (1, new);
+        for (_, id, length) in live.into_iter().rev() {
+            (kept, bytes) = (kept + 1, bytes + length);
+            if kept > self.policy.max_transactions || bytes > TRANSACTIONS_LIMIT {
+                evict.push(id.to_owned());
+            }
+        }
         evict
     }
 }

@@ -71,7 +71,7 @@ pub use request::{
 pub use response::{
     AuthorizationResponse, ParametersRejected, ResponseParameters, ResponseRejected, VerifiedCode,
 };
-pub use return_to::safe_return_to;
+pub use return_to::{lies_below, safe_return_to};
 pub use step_up::{Authentication, StepUp, StepUpRejected};
 pub use target::{ResourceRejected, Target, check_audience, check_resource};
 pub use token::{

@@ -39,12 +39,17 @@ rejection! {
     }
 }
 
-/// Authorization details: at least one object, each with its `type`.
+/// Authorization details: objects, each with its `type`; none of them only as what was granted.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AuthorizationDetails(Vec<Map<String, Value>>);
 
 impl AuthorizationDetails {
+    /// A grant that covers nothing.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Reads details of any origin (RAR-2). What a type's own members hold is its API's to judge.
     pub fn read(value: &Value) -> Result<Self, DetailsRejected> {
         let elements = value.as_array().ok_or(DetailsRejected::NotAnArray)?;

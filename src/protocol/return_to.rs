@@ -36,6 +36,17 @@ pub fn safe_return_to(input: &str) -> Option<String> {
     Some(normal)
 }
 
+/// Whether a path, as [`safe_return_to`] leaves it, is `prefix` or lies below it, encoded or not. Nobody
+/// is sent back to our own calls: a login that ends in the start of another would come from our own
+/// origin (FAPI2-SP-5.3.3.1-12).
+pub fn lies_below(path: &str, prefix: &str) -> bool {
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
+    [path, &decoded].into_iter().any(|path| {
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 /// Whether the path, decoded until nothing changes, never starts a host or holds a backslash or
 /// a control character.
 fn stays_local(path: &str) -> Option<()> {
@@ -56,6 +67,19 @@ fn stays_local(path: &str) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// FAPI2-SP-5.3.3.1-12.
+    #[test]
+    fn our_own_calls_are_told_from_pages() {
+        for own in
+            ["/bff", "/bff/", "/bff/login?intent=x", "/%62ff/login", "/bff%2Flogin", "/bff#x"]
+        {
+            assert!(lies_below(own, "/bff"), "{own}");
+        }
+        for page in ["/", "/bffs", "/a/bff/login", "/a?next=/bff/login", "/#/bff/login"] {
+            assert!(!lies_below(page, "/bff"), "{page}");
+        }
+    }
 
     /// FAPI2-SP-5.3.3.1-4.
     #[test]

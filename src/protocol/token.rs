@@ -222,10 +222,11 @@ fn granted_details(
     asked: &Asked<'_>,
     granted: Option<&Value>,
 ) -> Result<Option<AuthorizationDetails>, TokenRejected> {
-    // Nothing was granted that could be too much.
-    let Some(granted) = granted.filter(|granted| *granted != &Value::Array(Vec::new())) else {
-        return Ok(None);
-    };
+    let Some(granted) = granted else { return Ok(None) };
+    // Nothing, said in so many words: at a refresh it takes back what was granted before.
+    if *granted == Value::Array(Vec::new()) {
+        return Ok(Some(AuthorizationDetails::none()));
+    }
     let granted =
         AuthorizationDetails::read(granted).map_err(|_| TokenRejected::DetailsMalformed)?;
     if asked.details.is_some_and(|details| details.cover(&granted, asked.enrichable)) {
@@ -339,7 +340,10 @@ mod tests {
         let asked = Some(&details);
         assert_eq!(judge(asked, Some(payment.clone())), Ok(asked.cloned()));
         assert_eq!(judge(asked, None), Ok(None));
-        assert_eq!(judge(asked, Some(json!([]))), Ok(None));
+        for details in [None, asked] {
+            let nothing = judge(details, Some(json!([]))).unwrap().unwrap();
+            assert!(!nothing.has_type("payment"), "not the same as saying nothing (RAR-7)");
+        }
         assert_eq!(judge(None, None), Ok(None));
         assert_eq!(judge(None, Some(payment)), Err(TokenRejected::DetailsBeyondRequest));
         for more in [

@@ -129,18 +129,6 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
             return Err(Fault::BodyNotAllowed.into());
         }
         let session = self.enter(route, &parts.headers).await?;
-        if let (Some(demand), Some(session)) = (&route.spec().step_up.demand, &session) {
-            let met = demand.met_by(&session.standing().authentication, self.ambient.now());
-            if !met {
-                return Err(self.demand(route, session, demand.clone()).into());
-            }
-        }
-        if let (Some(rule), Some(session)) = (&route.spec().authorization, &session)
-            && !rule.met_by(&session.standing(), self.ambient.now())
-        {
-            return Err(self.authorization(route, session, rule).into());
-        }
-
         let auth_time = session.as_ref().and_then(|s| s.standing().authentication.auth_time);
         let outgoing = self.outgoing(
             route,
@@ -177,7 +165,33 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
             Access::WithToken => Need::Token(&route.spec().token),
         };
         self.gate.guard(headers).map_err(Failure::Refused)?;
-        self.gate.admit(headers, need).await.map(Some).map_err(Failure::Refused)
+        // No token is asked for that may not be used (FAPI2-SP-5.3.3.1-13).
+        if route.spec().has_demands() && matches!(need, Need::Token(_)) {
+            let session =
+                self.gate.admit(headers, Need::Session).await.map_err(Failure::Refused)?;
+            self.judge(route, &session)?;
+        }
+        let session = self.gate.admit(headers, need).await.map_err(Failure::Refused)?;
+        self.judge(route, &session)?;
+        Ok(Some(session))
+    }
+
+    /// Whether the user has authenticated and authorized as the route demands.
+    fn judge(&self, route: &Route<T>, session: &G::Session) -> Result<(), Fault> {
+        let (spec, standing, now) = (route.spec(), session.standing(), self.ambient.now());
+        if let Some(demand) = &spec.step_up.demand {
+            if !demand.met_by(&standing.authentication, now) {
+                return Err(self.demand(route, session, demand.clone()));
+            }
+            self.step_ups.met(&spec.path, &standing, demand);
+        }
+        if let Some(rule) = &spec.authorization {
+            if !rule.met_by(&standing, now) {
+                return Err(self.authorization(route, session, rule));
+            }
+            self.authorizations.met(&spec.path, &standing, rule);
+        }
+        Ok(())
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one request, each used once")]

@@ -74,6 +74,13 @@ pub struct RouteSpec {
     pub authorization: Option<AuthorizationRule>,
 }
 
+impl RouteSpec {
+    /// Whether more is demanded of the session than that it lives.
+    pub const fn has_demands(&self) -> bool {
+        self.step_up.demand.is_some() || self.authorization.is_some()
+    }
+}
+
 /// A route that cannot be put into the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RouteFault {

@@ -93,6 +93,10 @@ struct Asked<D> {
     demand: D,
     session: String,
     at: UnixTime,
+    /// Whether a login met it since.
+    met: bool,
+    /// How often it was met and then lost again.
+    lost: usize,
 }
 
 /// Who was told of what. In memory only: after a restart a page may be told once more.
@@ -124,10 +128,17 @@ impl<D: Demand> StepUps<D> {
                 return Ruling::Repeated;
             }
             let delivered = demand.met_by(standing, standing.began);
-            let since_aged = !demand.met_by(standing, now);
-            if !(delivered && since_aged) {
+            let unmet = !demand.met_by(standing, now);
+            // A login for something else may take away what an earlier one brought, and that one this:
+            // asked for again, but not for ever.
+            let lost = before.met && before.lost < MOST_DEMANDS;
+            if !(unmet && (delivered || lost)) {
                 return Ruling::Exhausted;
             }
+            if !delivered {
+                before.lost += 1;
+            }
+            before.met = false;
             before.at = now;
             standing.session.clone_into(&mut before.session);
             return Ruling::Asked;
@@ -137,8 +148,18 @@ impl<D: Demand> StepUps<D> {
             return Ruling::Limited;
         }
         let session = standing.session.to_owned();
-        asked.push(Asked { demand: demand.clone(), session, at: now });
+        asked.push(Asked { demand: demand.clone(), session, at: now, met: false, lost: 0 });
         Ruling::Asked
+    }
+
+    /// Takes note that `standing` meets a `demand` of `route` itself.
+    pub fn met(&self, route: &str, standing: &Standing<'_>, demand: &D) {
+        let place = (standing.person.unwrap_or(standing.session).to_owned(), route.to_owned());
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = places.get_mut(&place).into_iter().flatten();
+        for asked in asked.filter(|asked| asked.demand == *demand) {
+            asked.met = true;
+        }
     }
 }
 
@@ -251,6 +272,33 @@ mod tests {
             ..session("stale", 310, None)
         };
         assert_eq!(rig.rule(&stale, &age(300), 311), Ruling::Exhausted);
+    }
+
+    /// STEP-5: one login for one thing, the next for another, and the first is wanted again.
+    #[test]
+    fn what_a_login_brought_and_another_took_away_may_be_asked_for_again() {
+        let rig = Rig::new();
+        let demand = acr("a");
+        let low = |name, began| session(name, began, None);
+        assert_eq!(rig.rule(&low("low", 0), &demand, 1), Ruling::Asked);
+        let turns: [(&'static str, &'static str); MOST_DEMANDS] =
+            [("h1", "l1"), ("h2", "l2"), ("h3", "l3"), ("h4", "l4")];
+        for (turn, (high, lost)) in (1..).zip(turns) {
+            let at = turn * 100;
+            rig.0.met("/api", &session(high, at, Some("a")), &demand);
+            assert_eq!(rig.rule(&low(lost, at + 1), &demand, at + 2), Ruling::Asked, "{turn}");
+            let again = rig.rule(&low("next", at + 3), &demand, at + 4);
+            assert_eq!(again, Ruling::Exhausted, "that login brought nothing");
+        }
+        rig.0.met("/api", &session("h5", 500, Some("a")), &demand);
+        assert_eq!(rig.rule(&low("l5", 501), &demand, 502), Ruling::Exhausted, "not for ever");
+        // Another route's, and another user's, say nothing of this one.
+        let rig = Rig::new();
+        rig.rule(&low("low", 0), &demand, 1);
+        rig.0.met("/other", &session("h", 2, Some("a")), &demand);
+        let other = Standing { person: Some("bob"), ..session("h", 2, Some("a")) };
+        rig.0.met("/api", &other, &demand);
+        assert_eq!(rig.rule(&low("l", 3), &demand, 4), Ruling::Exhausted);
     }
 
     /// STEP-9: an upstream that floods.

@@ -314,6 +314,7 @@ impl House {
             spa_redirect_uri,
             navigation_redirect_uri,
             post_logout_redirect_uri: app.post_logout_redirect_uri(),
+            prefix: app.prefix.clone(),
             allowed_parameters: app.login.allowed_parameters.clone(),
             acr_values: app.login.acr_values.clone(),
             require_acr: app.login.require_acr,

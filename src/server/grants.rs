@@ -168,24 +168,32 @@ fn intent_http(
 }
 
 impl IntentServer {
-    /// One request, with the client's own token where one is wanted.
-    async fn ask(&self, url: &Url) -> Result<net::Answer, IntentFailure> {
+    /// One request, with the client's own token where one is wanted; that is another one than
+    /// `refused`.
+    async fn ask(
+        &self,
+        url: &Url,
+        refused: Option<&Token>,
+    ) -> Result<(net::Answer, Option<Token>), IntentFailure> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut sent = None;
         if let Some(target) = &self.token {
-            let token = self.provider.client_token(target, None).await;
+            let token = self.provider.client_token(target, refused).await;
             let token = token.map_err(|failure| {
                 tracing::warn!(reason = failure.reason(), "no token for an intent's server");
                 IntentFailure::Unavailable { reason: "intent.no_token" }
             })?;
             let no_key = IntentFailure::Unavailable { reason: "intent.no_token" };
             self.authorize(&mut headers, url, &token).ok_or(no_key)?;
+            sent = Some(token);
         }
         let answer = self.http.send(Method::GET, url, headers, None, MAX_DETAILS_BYTES).await;
-        answer.map_err(|failed| {
+        let answer = answer.map_err(|failed| {
             tracing::warn!(reason = failed.reason(), "an intent's server does not answer");
             IntentFailure::Unavailable { reason: "intent.unavailable" }
-        })
+        })?;
+        Ok((answer, sent))
     }
 
     fn authorize(&self, headers: &mut HeaderMap, url: &Url, token: &Token) -> Option<()> {
@@ -233,9 +241,13 @@ impl Intents for IntentServer {
         Box::pin(async move {
             let url = Url::parse(&self.url.replace("{intent}", intent));
             let url = url.map_err(|_| IntentFailure::Unknown)?;
-            let mut answer = self.ask(&url).await?;
-            if self.token.is_some() && self.learned(&url, &answer) {
-                answer = self.ask(&url).await?;
+            let (mut answer, mut token) = self.ask(&url, None).await?;
+            if token.is_some() && self.learned(&url, &answer) {
+                (answer, token) = self.ask(&url, None).await?;
+            }
+            // The AS may have taken the token back before its time (BRR-3.1).
+            if answer.status == 401 && token.is_some() {
+                (answer, _) = self.ask(&url, token.as_ref()).await?;
             }
             match answer.status {
                 200 => Ok(AuthorizationDetails::to_ask_from(&answer.body)?),

@@ -88,7 +88,8 @@ impl Refresher for ProviderRefresher {
                 scope: tokens.scope.clone(),
                 access_token: tokens.access_token.clone(),
                 refresh_token: tokens.refresh_token.clone(),
-                id_token: tokens.id_token.clone(),
+                // Without one to compare it with, nobody looked at it (OIDC-12.2).
+                id_token: tokens.id_token.clone().filter(|_| grant.continuity.is_some()),
                 authorization_details: tokens.authorization_details.clone(),
             })
         })

@@ -45,6 +45,7 @@ pub(super) async fn login_start(
         .login
         .start(Start {
             mode,
+            by_app: true,
             parameters: pairs(form),
             return_to,
             existing: spa.transactions(headers),
@@ -99,6 +100,7 @@ pub(super) async fn navigate_to_login(
         .login
         .start(Start {
             mode: Mode::Navigation,
+            by_app: spa.guard.asked_by_app(headers),
             parameters,
             return_to: return_to.first().map(|(_, path)| path.as_str()),
             existing: spa.transactions(headers),

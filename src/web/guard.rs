@@ -83,6 +83,12 @@ impl Guard {
         navigation(headers)
     }
 
+    /// Whether a page of the app asked, and not an address that somebody typed or was sent: a link in a
+    /// message opens as if it were typed (FAPI2-SP-5.3.3.1-12).
+    pub fn asked_by_app(&self, headers: &HeaderMap) -> bool {
+        self.same_origin(headers, &["same-origin"]).is_ok()
+    }
+
     /// A navigation back from the AS: from anywhere, but top-level only (FM-3). What it brings
     /// proves itself by the transaction.
     pub fn navigation_return(headers: &HeaderMap) -> Result<(), GuardRejection> {
