@@ -70,7 +70,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "HOST=IP", requires = "dir", value_parser = crate::oidf::cli::host_and_address)]
     resolve: Vec<(String, IpAddr)>,
     /// Modules at a time; one, against a target
-    #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     /// Seconds of silence that count as having stopped
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
