@@ -194,8 +194,8 @@ rejection! {
         AuthTimeMissing => "id_token.auth_time_missing", "`auth_time` is missing (OIDC-3.1.3.7-13)";
         AuthTooOld => "id_token.auth_too_old", "the user's authentication is too old (OIDC-3.1.3.7-13)";
         AuthTimeInFuture => "id_token.auth_time_in_future", "`auth_time` lies ahead of the clock";
-        IntentMissing => "id_token.intent_missing", "the claim that names the consent is missing (OIDC-5.5.1)";
-        IntentMismatch => "id_token.intent_mismatch", "another consent was authorized than was asked for (OIDC-5.5.1)";
+        IntentMissing => "id_token.intent_missing", "the claim that names the consent is missing (OpenID Connect Core §5.5.1)";
+        IntentMismatch => "id_token.intent_mismatch", "another consent was authorized than was asked for (OpenID Connect Core §5.5.1)";
         SubjectChanged => "id_token.subject_changed", "the refresh is for another user (OIDC-12.2)";
         AuthTimeChanged => "id_token.auth_time_changed", "`auth_time` is not the original one (OIDC-12.2)";
         CHashMissing => "id_token.c_hash_missing", "`c_hash` is missing (FAPI1-ADV-5.2.3.1-3)";

@@ -117,7 +117,7 @@ async fn a_login_names_one_consent_and_nothing_else() {
     assert_eq!(refused_start(&house, &SHOP, "intent=a").await, "parameter.intent_unexpected");
 }
 
-/// OIDC-5.5.1: before the code is redeemed the ID token beside it must name the consent; afterwards the
+/// OpenID Connect Core §5.5.1: before the code is redeemed the ID token beside it must name the consent; afterwards the
 /// other one must, or the tokens are given up.
 #[tokio::test]
 async fn another_consent_than_the_one_asked_for_ends_the_login() {

@@ -199,10 +199,10 @@ mod tests {
         assert_eq!(ids[0], ("fapi2-message-signing-final-client-test-plan", 26, true));
         let played = |id: &str| ids.iter().filter(|(plan, _, ready)| *plan == id && *ready).count();
         // What is to be certified: every way to authenticate, to bind, to ask and to answer.
-        // Rich requests, once in each plan.
-        assert_eq!(played("fapi2-security-profile-final-client-test-plan"), 8 + 1);
-        assert_eq!(played("fapi2-message-signing-final-client-test-plan"), 3 * 8 + 1);
-        assert_eq!(played("fapi1-advanced-final-client-test-plan"), 12);
+        // Rich requests, once in each plan; and each national scheme that goes by it.
+        assert_eq!(played("fapi2-security-profile-final-client-test-plan"), 8 + 1 + 1);
+        assert_eq!(played("fapi2-message-signing-final-client-test-plan"), 3 * 8 + 1 + 1);
+        assert_eq!(played("fapi1-advanced-final-client-test-plan"), 12 + 3);
         for (id, variants) in [
             ("oidcc-client-basic-certification-test-plan", 2),
             ("oidcc-client-config-certification-test-plan", 4),
@@ -252,7 +252,7 @@ mod tests {
     fn a_module_is_played_where_it_can_be() {
         let chosen = select(&plans(), &wish(&[], &[], &["ensure-jarm-without-iss"])).unwrap();
         let plan = ("fapi2-message-signing-final-client-test-plan", 1, true);
-        assert_eq!(ids(&chosen), [plan; 17], "wherever the response is signed");
+        assert_eq!(ids(&chosen), [plan; 18], "wherever the response is signed");
         let chosen = select(&plans(), &wish(&[], &[], &["rp-frontchannel"])).unwrap();
         assert_eq!(
             ids(&chosen),
@@ -274,7 +274,7 @@ mod tests {
         let chosen = select(&plans(), &wish(&["security-profile"], &dpop, &[])).unwrap();
         assert_eq!(ids(&chosen), [("fapi2-security-profile-final-client-test-plan", 12, false)]);
         let Entry::NotYetSupported { lacks, .. } = &chosen[0].entries[0] else { unreachable!() };
-        assert_eq!(lacks, "ecosystem profiles");
+        assert_eq!(lacks, "an ID token, which must bring the consent back");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::ecosystem::Scheme;
 use super::world::{CLIENT_ID, SCOPE, WorldFault, write_private};
 use crate::{
     as_double::{
@@ -22,6 +23,7 @@ use crate::{
 /// Files of the client's, beside those of the PKI.
 const SECRET_FILE: &str = "client-secret.txt";
 const DECRYPTION_FILE: &str = "decryption.key";
+const PS256_FILE: &str = "ps256.key";
 
 /// The one type of authorization details there is.
 const DETAILS_TYPE: &str = "account_information";
@@ -44,6 +46,8 @@ pub struct Client {
     pub id_token_encryption: Option<Encryption>,
     /// Whether it says in detail what it wants to do (RFC 9396).
     pub details: bool,
+    /// The national scheme it belongs to.
+    pub scheme: Option<Scheme>,
 }
 
 impl Default for Client {
@@ -63,7 +67,30 @@ impl Client {
             signed_userinfo: false,
             id_token_encryption: None,
             details: false,
+            scheme: None,
         }
+    }
+
+    /// The same client in a national scheme.
+    #[must_use]
+    pub fn within(self, scheme: Scheme) -> Self {
+        let server_alg = scheme.alg().unwrap_or(self.server_alg);
+        Self { scheme: Some(scheme), server_alg, ..self }
+    }
+
+    /// Authentication contexts that the server reaches, if not the usual ones.
+    pub fn acrs(&self) -> Option<Vec<String>> {
+        self.scheme.map(Scheme::acrs)
+    }
+
+    /// How request objects are encrypted to the server, if they are.
+    pub fn request_encryption(&self) -> Option<Encryption> {
+        self.scheme.and_then(|scheme| scheme.request_encryption(self))
+    }
+
+    /// What the app's page says at the start of every login, form-encoded.
+    pub fn wishes(&self) -> &'static str {
+        self.scheme.map_or("", Scheme::wishes)
     }
 
     /// Types of authorization details that the server has.
@@ -103,9 +130,22 @@ impl Client {
         let Conduct { family, signed_requests, response, client_auth, constraint, .. } =
             self.conduct;
         let mut out = String::new();
+        let ps256 = self.server_alg == Alg::Ps256;
         let mut text = |name: &str, value: &str| {
-            let _ = writeln!(out, "{name} = \"{value}\"");
+            let _ = match name {
+                "client_assertion_key" | "request_object_key" if ps256 => {
+                    writeln!(out, "{name} = {{ file = \"{PS256_FILE}\", alg = \"PS256\" }}")
+                }
+                _ => writeln!(out, "{name} = \"{value}\""),
+            };
         };
+        if let Some(scheme) = self.scheme {
+            text("ecosystem", scheme.ecosystem());
+        }
+        if let Some(Encryption { alg, enc }) = self.request_encryption() {
+            text("request_object_encryption_alg", &alg);
+            text("request_object_encryption_enc", &enc);
+        }
         text("client_id", CLIENT_ID);
         text("profile", self.profile());
         text("token_endpoint_auth_method", client_auth.name());
@@ -178,6 +218,10 @@ impl Client {
             let details = format!("{login}authorization_details = [{details}]\n");
             text = text.replace(login, &details);
         }
+        if let Some(scheme) = self.scheme {
+            let login = "[apps.web.login]\n";
+            text = text.replace(login, &format!("{login}{}", scheme.login()));
+        }
         if self.conduct.openid {
             return text;
         }
@@ -191,7 +235,8 @@ impl Client {
         static KEY: OnceLock<Result<Arc<SigningKey>, JwsFault>> = OnceLock::new();
         match self.server_alg {
             Alg::Rs256 => rsa(&KEY).map(Some),
-            Alg::Es256 | Alg::EdDsa | Alg::Ps256 => Ok(None),
+            Alg::Ps256 => Ok(Some(Arc::new(ps256(&KEY)?))),
+            Alg::Es256 | Alg::EdDsa => Ok(None),
         }
     }
 
@@ -210,6 +255,15 @@ impl Client {
             let secret = random_token();
             write_private(&dir.join(SECRET_FILE), &secret)?;
             registration.client_secret = Some(secret);
+        }
+        if self.server_alg == Alg::Ps256 {
+            static KEY: OnceLock<Result<Arc<SigningKey>, JwsFault>> = OnceLock::new();
+            let key = ps256(&KEY)?;
+            write_private(&dir.join(PS256_FILE), &key.to_pem())?;
+            registration.jwks = json!({"keys": [key.public_jwk()]});
+        }
+        if let Some(scheme) = self.scheme {
+            scheme.register(&mut registration);
         }
         if let Some(encryption) = &self.id_token_encryption {
             static KEY: OnceLock<Result<Arc<SigningKey>, JwsFault>> = OnceLock::new();
@@ -235,6 +289,13 @@ fn rsa(
     made: &'static OnceLock<Result<Arc<SigningKey>, JwsFault>>,
 ) -> Result<Arc<SigningKey>, PkiError> {
     Ok(made.get_or_init(|| SigningKey::generate(Alg::Rs256).map(Arc::new)).clone()?)
+}
+
+/// The same as a key for PS256.
+fn ps256(
+    made: &'static OnceLock<Result<Arc<SigningKey>, JwsFault>>,
+) -> Result<SigningKey, PkiError> {
+    Ok(SigningKey::from_pem(&rsa(made)?.to_pem(), Alg::Ps256)?)
 }
 
 /// The registration of the usual client.
@@ -314,6 +375,23 @@ mod tests {
             (
                 Client { details: true, ..Client::of(ms) },
                 &["authorization_details = [{ type = \"account_information\""],
+            ),
+            (
+                Client::of(fapi1).within(Scheme::Uk),
+                &["ecosystem = \"openbanking-uk\"", "consent_parameter = true"],
+            ),
+            (
+                Client::of(Conduct { response: ResponseForm::Jarm, ..fapi1 })
+                    .within(Scheme::Brazil),
+                &[
+                    "client_assertion_key = { file = \"ps256.key\", alg = \"PS256\" }",
+                    "request_object_encryption_alg = \"RSA-OAEP\"",
+                ],
+            ),
+            (
+                Client::of(Conduct { response: ResponseForm::Jarm, ..pushed })
+                    .within(Scheme::Australia),
+                &["acr_values = [\"urn:cds.au:cdr:2\"]"],
             ),
             (
                 Client { signed_userinfo: true, ..Client::of(oidc) },

@@ -3,6 +3,7 @@
 //! only as a browser, an authorization server and an API know it, and by its audit stream.
 
 pub mod client;
+pub mod ecosystem;
 pub mod evidence;
 pub mod exam;
 pub mod hardening;

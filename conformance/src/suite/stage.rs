@@ -292,9 +292,16 @@ impl Stage {
     /// The same, whatever the answer.
     pub async fn try_start_login(&mut self) -> Step<Answer> {
         Ok(match self.mode {
-            LoginMode::Script => self.browser.fetch(Call::post("/bff/login/start")).await?,
+            LoginMode::Script => {
+                let mut call = Call::post("/bff/login/start");
+                if !self.world.wishes.is_empty() {
+                    call = call.form(self.world.wishes);
+                }
+                self.browser.fetch(call).await?
+            }
             LoginMode::Navigation => {
-                self.browser.navigate(Coming::SameOrigin, "/bff/login").await?
+                let path = format!("/bff/login?{}", self.world.wishes);
+                self.browser.navigate(Coming::SameOrigin, path.trim_end_matches('?')).await?
             }
         })
     }

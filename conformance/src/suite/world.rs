@@ -314,6 +314,8 @@ pub struct World {
     pub api: SampleApi,
     /// Where the app lives, without trailing slash.
     pub origin: String,
+    /// What the app's page says at the start of every login, form-encoded.
+    pub wishes: &'static str,
     alias: String,
     http: reqwest::Client,
     ear: Ear,
@@ -348,17 +350,23 @@ impl World {
         let client = setup.client;
         let mut registered = client.register(&pki, &origin, dir.path())?;
         registered.exact_scope = setup.as_in_suite;
+        let usual = AsConfig::for_alias(&pki, vec![registered], alias);
         let double = AsDouble::start(AsConfig {
+            acrs: client.acrs().unwrap_or_else(|| usual.acrs.clone()),
             conduct: client.conduct,
             signing_alg: client.server_alg,
             signing_key: client.server_key()?,
             authorization_details_types: client.details_types(),
+            request_object_encryption: client.request_encryption(),
             now: now(clock.as_ref()),
             on_event: Some(ear.on_event()),
             on_visit: Some(ear.on_visit()),
-            ..AsConfig::for_alias(&pki, vec![registered], alias)
+            ..usual
         })
         .await?;
+        if let Some(scheme) = client.scheme {
+            scheme.prepare(&double);
+        }
         if setup.as_in_suite {
             oidf::strip(&double);
         }
@@ -393,7 +401,9 @@ impl World {
         let subject = Subject::Here(Box::new(Here { server: None, clock, audit, toml, dir }));
         let alias = alias.to_owned();
         let http = Browser::client(&pki)?;
-        let mut world = Self { pki, double, api, origin, alias, http, ear, recording, subject };
+        let wishes = client.wishes();
+        let mut world =
+            Self { pki, double, api, origin, wishes, alias, http, ear, recording, subject };
         world.boot(setup.store).await?;
         Ok(world)
     }
@@ -415,7 +425,7 @@ impl World {
         let audit = audit.map(|path| AuditFile { path, from: 0 });
         let subject = Subject::There(There { audit, restart, spoiled: false });
         let recording = Recording::default();
-        Ok(Self { pki, double, api, origin, alias, http, ear, recording, subject })
+        Ok(Self { pki, double, api, origin, wishes: "", alias, http, ear, recording, subject })
     }
 
     /// Logs in once: waits until the BFF elsewhere has found the authorization server, which was not

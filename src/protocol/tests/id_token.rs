@@ -250,7 +250,7 @@ fn a_demanded_acr_is_met_exactly() {
     assert_eq!(verdict(&with(good(), "acr", "low"), &expected()), Ok(()));
 }
 
-/// OIDC-5.5.1: what was authorized is what was lodged.
+/// OpenID Connect Core §5.5.1: what was authorized is what was lodged.
 #[test]
 fn the_consent_comes_back_as_it_was_named() {
     let consent = ConsentClaim { name: "openbanking_intent_id".into(), value: "aac-1".into() };

@@ -232,7 +232,7 @@ fn acr_and_age_are_not_asked_of_the_detached_signature() {
     assert!(hybrid_with(&hybrid_form(Some(&token(&front()))), &expected).is_ok());
 }
 
-/// OIDC-5.5.1: the consent is asked of every ID token; one that names another ends the login before
+/// OpenID Connect Core §5.5.1: the consent is asked of every ID token; one that names another ends the login before
 /// the code counts.
 #[test]
 fn the_detached_signature_names_the_consent() {

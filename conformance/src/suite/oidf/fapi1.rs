@@ -1,10 +1,11 @@
 //! FAPI 1.0 Advanced: the plan of the client.
 
-use super::{Over, ROW, Row, always, entries, oidc};
+use super::{Over, ROW, Row, entries, oidc, scheme_lacks, within};
 use crate::{
     as_double::{ClientAuth, Conduct, Encryption, RequestMethod, ResponseForm, Target::IdToken},
     suite::{
         client::Client,
+        ecosystem::{self, Scheme},
         mutation::Mutation as M,
         plan::{Parameter, Plan, Variant, value},
     },
@@ -37,13 +38,9 @@ pub(super) fn advanced() -> Plan {
         // The official suite refuses a hybrid response without OpenID Connect.
         possible: |variant| !hybrid(variant) || oidc(variant),
         lacks: |variant| {
-            let mut lacks = Vec::new();
-            if value(variant, "fapi_profile") != "plain_fapi" {
-                lacks.push("ecosystem profiles");
-            }
-            lacks
+            scheme_lacks(value(variant, "fapi_profile"), &client(variant)).into_iter().collect()
         },
-        by_default: always,
+        by_default,
         certification: |variant| Some(certification(variant)),
         modules: |variant| {
             let client = client(variant);
@@ -57,7 +54,7 @@ pub(super) fn advanced() -> Plan {
 /// The client that a variant calls for.
 fn client(variant: &Variant) -> Client {
     let is = |name: &str, wanted: &str| value(variant, name) == wanted;
-    Client::of(Conduct {
+    let client = Client::of(Conduct {
         request_method: if is("fapi_auth_request_method", "pushed") {
             RequestMethod::Pushed
         } else {
@@ -71,17 +68,39 @@ fn client(variant: &Variant) -> Client {
             ClientAuth::PrivateKeyJwt
         },
         ..Conduct::fapi1_advanced()
-    })
+    });
+    within(client, value(variant, "fapi_profile"))
 }
 
-/// As the official suite's second client is registered.
+/// A scheme changes little in each variant: by default it is played in one that all of them have.
+fn by_default(variant: &Variant) -> bool {
+    let usual = [
+        ("client_auth_type", "private_key_jwt"),
+        ("fapi_auth_request_method", "pushed"),
+        ("fapi_client_type", "oidc"),
+    ];
+    let response = match Scheme::of(value(variant, "fapi_profile")) {
+        Some(Scheme::Uk) => "plain_response",
+        Some(Scheme::Brazil | Scheme::Australia) => "jarm",
+        None => return true,
+    };
+    usual.iter().all(|(name, wanted)| value(variant, name) == *wanted)
+        && value(variant, "fapi_response_mode") == response
+}
+
+/// As the official suite's second client is registered, with the one algorithm that Brazil allows.
 fn encrypted(client: &Client) -> Client {
-    let encryption = Encryption { alg: "RSA-OAEP-256".to_owned(), enc: "A256GCM".to_owned() };
+    let alg = if client.scheme == Some(Scheme::Brazil) { "RSA-OAEP" } else { "RSA-OAEP-256" };
+    let encryption = Encryption { alg: alg.to_owned(), enc: "A256GCM".to_owned() };
     Client { id_token_encryption: Some(encryption), ..client.clone() }
 }
 
 fn with_intents(variant: &Variant) -> bool {
-    matches!(value(variant, "fapi_profile"), "openbanking_uk" | "consumerdataright_au")
+    value(variant, "fapi_profile") == "openbanking_uk"
+}
+
+fn without_intents(variant: &Variant) -> bool {
+    value(variant, "fapi_profile") == "consumerdataright_au"
 }
 
 fn with_refresh(variant: &Variant) -> bool {
@@ -362,9 +381,20 @@ static ECOSYSTEM_ROWS: &[Row] = &[
         suffix: "test-invalid-openbanking-intent-id",
         does: "The ID token's openbanking_intent_id is another one.",
         must: STOP,
+        mutation: M::Wrong(IdToken, "openbanking_intent_id"),
+        over: Over::IdToken,
+        reasons: &["id_token.intent_mismatch"],
         clauses: &["OIDC-3.1.3.3"],
         when: with_intents,
-        lacks: Some("ecosystem profiles"),
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-openbanking-intent-id",
+        does: "The ID token's openbanking_intent_id is another one.",
+        must: STOP,
+        clauses: &["OIDC-3.1.3.3"],
+        when: without_intents,
+        lacks: Some("an intent, of which Australia's standards know nothing"),
         ..ROW
     },
     Row {
@@ -372,8 +402,10 @@ static ECOSYSTEM_ROWS: &[Row] = &[
         does: "A refresh token is used, and replaced.",
         must: "take the new tokens",
         clauses: &["OIDC-12.2"],
+        over: Over::Script,
+        play: Some(|stage| Box::pin(ecosystem::renewed_twice(stage))),
+        provokes: &["bearer.token_expired"],
         when: with_refresh,
-        lacks: Some("ecosystem profiles"),
         ..ROW
     },
     Row {
@@ -407,6 +439,30 @@ mod tests {
             assert_eq!(plan.entries(variant).len(), modules, "{variant:?}");
             assert!(plan.is_supported(variant));
             assert!(plan.entries(variant).iter().all(super::super::Entry::is_ready));
+        }
+    }
+
+    /// Of a scheme the variants that its documents leave are played, by default one of them.
+    #[test]
+    fn a_schemes_variants_are_those_its_documents_leave() {
+        let plan = advanced();
+        for (scheme, supported, lacking) in [
+            ("openbanking_uk", 8, 0),
+            ("openbanking_brazil", 12, 1),
+            ("consumerdataright_au", 2, 1),
+            ("openinsurance_brazil", 0, 0),
+            ("openbanking_ksa", 0, 0),
+        ] {
+            let mut variants = plan.variants();
+            variants.retain(|v| value(v, "fapi_profile") == scheme && plan.is_supported(v));
+            assert_eq!(variants.len(), supported, "{scheme}");
+            let default = variants.iter().filter(|v| (plan.by_default)(v));
+            assert_eq!(default.count(), usize::from(supported > 0), "{scheme}");
+            for variant in &variants {
+                let entries = plan.entries(variant);
+                let missing = entries.iter().filter(|entry| !entry.is_ready()).count();
+                assert_eq!(missing, lacking, "{variant:?}");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! FAPI 2.0: the plans of the Security Profile and of Message Signing, which share their modules.
 
-use super::{Over, ROW, Row, always, entries, oidc};
+use super::{Over, ROW, Row, always, entries, oidc, scheme_lacks, within};
 use crate::{
     as_double::{
         ClientAuth, Conduct, Constraint, ResponseForm,
@@ -8,6 +8,7 @@ use crate::{
     },
     suite::{
         client::Client,
+        ecosystem::{Scheme, renewed_twice},
         mutation::Mutation as M,
         plan::{Entry, Parameter, Plan, Variant, value},
     },
@@ -132,11 +133,11 @@ fn client(variant: &Variant) -> Client {
         ..Conduct::security_profile()
     };
     let details = is("authorization_request_type", "rar");
-    Client { details, ..Client::of(conduct) }
+    within(Client { details, ..Client::of(conduct) }, value(variant, "fapi_profile"))
 }
 
-/// Rich authorization requests double the number of variants and change one parameter in each: by
-/// default they are played in one.
+/// Rich authorization requests double the number of variants and change one parameter in each, as
+/// national schemes do: by default each is played in one.
 fn by_default(variant: &Variant) -> bool {
     let usual = [
         ("client_auth_type", "private_key_jwt"),
@@ -145,7 +146,9 @@ fn by_default(variant: &Variant) -> bool {
     ];
     let is_usual = usual.iter().all(|(name, wanted)| value(variant, name) == *wanted);
     let signed = value(variant, "fapi_request_method") == "signed_non_repudiation";
-    value(variant, "authorization_request_type") != "rar" || (is_usual && signed == jarm(variant))
+    let rar = value(variant, "authorization_request_type") == "rar";
+    let scheme = Scheme::of(value(variant, "fapi_profile")).is_some();
+    (!rar && !scheme) || (rar != scheme && is_usual && signed == jarm(variant))
 }
 
 fn ecosystem(variant: &Variant) -> bool {
@@ -153,7 +156,11 @@ fn ecosystem(variant: &Variant) -> bool {
 }
 
 fn with_intents(variant: &Variant) -> bool {
-    matches!(value(variant, "fapi_profile"), "openbanking_uk" | "consumerdataright_au")
+    value(variant, "fapi_profile") == "openbanking_uk"
+}
+
+fn without_intents(variant: &Variant) -> bool {
+    value(variant, "fapi_profile") == "consumerdataright_au"
 }
 
 fn methods(variant: &Variant) -> String {
@@ -167,8 +174,8 @@ fn lacks(variant: &Variant) -> Vec<&'static str> {
     let mut lacks = Vec::new();
     if is("fapi_profile", "fapi_client_credentials_grant") {
         lacks.push("client_credentials tokens");
-    } else if !is("fapi_profile", "plain_fapi") {
-        lacks.push("ecosystem profiles");
+    } else {
+        lacks.extend(scheme_lacks(value(variant, "fapi_profile"), &client(variant)));
     }
     lacks
 }
@@ -553,9 +560,20 @@ static ECOSYSTEM_ROWS: &[Row] = &[
         suffix: "test-invalid-openbanking-intent-id",
         does: "The ID token's openbanking_intent_id is another one.",
         must: STOP_AT_ID_TOKEN,
+        mutation: M::Wrong(IdToken, "openbanking_intent_id"),
+        over: Over::TokenResponse,
+        reasons: &["id_token.intent_mismatch"],
         clauses: &["OIDC-3.1.3.3"],
         when: with_intents,
-        lacks: Some("ecosystem profiles"),
+        ..ROW
+    },
+    Row {
+        suffix: "test-invalid-openbanking-intent-id",
+        does: "The ID token's openbanking_intent_id is another one.",
+        must: STOP_AT_ID_TOKEN,
+        clauses: &["OIDC-3.1.3.3"],
+        when: without_intents,
+        lacks: Some("an intent, of which Australia's standards know nothing"),
         ..ROW
     },
     Row {
@@ -563,8 +581,10 @@ static ECOSYSTEM_ROWS: &[Row] = &[
         does: "A refresh token is used, and replaced.",
         must: "take the new tokens",
         clauses: &["FAPI2-SP-5.3.3.1-6"],
+        over: Over::Script,
+        play: Some(|stage| Box::pin(renewed_twice(stage))),
+        provokes: &["bearer.token_expired"],
         when: ecosystem,
-        lacks: Some("ecosystem profiles"),
         ..ROW
     },
 ];
@@ -613,15 +633,18 @@ mod tests {
     }
 
     #[test]
-    fn every_variant_without_an_ecosystem_is_supported_and_no_other() {
-        for (plan, supported, played) in [(security_profile(), 16, 9), (message_signing(), 48, 25)]
+    fn every_variant_is_supported_that_has_no_ecosystem_or_one_with_a_preset() {
+        for (plan, supported, played) in
+            [(security_profile(), 16 + 8, 10), (message_signing(), 48 + 24, 26)]
         {
             let variants = plan.variants().into_iter().filter(|v| plan.is_supported(v));
             let variants: Vec<_> = variants.collect();
             assert_eq!(variants.len(), supported);
             assert_eq!(variants.iter().filter(|v| (plan.by_default)(v)).count(), played);
             for variant in &variants {
-                assert_eq!(value(variant, "fapi_profile"), "plain_fapi");
+                let profile = value(variant, "fapi_profile");
+                let uk = profile == "openbanking_uk" && oidc(variant);
+                assert!(profile == "plain_fapi" || uk, "{variant:?}");
                 assert!(plan.entries(variant).iter().all(super::super::Entry::is_ready));
             }
         }

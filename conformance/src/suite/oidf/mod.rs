@@ -10,6 +10,7 @@ mod script;
 pub(super) use self::script::strip;
 use super::{
     client::Client,
+    ecosystem::Scheme,
     module::Playing,
     mutation::Mutation,
     plan::{Entry, Plan, Variant, value},
@@ -56,6 +57,8 @@ struct Row {
     client: fn(&Client) -> Client,
     /// How it is played, if not by logging in and looking what comes of it.
     play: Option<Play>,
+    /// Rules that it makes the client break, by name.
+    provokes: &'static [&'static str],
     /// What the product lacks for it, in every variant.
     lacks: Option<&'static str>,
 }
@@ -72,6 +75,7 @@ const ROW: Row = Row {
     when: always,
     client: Client::clone,
     play: None,
+    provokes: &[],
     lacks: None,
 };
 
@@ -94,6 +98,23 @@ const fn first_id_token(client: &Client) -> Over {
     match client.conduct.response {
         ResponseForm::Hybrid => Over::Response,
         ResponseForm::Jarm | ResponseForm::Plain => Over::TokenResponse,
+    }
+}
+
+/// The client in the scheme that a plan means by this value of `fapi_profile`, if it is one.
+fn within(client: Client, fapi_profile: &str) -> Client {
+    match Scheme::of(fapi_profile) {
+        Some(scheme) => client.within(scheme),
+        None => client,
+    }
+}
+
+/// What of a scheme is lacking for this client.
+fn scheme_lacks(fapi_profile: &str, client: &Client) -> Option<&'static str> {
+    match Scheme::of(fapi_profile) {
+        _ if fapi_profile == "plain_fapi" => None,
+        None => Some("ecosystem profiles"),
+        Some(scheme) => scheme.rules_out(client),
     }
 }
 

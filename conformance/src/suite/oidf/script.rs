@@ -60,7 +60,8 @@ pub(super) fn module(id: &str, row: &Row, client: Client) -> Module {
         None => Box::pin(login(stage, over, asks)),
     })
     .reasons(row.reasons)
-    .ending(ending);
+    .ending(ending)
+    .provoking(row.provokes);
     module.setup.client = client;
     let prepare = move |double: &AsDouble| double.behave(|behaviour| mutation.apply(behaviour));
     module.setup.as_in_suite = fapi;
