@@ -70,9 +70,11 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// Takes the two parameters out of what a page sent; the rest is left to others.
+    /// Takes the two parameters out of what was sent; the rest is left to others. Only a page of the
+    /// app may name anything at all (FAPI2-SP-5.3.3.1-12).
     pub(super) fn take(
         parameters: Vec<(String, String)>,
+        by_app: bool,
     ) -> Result<(Self, Vec<(String, String)>), LoginFailure> {
         let (mut wish, mut rest) = (Self::default(), Vec::new());
         for (name, value) in parameters {
@@ -88,12 +90,10 @@ impl Wish {
                 return Err(refused("parameter.duplicate"));
             }
         }
+        if !by_app && wish != Self::default() {
+            return Err(refused("parameter.authorization_not_by_app"));
+        }
         Ok((wish, rest))
-    }
-
-    /// Whether it names anything at all, a consent or an intent without a template too.
-    pub(super) const fn names_anything(&self) -> bool {
-        self.authorization.is_some() || self.intent.is_some()
     }
 
     /// Whether the page wants anything of the kind.
@@ -200,23 +200,22 @@ mod tests {
     /// RAR-2: nothing else of what a page sends becomes an authorization.
     #[test]
     fn a_wish_is_two_names_each_once() {
-        let (wish, rest) = Wish::take(pairs(&[
-            ("authorization", "payment"),
-            ("prompt", "login"),
-            ("intent", "7"),
-        ]))
-        .unwrap();
+        let sent = pairs(&[("authorization", "payment"), ("prompt", "login"), ("intent", "7")]);
+        let (wish, rest) = Wish::take(sent, true).unwrap();
         assert_eq!(
             (wish.authorization.as_deref(), wish.intent.as_deref()),
             (Some("payment"), Some("7"))
         );
         assert_eq!(rest, pairs(&[("prompt", "login")]));
         let raw = pairs(&[("authorization_details", "[]"), ("Authorization", "payment")]);
-        let (wish, rest) = Wish::take(raw.clone()).unwrap();
+        let (wish, rest) = Wish::take(raw.clone(), false).unwrap();
         assert_eq!((wish, rest), (Wish::default(), raw));
         for name in ["authorization", "intent"] {
-            let twice = Wish::take(pairs(&[(name, "a"), (name, "a")]));
+            let twice = Wish::take(pairs(&[(name, "a"), (name, "a")]), true);
             assert_eq!(twice.unwrap_err(), refused("parameter.duplicate"));
+            // FAPI2-SP-5.3.3.1-12: a link that somebody was sent.
+            let sent = Wish::take(pairs(&[(name, "a")]), false);
+            assert_eq!(sent.unwrap_err(), refused("parameter.authorization_not_by_app"));
         }
     }
 

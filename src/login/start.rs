@@ -89,10 +89,7 @@ impl Login {
 
     async fn start_inner(&self, mut start: Start<'_>) -> Result<Started, LoginFailure> {
         let registration = self.provider.registration();
-        let (wish, parameters) = Wish::take(std::mem::take(&mut start.parameters))?;
-        if wish.names_anything() && !start.by_app {
-            return Err(LoginFailure::Parameter { reason: "parameter.authorization_not_by_app" });
-        }
+        let (wish, parameters) = Wish::take(std::mem::take(&mut start.parameters), start.by_app)?;
         let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let wishes =
             RequestParameters::accept(pairs, &self.policy.allowed_parameters, &registration.scopes)

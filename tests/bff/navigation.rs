@@ -301,3 +301,19 @@ async fn an_as_that_is_down_is_a_503_page_with_retry_after() {
     bed.clock.advance(120);
     login(&bed, &mut browser, "/bff/login").await;
 }
+
+/// FAPI2-SP-5.3.3.1-12: a link in a message opens as if it were typed; what a user is to authorize is
+/// the app's own pages' to say. Nor does a login end in the start of another.
+#[tokio::test]
+async fn only_the_apps_own_pages_say_what_is_authorized() {
+    let bed = Bed::start().await;
+    let mut browser = bed.browser();
+    for query in ["authorization=payment&intent=7", "intent=7"] {
+        let path = format!("/bff/login?return_to=%2Fpay&{query}");
+        browser.navigate(From::Typed, &path).await.unwrap().expect(400).unwrap();
+    }
+    assert_eq!(bed.double.count(Endpoint::Par), 0);
+    let own = "/bff/login?return_to=%2Fbff%2Flogin%3Fintent%3D7";
+    let home = login(&bed, &mut browser, own).await;
+    assert_eq!(home.expect(303).unwrap().location().unwrap().path(), "/");
+}
