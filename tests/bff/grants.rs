@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     login::session_cookie,
+    profiles,
     support::{Bed, Wish, until},
 };
 
@@ -22,11 +23,14 @@ async fn bed(edit: &[(&'static str, &str)]) -> Bed {
 
 /// A bed whose app has this further route to the sample API.
 async fn with_route(first: &str, further: &str) -> Bed {
-    let route = format!(
+    bed(&[(ROUTE, &routes(first, further))]).await
+}
+
+fn routes(first: &str, further: &str) -> String {
+    format!(
         "{ROUTE}\n{first}\nupstream = \"{{api}}\"\ntrust_roots = [\"ca.pem\"]\nnetworks = [\"loopback\"]\n\
          [[apps.web.routes]]\npath = \"/other\"\n{further}"
-    );
-    bed(&[(ROUTE, &route)]).await
+    )
 }
 
 async fn get(browser: &mut Browser, path: &str) -> Answer {
@@ -282,7 +286,14 @@ async fn a_route_may_send_the_servers_word_on_the_token() {
         assert_eq!(words[0].split('.').count(), 3);
     }
     assert_eq!(bed.double.count(Endpoint::Introspection), before + 1);
-    let bearer = with_route("", "token = \"introspection_bearer\"").await;
+    // As a bearer token only where tokens need not be bound.
+    let conduct = Conduct::openid_connect();
+    let mut edit = profiles::settings(conduct, None);
+    edit.push((ROUTE, routes("", "token = \"introspection_bearer\"")));
+    let registered = Some(profiles::registered as fn(&mut _, &_));
+    let files = vec![("client-secret", profiles::SECRET)];
+    let wish = Wish { edit, conduct: Some(conduct), registered, files, ..Wish::default() };
+    let bearer = Bed::with(wish).await;
     let mut browser = bearer.logged_in().await;
     let echo = get(&mut browser, "/other/echo-headers").await.expect(200).unwrap().json().unwrap();
     assert_eq!(echo["authorization"], json!({"scheme": "Bearer", "valid": false}));
