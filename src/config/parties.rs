@@ -105,16 +105,9 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         "list the scopes to ask for, such as [\"openid\", \"accounts\"]",
         |s| filled_list(s, token),
     );
-    let openid = scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|scope| scope == "openid"));
-    if profile.name == ProfileName::Oidc && !openid {
-        let message = "lacks `openid`, without which there is no ID token (OIDC-3.1.2.1)";
-        s.place_of("scopes").report(s.report, message, "add \"openid\"");
-    }
     let response = response(s, profile);
-    if response.response_type == ResponseType::CodeIdToken && !openid {
-        let message =
-            "lacks `openid`, without which no ID token signs the code (FAPI1-ADV-5.2.3.1-1/2)";
-        s.place_of("scopes").report(s.report, message, "add \"openid\"");
+    if scopes.as_ref().is_some_and(|scopes| !scopes.iter().any(|scope| scope == "openid")) {
+        without_openid(s, profile, response);
     }
     let method = within(
         s,
@@ -196,6 +189,17 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         exp_leeway,
         request_object_lifetime,
     })
+}
+
+/// Notes what takes an ID token, of a client that asks for none.
+fn without_openid(s: &Section<'_>, profile: &Profile, response: ResponseForm) {
+    let lacks = |message| s.place_of("scopes").report(s.report, message, "add \"openid\"");
+    if profile.name == ProfileName::Oidc {
+        lacks("lacks `openid`, without which there is no ID token (OIDC-3.1.2.1)");
+    }
+    if response.response_type == ResponseType::CodeIdToken {
+        lacks("lacks `openid`, without which no ID token signs the code (FAPI1-ADV-5.2.3.1-1/2)");
+    }
 }
 
 /// The ecosystem, and the profile as it leaves it.

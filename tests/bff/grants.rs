@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::{
     login::session_cookie,
-    profiles,
     support::{Bed, Wish, until},
 };
 
@@ -286,15 +285,19 @@ async fn a_route_may_send_the_servers_word_on_the_token() {
         assert_eq!(words[0].split('.').count(), 3);
     }
     assert_eq!(bed.double.count(Endpoint::Introspection), before + 1);
-    // As a bearer token only where tokens need not be bound.
-    let conduct = Conduct::openid_connect();
-    let mut edit = profiles::settings(conduct, None);
-    edit.push((ROUTE, routes("", "token = \"introspection_bearer\"")));
-    let registered = Some(profiles::registered as fn(&mut _, &_));
-    let files = vec![("client-secret", profiles::SECRET)];
-    let wish = Wish { edit, conduct: Some(conduct), registered, files, ..Wish::default() };
-    let bearer = Bed::with(wish).await;
-    let mut browser = bearer.logged_in().await;
+}
+
+/// FAPI2-SP-5.3.3.1-1: as a bearer token only under the profile that lets tokens be bound to nothing.
+#[tokio::test]
+async fn the_servers_word_may_go_as_a_bearer_token_under_oidc() {
+    let client = "client_id = \"bed-client\"";
+    let oidc = format!(
+        "{client}\nprofile = \"oidc\"\nsender_constraint = \"mtls\"\nresponse_mode = \"jwt\"\n\
+         signed_request_object = true"
+    );
+    let route = routes("", "token = \"introspection_bearer\"");
+    let bed = bed(&[(client, &oidc), (ROUTE, &route)]).await;
+    let mut browser = bed.logged_in().await;
     let echo = get(&mut browser, "/other/echo-headers").await.expect(200).unwrap().json().unwrap();
     assert_eq!(echo["authorization"], json!({"scheme": "Bearer", "valid": false}));
 }
