@@ -382,9 +382,8 @@ fn nothing_that_only_an_id_token_answers_is_demanded_without_one() {
     let without = |lines: &[&str], route: &str| {
         routed(lines, route).replace("[\"openid\", \"accounts\"]", "[\"accounts\"]")
     };
-    let login = |line: &str| {
-        without(&[], "").replace("\n[apps.portal]\n", &format!("\n[apps.portal]\n{line}\n"))
-    };
+    let login =
+        |line: &str| without(&[], "").replace("\norigin = ", &format!("\n{line}\norigin = "));
     let cases = [
         ("login.acr_values = [\"a\"]\nlogin.require_acr = true", "require_acr", "3.1.3.7-12"),
         ("login.max_age = \"1h\"", "max_age", "OIDC-3.1.3.7-13"),
