@@ -121,7 +121,7 @@ pub fn run(
 ) -> Result<Option<Settings>, Failure> {
     let load = |config: &ConfigArgument| -> Result<(Settings, Summary), Faults> {
         let settings = config::load(&config.config, environment)?;
-        let summary = inspect(&settings, ambient.now())?;
+        let summary = inspect(&settings, &config.config, ambient.now())?;
         Ok((settings, summary))
     };
     match command {

@@ -1,7 +1,7 @@
 //! Owns the judgement of credentials beyond their files' form, and the summary of what to register.
 //! Must not know: how settings are written.
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -16,7 +16,7 @@ use crate::{
     ecosystem::EcosystemName,
     jose::{Signer as _, SoftwareSigner},
     profile::Profile,
-    server::decryption_keys,
+    server::{check_grants, decryption_keys},
 };
 
 /// What an authorization server's administrator has to know.
@@ -94,9 +94,21 @@ pub struct CertificateSummary {
 /// Judges every key and certificate of sound settings and says what to register.
 ///
 /// # Errors
-/// One fault per key or certificate that cannot be used at `now`.
-pub fn inspect(settings: &Settings, now: UnixTime) -> Result<Summary, Faults> {
+/// One fault per key or certificate that cannot be used at `now`, and per request that `file`, from
+/// which the settings are, would have sent in vain.
+pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summary, Faults> {
     let mut faults = Vec::new();
+    if let Err(found) = check_grants(settings) {
+        faults.extend(found.into_iter().map(|found| {
+            let remedy = if found.path.ends_with(".resource") {
+                "write the API's identifier at the authorization server, such as \"https://api.example.com\""
+            } else {
+                "write at most 16 tables as in [{ type = \"accounts\", actions = [\"read\"] }], 1024 bytes in all"
+            };
+            fault(&found.path, file, found.message, remedy)
+        }));
+    }
+    let mut proving = Proving::new();
     if let Some(tls) = &settings.server.tls {
         certificate("server.tls", tls, now).map_err(|fault| faults.push(fault)).ok();
     }
@@ -117,6 +129,9 @@ pub fn inspect(settings: &Settings, now: UnixTime) -> Result<Summary, Faults> {
             .map_err(|fault| faults.push(fault));
         let issuer =
             settings.providers.get(&client.provider).map(|provider| provider.issuer.clone());
+        if let (Ok(keys), Some(issuer)) = (&keys, &issuer) {
+            faults.extend(shared_proof(&mut proving, (name, client), keys, issuer));
+        }
         if let (Ok(keys), Ok(certificate)) = (keys, tls) {
             clients.push(ClientSummary {
                 client: name.clone(),
@@ -151,6 +166,32 @@ pub fn inspect(settings: &Settings, now: UnixTime) -> Result<Summary, Faults> {
         jwks_uri: app.jwks_uri(),
     });
     Ok(Summary { apps: apps.collect(), clients })
+}
+
+/// The issuer and the client that each `DPoP` key is used with, by thumbprint.
+type Proving = BTreeMap<String, (String, String)>;
+
+/// A key that would prove possession of two issuers' tokens. One of them could hand out the other's
+/// stolen token as its own, and we would prove for it that it is ours (FAPI2-SP-6.3).
+fn shared_proof(
+    proving: &mut Proving,
+    (name, client): (&str, &Client),
+    keys: &[(&'static str, SoftwareSigner)],
+    issuer: &str,
+) -> Option<Fault> {
+    let (_, signer) = keys.iter().find(|(purpose, _)| *purpose == "dpop")?;
+    let here = || (issuer.to_owned(), name.to_owned());
+    let (known, other) = proving.entry(signer.public_jwk().thumbprint()).or_insert_with(here);
+    if *known == issuer {
+        return None;
+    }
+    let file = &client.dpop_key.as_ref()?.path;
+    let message = format!(
+        "is the key of clients.{other}, too, at another issuer: each could have us prove that a token stolen at the other is ours (FAPI2-SP-6.3, FAPI2-AM-7.3)"
+    );
+    let remedy =
+        "give each issuer a key of its own, or remove dpop_key: then every session has one";
+    Some(fault(&format!("clients.{name}.dpop_key"), file, message, remedy))
 }
 
 /// A client's signing keys with their purposes.

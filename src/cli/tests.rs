@@ -164,6 +164,91 @@ fn signing_keys_that_cannot_be_used_are_refused() {
     assert!(told.contains("clients.portal.client_assertion_key"), "{told}");
 }
 
+/// RAR-2, RES-2, TX-2.1: what `serve` refuses, `check` has told before.
+#[test]
+fn check_tells_of_requests_that_no_server_may_be_sent() {
+    let (folder, config) = signed_folder();
+    let long =
+        format!("login.authorization_details = [{{ type = \"a\", x = \"{}\" }}]", "x".repeat(1024));
+    for (place, line, path, clause) in [
+        (
+            "[apps.portal]",
+            "login.authorization_details = [{ type = \"a\", actions = \"read\" }]",
+            "apps.portal.login.authorization_details",
+            "RFC 9396",
+        ),
+        ("[apps.portal]", &long, "apps.portal.login.authorization_details", "1024 bytes"),
+        (
+            "[apps.portal]",
+            "authorization.pay.authorization_details = [{ type = \"a\", locations = 1 }]",
+            "apps.portal.authorization.pay.authorization_details",
+            "RFC 9396",
+        ),
+        (
+            "[apps.portal]",
+            "authorization.pay = { details_from = \"https://p.example/{intent}\", types = [\"a\"], token = \"client_credentials\", scopes = [\"a\"], resource = \"https:x\" }",
+            "apps.portal.authorization.pay.resource",
+            "RES-2",
+        ),
+        ("[[apps", "resource = \"https:x\"", "apps.portal.routes[0].resource", "RES-2"),
+        (
+            "[[apps",
+            "token = \"client_credentials\"\nscopes = [\"a\"]\nresource = \"urn:\"",
+            "apps.portal.routes[0].resource",
+            "RES-2",
+        ),
+        (
+            "[[apps",
+            "token = \"exchange\"\nexchange = { resource = \"https:x\" }",
+            "apps.portal.routes[0].exchange.resource",
+            "RES-2",
+        ),
+    ] {
+        folder.config(&example_with(&[(place, line)]));
+        let told = cli(&["check", "--config", &config]).0.unwrap_err();
+        assert_eq!(told.exit_code(), 2);
+        let told = told.to_string();
+        assert!(told.contains("1 mistake in"), "{told}");
+        assert!(told.contains(&format!("\n{path}\n")) && told.contains(clause), "{told}");
+        assert!(told.contains("from:   ") && told.contains("fapi-bff.toml"), "{told}");
+    }
+}
+
+/// FAPI2-SP-6.3, FAPI2-AM-7.3: no server has us prove that a token stolen at another is ours.
+#[test]
+fn clients_of_two_issuers_do_not_prove_with_one_key() {
+    let (folder, config) = signed_folder();
+    let key = folder.path("keys/dpop.pem").display().to_string();
+    cli(&["keys", "generate", "--alg", "ES256", "--out", &key]).0.unwrap();
+    // The same key in another file is the same key.
+    folder.secret("keys/copy.pem", &fs::read(&key).unwrap());
+    folder.secret("keys/other.pem", rcgen::KeyPair::generate().unwrap().serialize_pem().as_bytes());
+    let check = |provider: &str, other: &str| {
+        let first =
+            "provider = \"bank\"\nsender_constraint = \"dpop\"\ndpop_key = \"keys/dpop.pem\"";
+        let second = format!(
+            "\n[providers.other]\nissuer = \"https://other.example.com\"\n\
+             [clients.second]\nprovider = \"{provider}\"\nclient_id = \"x\"\nscopes = [\"openid\"]\n\
+             client_assertion_key = \"keys/assertion.pem\"\nrequest_object_key = \"keys/request.pem\"\n\
+             sender_constraint = \"dpop\"\n{other}\n"
+        );
+        let apart = ("[apps.portal]", "client = \"portal\"");
+        folder.config(&example_with(&[("[clients", first), apart, ("$", &second)]));
+        cli(&["check", "--config", &config]).0.map_err(|failure| failure.to_string())
+    };
+    for file in ["dpop", "copy"] {
+        let told = check("other", &format!("dpop_key = \"keys/{file}.pem\"")).unwrap_err();
+        assert!(
+            told.contains("1 mistake in") && told.contains("clients.second.dpop_key"),
+            "{told}"
+        );
+        assert!(told.contains("clients.portal") && told.contains("FAPI2-SP-6.3"), "{told}");
+    }
+    check("other", "dpop_key = \"keys/other.pem\"").unwrap();
+    check("other", "").unwrap();
+    check("bank", "dpop_key = \"keys/dpop.pem\"").unwrap();
+}
+
 #[test]
 fn generated_keys_are_private_files_whose_public_half_is_printed() {
     let folder = Folder::new();

@@ -7,7 +7,7 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::{
-    cross::{self, AppFacts, Facts},
+    cross::{self, AppFacts, ClientFacts, Facts},
     grants::{self, ClaimsParameter},
     parties,
     reader::{Section, Setting, quoted},
@@ -32,6 +32,10 @@ const METHODS: [(&str, &Method); 6] = [
     ("PATCH", &Method::PATCH),
     ("DELETE", &Method::DELETE),
 ];
+
+/// The clauses by which `acr` and `auth_time` are judged.
+const ACR_ANSWERED: &str = "OIDC-3.1.3.7-12";
+const AGE_ANSWERED: &str = "OIDC-3.1.3.7-13";
 
 const CLAIMS: [&str; 9] = [
     "sub",
@@ -61,21 +65,12 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let redirect_place = login_section.place_of("redirect_path");
     let acr_place = login_section.place_of("acr_values");
     let consent_place = login_section.place_of("consent_parameter");
-    let claims_place = login_section.place_of("claims_parameter");
-    let login = login(login_section);
-    let session = session(s.section("session"));
     let known = client.as_ref().and_then(|name| facts.clients.get(name));
-    let has_certificate = known.is_none_or(|client| client.has_certificate);
-    let scopes = known.map(|client| client.scopes.clone()).unwrap_or_default();
-    let oauth_only = !scopes.is_empty() && !scopes.iter().any(|scope| scope == "openid");
-    if oauth_only && (login.essential_acr || !login.claims.is_empty()) {
-        let message = "asks for claims, and the client does not ask for openid (OIDC-3.1.2.1)";
-        let remedy = "remove it, or add \"openid\" to the client's scopes";
-        claims_place.report(s.report, message, remedy);
-    }
-    let authorizations = grants::authorizations(s, has_certificate);
+    let login = login(login_section, known.is_none_or(ClientFacts::openid));
+    let session = session(s.section("session"));
+    let authorizations = grants::authorizations(s, known);
     let surroundings =
-        Surroundings { has_certificate, scopes, login: &login, authorizations: &authorizations };
+        Surroundings { client: known, login: &login, authorizations: &authorizations };
     let (places, routes): (Vec<_>, Vec<_>) = s
         .optional("routes", |setting| routes(setting, &surroundings))
         .unwrap_or_default()
@@ -166,7 +161,19 @@ fn csrf_header(setting: &Setting<'_>) -> Option<HeaderName> {
     Some(name)
 }
 
-fn login(mut section: Section<'_>) -> LoginSettings {
+/// What only an ID token answers, noted where none is asked for: nobody says how the user
+/// authenticated, or when.
+fn unanswered(s: &Section<'_>, wanted: &[(&'static str, bool, &str)]) {
+    let remedy = "remove it, or add \"openid\" to the client's scopes";
+    for (key, _, clause) in wanted.iter().filter(|(_, wanted, _)| *wanted) {
+        let message = format!(
+            "only an ID token answers it, and the client does not ask for openid ({clause})"
+        );
+        s.place_of(key).report(s.report, message, remedy);
+    }
+}
+
+fn login(mut section: Section<'_>, openid: bool) -> LoginSettings {
     let s = &mut section;
     let choices = PARAMETERS.map(|name| (name, name));
     let parameters =
@@ -210,6 +217,17 @@ fn login(mut section: Section<'_>) -> LoginSettings {
         consent_parameter: s.flag("consent_parameter", false),
         third_party_initiated: s.flag("third_party_initiated", false),
     };
+    if !openid {
+        let asked = |name: &str| login.allowed_parameters.iter().any(|known| known == name);
+        let parameter = if asked("acr_values") { ACR_ANSWERED } else { AGE_ANSWERED };
+        let wanted = [
+            ("require_acr", required, ACR_ANSWERED),
+            ("max_age", login.max_age.is_some(), AGE_ANSWERED),
+            ("allowed_parameters", asked("acr_values") || asked("max_age"), parameter),
+            ("claims_parameter", is_essential || !login.claims.is_empty(), "OIDC-3.1.2.1"),
+        ];
+        unanswered(s, &wanted);
+    }
     section.finish();
     login
 }
@@ -244,9 +262,8 @@ type Placed = (Option<(String, super::reader::Place)>, Option<Route>);
 
 /// What the settings of a route are held against.
 struct Surroundings<'a> {
-    has_certificate: bool,
-    /// The client's; empty if they are not known.
-    scopes: Vec<String>,
+    /// The app's client, if it is known.
+    client: Option<&'a ClientFacts>,
     login: &'a LoginSettings,
     authorizations: &'a BTreeMap<String, Authorization>,
 }
@@ -269,7 +286,8 @@ fn routes(setting: &Setting<'_>, around: &Surroundings<'_>) -> Option<Vec<Placed
 }
 
 fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
-    let &Surroundings { has_certificate, login, .. } = around;
+    let &Surroundings { client, login, .. } = around;
+    let has_certificate = client.is_none_or(|client| client.has_certificate);
     let s = &mut section;
     let path = s.required(
         "path",
@@ -282,15 +300,20 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
         "write the upstream's base URL, such as \"https://accounts.internal.example\"",
         |s| upstream(s, &allowed),
     );
-    let access = access(s);
+    let access = access(s, client);
     let methods = s.or("methods", vec![Method::GET, Method::HEAD], |setting| {
         filled_list(setting, |item| method(item, access))
     });
     let (trust_roots, system_roots) = parties::trust(s);
     let encrypted = upstream.as_ref().is_none_or(|upstream| upstream.scheme() == "https");
-    let with_token = matches!(access, Access::Session { token } if token.is_access_token());
+    // What stands in for a token is no less for the client alone to hand in.
+    let with_token = matches!(access, Access::Session { token } if token != TokenPolicy::None);
     let presents = with_token && encrypted && has_certificate;
     let present_client_certificate = s.flag("present_client_certificate", presents);
+    let bound = matches!(access, Access::Session { token } if token.is_access_token());
+    if bound && encrypted && !present_client_certificate {
+        grants::report_unpresented(s, client);
+    }
     if present_client_certificate && !has_certificate {
         let message = "the app's client has no certificate to present";
         let remedy = "remove it, or set tls_identity on the client";
@@ -311,8 +334,10 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Placed {
     let idle_timeout = s.or("idle_timeout", seconds(60), |s| duration(s, seconds(1)..=hours(1)));
     let request_body_limit = s.or("request_body_limit", 10 << 20, |s| size(s, 10 << 30));
     let replay_body_limit = s.or("replay_body_limit", 64 << 10, |s| size(s, 1 << 20));
-    let Demands { acr_values, max_age, relayed: step_up } = demands(s, access, login);
-    let narrowing = grants::narrowing(s, access, &around.scopes);
+    let openid = client.is_none_or(ClientFacts::openid);
+    let Demands { acr_values, max_age, relayed: step_up } = demands(s, access, login, openid);
+    let scopes = client.map(|client| client.scopes.as_slice()).unwrap_or_default();
+    let narrowing = grants::narrowing(s, access, scopes);
     let exchange = grants::exchange(s, access);
     let authorization_type = grants::authorization_type(s, access, login, around.authorizations);
     let place = path.clone().map(|path| (path, s.place_of("path")));
@@ -349,7 +374,7 @@ struct Demands {
     relayed: bool,
 }
 
-fn demands(s: &mut Section<'_>, access: Access, login: &LoginSettings) -> Demands {
+fn demands(s: &mut Section<'_>, access: Access, login: &LoginSettings, openid: bool) -> Demands {
     let acr_values = s.or("acr_values", Vec::new(), |setting| {
         filled_list(setting, |item| {
             let value = token(item)?;
@@ -365,7 +390,8 @@ fn demands(s: &mut Section<'_>, access: Access, login: &LoginSettings) -> Demand
         .and_then(|age| u32::try_from(age.as_secs()).ok());
     let demanded = s.has("acr_values") || s.has("max_age");
     let public = access == Access::Public;
-    let relayed = s.flag("step_up", !public && (demanded || !login.acr_values.is_empty()));
+    let hears = demanded || (openid && !login.acr_values.is_empty());
+    let relayed = s.flag("step_up", !public && hears);
     let contradiction = |key, message, remedy| s.place_of(key).report(s.report, message, remedy);
     if public {
         let wanted = [
@@ -380,6 +406,13 @@ fn demands(s: &mut Section<'_>, access: Access, login: &LoginSettings) -> Demand
     } else if demanded && !relayed {
         let message = "the route demands an authentication, and the page would not hear of it";
         contradiction("step_up", message, "remove step_up, or remove acr_values and max_age");
+    } else if !openid {
+        let wanted = [
+            ("acr_values", s.has("acr_values"), "OIDC-3.1.3.7-12, STEP-5"),
+            ("max_age", s.has("max_age"), "OIDC-3.1.3.7-13, STEP-5"),
+            ("step_up", relayed && s.has("step_up"), "STEP-5"),
+        ];
+        unanswered(s, &wanted);
     }
     Demands { acr_values, max_age, relayed }
 }
@@ -416,7 +449,7 @@ fn upstream(setting: &Setting<'_>, allowed: &[Network]) -> Option<Url> {
     Some(url)
 }
 
-fn access(s: &mut Section<'_>) -> Access {
+fn access(s: &mut Section<'_>, client: Option<&ClientFacts>) -> Access {
     let public = s.or("access", false, |s| choice(s, &[("session", false), ("public", true)]));
     let token = s.optional("token", |s| {
         let choices = [
@@ -429,6 +462,13 @@ fn access(s: &mut Section<'_>) -> Access {
         ];
         choice(s, &choices)
     });
+    if token == Some(TokenPolicy::IntrospectionBearer)
+        && let Some(clause) = client.and_then(ClientFacts::must_bind)
+    {
+        let message = format!("sends as a bearer token what is bound to nothing ({clause})");
+        let remedy = "write \"introspection_jwt\", which has a header of its own, or \"user\"";
+        s.place_of("token").report(s.report, message, remedy);
+    }
     match token {
         Some(policy) if public && policy != TokenPolicy::None => {
             let remedy = "remove token, or set access = \"session\"";

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::reader::{Place, Report, Section, Setting, quoted};
-use crate::ecosystem::{Consent, Ecosystem};
+use crate::{
+    ecosystem::{Consent, Ecosystem},
+    profile::{Profile, SenderConstraint},
+};
 
 /// What the comparisons need, kept even of entries that have other mistakes, so that all are told at once.
 #[derive(Debug, Default)]
@@ -28,12 +31,27 @@ pub(super) struct ClientFacts {
     pub(super) ecosystem: Option<&'static Ecosystem>,
     /// Its scopes; empty if they have mistakes.
     pub(super) scopes: Vec<String>,
+    /// Its profile, as the ecosystem leaves it.
+    pub(super) profile: &'static Profile,
+    pub(super) sender_constraint: SenderConstraint,
 }
 
 impl ClientFacts {
     /// Whether ID tokens are asked for, as far as is known.
-    fn openid(&self) -> bool {
+    pub(super) fn openid(&self) -> bool {
         self.scopes.is_empty() || self.scopes.iter().any(|scope| scope == "openid")
+    }
+
+    /// The clause that has tokens bound, where the profile leaves nothing else.
+    pub(super) fn must_bind(&self) -> Option<&'static str> {
+        let free = self.profile.sender_constraints.contains(&SenderConstraint::None);
+        (!free).then(|| self.profile.clause("sender_constraints"))
+    }
+
+    /// The clause against sending the client's tokens without its certificate: where they must be
+    /// bound, and are bound to that.
+    pub(super) fn must_present(&self) -> Option<&'static str> {
+        self.must_bind().filter(|_| self.sender_constraint == SenderConstraint::Mtls)
     }
 }
 

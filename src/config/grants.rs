@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
+    cross::ClientFacts,
     parties,
     reader::{Section, Setting, quoted},
     settings::{
@@ -57,7 +58,7 @@ pub(super) fn members(setting: &Setting<'_>) -> Option<Vec<String>> {
 /// What pages may have authorized, by name.
 pub(super) fn authorizations(
     s: &mut Section<'_>,
-    has_certificate: bool,
+    client: Option<&ClientFacts>,
 ) -> BTreeMap<String, Authorization> {
     if !s.has("authorization") {
         // Marks the key as known.
@@ -65,11 +66,11 @@ pub(super) fn authorizations(
         return BTreeMap::new();
     }
     let named = s.named("authorization", "name a template, as in [apps.web.authorization.payment]");
-    let read = |(name, section)| Some((name, authorization(section, has_certificate)?));
+    let read = |(name, section)| Some((name, authorization(section, client)?));
     named.into_iter().filter_map(read).collect()
 }
 
-fn authorization(mut section: Section<'_>, has_certificate: bool) -> Option<Authorization> {
+fn authorization(mut section: Section<'_>, client: Option<&ClientFacts>) -> Option<Authorization> {
     let s = &mut section;
     let fixed = s.optional("authorization_details", details);
     if s.has("authorization_details") || !s.has("details_from") {
@@ -88,14 +89,19 @@ fn authorization(mut section: Section<'_>, has_certificate: bool) -> Option<Auth
     let remedy = "list the types of details an intent may bring, such as [\"payment_initiation\"]";
     let types = s.required("types", remedy, |s| filled_list(s, token));
     let (trust_roots, system_roots) = parties::trust(s);
-    let present_client_certificate = s.flag("present_client_certificate", false);
+    let kinds = [("none", false), ("client_credentials", true)];
+    let with_token = s.or("token", false, |s| choice(s, &kinds));
+    let has_certificate = client.is_none_or(|client| client.has_certificate);
+    let present_client_certificate =
+        s.flag("present_client_certificate", with_token && has_certificate);
+    if with_token && !present_client_certificate {
+        report_unpresented(s, client);
+    }
     if present_client_certificate && !has_certificate {
         let message = "the app's client has no certificate to present";
         let remedy = "remove it, or set tls_identity on the client";
         s.place_of("present_client_certificate").report(s.report, message, remedy);
     }
-    let kinds = [("none", false), ("client_credentials", true)];
-    let with_token = s.or("token", false, |s| choice(s, &kinds));
     let own = Access::Session { token: TokenPolicy::ClientCredentials };
     let none = Access::Session { token: TokenPolicy::None };
     let narrowing = narrowing(s, if with_token { own } else { none }, &[]);
@@ -115,6 +121,18 @@ fn authorization(mut section: Section<'_>, has_certificate: bool) -> Option<Auth
         connect_timeout,
         request_timeout,
     })))
+}
+
+/// Notes that a token goes without the certificate it is bound to, where it must be bound.
+pub(super) fn report_unpresented(s: &Section<'_>, client: Option<&ClientFacts>) {
+    const KEY: &str = "present_client_certificate";
+    // One that has no certificate has heard of that.
+    let clause = client.filter(|_| s.has(KEY)).and_then(ClientFacts::must_present);
+    if let Some(clause) = clause {
+        let message =
+            format!("sends a token without the certificate it is bound to (MTLS-3, {clause})");
+        s.place_of(KEY).report(s.report, message, "remove it");
+    }
 }
 
 /// An https URL with the place for an intent's name in its path.

@@ -23,6 +23,9 @@ use crate::{
 
 const MAKE_KEY: &str =
     "name the private key's file; make one with `fapi-bff keys generate --alg ES256 --out FILE`";
+const UNSIGNED_RESPONSE: &str = "the authorization response is no signed token";
+const SIGN_RESPONSE: &str =
+    "set response_mode = \"jwt\" or \"form_post.jwt\" with response_type = \"code\", or remove it";
 /// Against shared secrets.
 const FAPI2_SECRETS: &str = "FAPI2-SP-5.3.3.1-2";
 
@@ -102,16 +105,9 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         "list the scopes to ask for, such as [\"openid\", \"accounts\"]",
         |s| filled_list(s, token),
     );
-    let openid = scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|scope| scope == "openid"));
-    if profile.name == ProfileName::Oidc && !openid {
-        let message = "lacks `openid`, without which there is no ID token (OIDC-3.1.2.1)";
-        s.place_of("scopes").report(s.report, message, "add \"openid\"");
-    }
     let response = response(s, profile);
-    if response.response_type == ResponseType::CodeIdToken && !openid {
-        let message =
-            "lacks `openid`, without which no ID token signs the code (FAPI1-ADV-5.2.3.1-1/2)";
-        s.place_of("scopes").report(s.report, message, "add \"openid\"");
+    if scopes.as_ref().is_some_and(|scopes| !scopes.iter().any(|scope| scope == "openid")) {
+        without_openid(s, profile, response);
     }
     let method = within(
         s,
@@ -144,9 +140,15 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
     let use_mtls_endpoint_aliases = aliases(s, ecosystem);
     let mut pin = |key| s.optional(key, |setting| alg(setting, profile));
     let id_token_signed_response_alg = pin("id_token_signed_response_alg");
-    let authorization_signed_response_alg = pin("authorization_signed_response_alg");
     let userinfo_signed_response_alg = pin("userinfo_signed_response_alg");
-    let encryption = encryption(s, profile, ecosystem, userinfo_signed_response_alg.is_some());
+    let signed = response.response_mode.is_signed();
+    let authorization_signed_response_alg = if signed {
+        pin("authorization_signed_response_alg")
+    } else {
+        unused(s, "authorization_signed_response_alg", UNSIGNED_RESPONSE, SIGN_RESPONSE)
+    };
+    let encryption =
+        encryption(s, profile, ecosystem, signed, userinfo_signed_response_alg.is_some());
     let client_assertion_typ = s.flag("client_assertion_typ", true);
     let future_tolerance = s.or("future_tolerance", 30, |s| claim_seconds(s, 10..=60));
     let exp_leeway = s.or("exp_leeway", 10, |s| claim_seconds(s, 0..=60));
@@ -161,6 +163,8 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
             has_certificate,
             ecosystem,
             scopes: scopes.clone().unwrap_or_default(),
+            profile,
+            sender_constraint,
         },
     );
     Some(Client {
@@ -185,6 +189,17 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         exp_leeway,
         request_object_lifetime,
     })
+}
+
+/// Notes what takes an ID token, of a client that asks for none.
+fn without_openid(s: &Section<'_>, profile: &Profile, response: ResponseForm) {
+    let lacks = |message| s.place_of("scopes").report(s.report, message, "add \"openid\"");
+    if profile.name == ProfileName::Oidc {
+        lacks("lacks `openid`, without which there is no ID token (OIDC-3.1.2.1)");
+    }
+    if response.response_type == ResponseType::CodeIdToken {
+        lacks("lacks `openid`, without which no ID token signs the code (FAPI1-ADV-5.2.3.1-1/2)");
+    }
 }
 
 /// The ecosystem, and the profile as it leaves it.
@@ -327,6 +342,7 @@ fn encryption(
     s: &mut Section<'_>,
     profile: &Profile,
     ecosystem: Option<&Ecosystem>,
+    authorization_signed: bool,
     userinfo_signed: bool,
 ) -> Encryption {
     let only = ecosystem.filter(|ecosystem| ecosystem.encryption.is_some());
@@ -341,6 +357,11 @@ fn encryption(
     if authorization.is_some() && !profile.encrypted_responses {
         let message = forbidden(profile, "encrypted_responses");
         s.place_of("authorization_encrypted_response_alg").report(s.report, message, "remove it");
+    } else if authorization.is_some() && !authorization_signed {
+        // Encryption goes around a signed response (JARM §2.2).
+        let message = format!("is not used: {UNSIGNED_RESPONSE}");
+        let place = s.place_of("authorization_encrypted_response_alg");
+        place.report(s.report, message, SIGN_RESPONSE);
     }
     let userinfo =
         encrypted(s, "userinfo_encrypted_response_alg", "userinfo_encrypted_response_enc");

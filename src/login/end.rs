@@ -173,7 +173,9 @@ impl Login {
             self.provider.redeem(code, verifier, redirect_uri, demands, prover.as_ref()).await?;
         let same = |old: &Session| {
             let subject = redeemed.id_token.as_ref().map(VerifiedIdToken::subject);
+            // Two of whom nobody knows who they are need not be one.
             old.identity().issuer == transaction.issuer
+                && subject.is_some()
                 && old.identity().subject.as_deref() == subject
         };
         if !stepped_up.as_ref().is_none_or(same) {

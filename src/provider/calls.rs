@@ -21,11 +21,11 @@ use crate::{
     protocol::{
         Answer, Asked, AuthorizationDetails, AuthorizationRequest, BoundTo, CLIENT_ASSERTION_TYP,
         CLIENT_ASSERTION_TYPE_URN, Challenge, CodeVerifier, ConsentClaim, Continuity, Endpoint,
-        INTROSPECTION_MEDIA_TYPE, MAX_ANSWER_BYTES, Metadata, MtlsUse, Nonce, Prover,
-        REQUEST_OBJECT_TYP, Role, Target, Token, TokenResponse, TokenResponseRejected, TokenType,
-        UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken, authorization_url,
-        challenges, check_audience, check_binding, client_assertion_claims, par_response,
-        plain_authorization_url, signed_authorization_url, token_response, userinfo,
+        INTROSPECTION_MEDIA_TYPE, IdTokenRejected, MAX_ANSWER_BYTES, Metadata, MtlsUse, Nonce,
+        Prover, REQUEST_OBJECT_TYP, Role, Target, Token, TokenResponse, TokenResponseRejected,
+        TokenType, UserinfoError, UserinfoRejected, VerifiedCode, VerifiedIdToken,
+        authorization_url, challenges, check_audience, check_binding, client_assertion_claims,
+        par_response, plain_authorization_url, signed_authorization_url, token_response, userinfo,
         userinfo_token,
     },
 };
@@ -68,6 +68,17 @@ pub struct Demands<'a> {
     pub enrichable: &'a [String],
     /// The app's resource servers: the access token is for the first of them (RES-2.1/2.2).
     pub resources: &'a [String],
+}
+
+impl Demands<'_> {
+    /// Whether they can be met where no ID token is expected: not if one would have to say how, or
+    /// when, the user authenticated (OIDC-3.1.3.7-12/13).
+    fn without_id_token(&self) -> Result<(), RedeemFailure> {
+        if self.required_acr.is_empty() && self.max_age.is_none() {
+            return Ok(());
+        }
+        Err(RedeemFailure::Tokens { reason: IdTokenRejected::Missing.reason() })
+    }
 }
 
 /// A refresh: what is held, and what is wanted.
@@ -224,7 +235,7 @@ impl Provider {
         self.check_binding(tokens, proof)?;
         let resource = demands.resources.first().map(String::as_str);
         check_resource_of(tokens, resource, demands.resources)?;
-        let Some(nonce) = demands.nonce else { return Ok(None) };
+        let Some(nonce) = demands.nonce else { return demands.without_id_token().map(|()| None) };
         // Asked for and not there: an access token alone says nothing about who is there
         // (OIDC-3.1.3.3, OIDC-16.11).
         let id_token = tokens.id_token.as_ref().map(Token::expose);
@@ -718,5 +729,35 @@ pub(super) fn judged(answer: &net::Answer) -> Answer<'_> {
         content_type: single(&answer.headers, CONTENT_TYPE),
         retry_after: single(&answer.headers, RETRY_AFTER),
         body: &answer.body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OIDC-3.1.3.7-12/13: what only an ID token says is not taken for said where there is none.
+    #[test]
+    fn no_demand_on_the_authentication_is_met_without_an_id_token() {
+        let nothing = Demands {
+            nonce: None,
+            scope: "accounts",
+            max_age: None,
+            required_acr: &[],
+            consent: None,
+            details: None,
+            enrichable: &[],
+            resources: &[],
+        };
+        assert_eq!(nothing.without_id_token(), Ok(()));
+        let acr = ["urn:example:loa:3".to_owned()];
+        for demands in [
+            Demands { required_acr: &acr, ..nothing },
+            Demands { max_age: Some(0), ..nothing },
+            Demands { max_age: Some(300), ..nothing },
+        ] {
+            let refused = demands.without_id_token();
+            assert_eq!(refused, Err(RedeemFailure::Tokens { reason: "id_token.missing" }));
+        }
     }
 }

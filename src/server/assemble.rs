@@ -92,6 +92,9 @@ impl House {
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
+        if let Some(fault) = grants::check(settings).err().into_iter().flatten().next() {
+            return Err(fault);
+        }
         let clients = settings.apps.iter().map(|(name, app)| (name.clone(), app.client.clone()));
         let derived = Arc::<DerivedTokens>::default();
         let observer =
@@ -375,7 +378,7 @@ impl House {
                 request_body_limit: route.request_body_limit,
                 replay_body_limit: route.replay_body_limit,
                 step_up: step_up(route, &app.login.acr_values),
-                token: grants::token_source(name, index, app, route)?,
+                token: grants::token_source(app, route),
                 authorization: grants::authorization(app, route),
             };
             routes.push((spec, http));

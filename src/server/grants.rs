@@ -30,6 +30,42 @@ use crate::{
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
+/// What settings ask tokens for and no authorization server may be asked for (RAR-2, RES-2, TX-2.1).
+pub(crate) fn check(settings: &config::Settings) -> Result<(), Vec<AssemblyFault>> {
+    let mut faults = Vec::new();
+    let mut resource = |resource: Option<&String>, at: String| {
+        let rejected = resource.and_then(|resource| check_resource(resource).err());
+        faults.extend(rejected.map(|rejected| AssemblyFault::new(at, rejected)));
+    };
+    let mut asked = Vec::new();
+    for (name, app) in &settings.apps {
+        let at = format!("apps.{name}.login.authorization_details");
+        asked.push((app.login.authorization_details.as_slice(), at));
+        for (index, route) in app.routes.iter().enumerate() {
+            let at = format!("apps.{name}.routes[{index}]");
+            resource(route.narrowing.resource.as_ref(), format!("{at}.resource"));
+            let exchange = route.exchange.as_ref();
+            let exchanged = exchange.and_then(|exchange| exchange.resource.as_ref());
+            resource(exchanged, format!("{at}.exchange.resource"));
+        }
+        for (template, authorization) in &app.authorizations {
+            let at = format!("apps.{name}.authorization.{template}");
+            match authorization {
+                config::Authorization::Fixed(values) => {
+                    asked.push((values.as_slice(), format!("{at}.authorization_details")));
+                }
+                config::Authorization::Intent(intent) => {
+                    let narrowing = intent.token.as_ref();
+                    let named = narrowing.and_then(|narrowing| narrowing.resource.as_ref());
+                    resource(named, format!("{at}.resource"));
+                }
+            }
+        }
+    }
+    faults.extend(asked.into_iter().filter_map(|(values, at)| details(values, &at).err()));
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
 /// Configured details, if there are any.
 pub(super) fn details(
     configured: &[Value],
@@ -77,41 +113,32 @@ pub(super) fn templates(
 }
 
 /// Which token a route sends.
-pub(super) fn token_source(
-    name: &str,
-    index: usize,
-    app: &config::App,
-    route: &config::Route,
-) -> Result<TokenSource, AssemblyFault> {
+pub(super) fn token_source(app: &config::App, route: &config::Route) -> TokenSource {
     let config::Narrowing { resource, scopes } = &route.narrowing;
     if let config::Access::Session { token } = route.access {
         match token {
             TokenPolicy::None | TokenPolicy::User => {}
             TokenPolicy::ClientCredentials => {
-                return Ok(TokenSource::Client(target(&route.narrowing)));
+                return TokenSource::Client(target(&route.narrowing));
             }
             TokenPolicy::Exchange => {
                 let wanted = route.exchange.clone().unwrap_or_default();
-                return Ok(TokenSource::Exchange(Arc::new(exchange(wanted))));
+                return TokenSource::Exchange(Arc::new(exchange(wanted)));
             }
             TokenPolicy::IntrospectionJwt => {
-                return Ok(TokenSource::Introspection(Carrier::OwnHeader));
+                return TokenSource::Introspection(Carrier::OwnHeader);
             }
             TokenPolicy::IntrospectionBearer => {
-                return Ok(TokenSource::Introspection(Carrier::Bearer));
+                return TokenSource::Introspection(Carrier::Bearer);
             }
         }
-    }
-    if let Some(resource) = resource {
-        let at = format!("apps.{name}.routes[{index}].resource");
-        check_resource(resource).map_err(|rejected| AssemblyFault::new(at, rejected))?;
     }
     // The session's first token is for the first resource server, with all of the scope.
     let first = resource.as_ref() == app.resources().first();
     if first && scopes.is_empty() {
-        return Ok(TokenSource::User(None));
+        return TokenSource::User(None);
     }
-    Ok(TokenSource::User(Some(target(&route.narrowing))))
+    TokenSource::User(Some(target(&route.narrowing)))
 }
 
 fn target(narrowing: &config::Narrowing) -> Target {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use assemble::AssemblyFault;
 pub(crate) use assemble::decryption_keys;
+pub(crate) use grants::check as check_grants;
 
 use self::{
     assemble::House,

@@ -22,11 +22,14 @@ async fn bed(edit: &[(&'static str, &str)]) -> Bed {
 
 /// A bed whose app has this further route to the sample API.
 async fn with_route(first: &str, further: &str) -> Bed {
-    let route = format!(
+    bed(&[(ROUTE, &routes(first, further))]).await
+}
+
+fn routes(first: &str, further: &str) -> String {
+    format!(
         "{ROUTE}\n{first}\nupstream = \"{{api}}\"\ntrust_roots = [\"ca.pem\"]\nnetworks = [\"loopback\"]\n\
          [[apps.web.routes]]\npath = \"/other\"\n{further}"
-    );
-    bed(&[(ROUTE, &route)]).await
+    )
 }
 
 async fn get(browser: &mut Browser, path: &str) -> Answer {
@@ -282,8 +285,19 @@ async fn a_route_may_send_the_servers_word_on_the_token() {
         assert_eq!(words[0].split('.').count(), 3);
     }
     assert_eq!(bed.double.count(Endpoint::Introspection), before + 1);
-    let bearer = with_route("", "token = \"introspection_bearer\"").await;
-    let mut browser = bearer.logged_in().await;
+}
+
+/// FAPI2-SP-5.3.3.1-1: as a bearer token only under the profile that lets tokens be bound to nothing.
+#[tokio::test]
+async fn the_servers_word_may_go_as_a_bearer_token_under_oidc() {
+    let client = "client_id = \"bed-client\"";
+    let oidc = format!(
+        "{client}\nprofile = \"oidc\"\nsender_constraint = \"mtls\"\nresponse_mode = \"jwt\"\n\
+         signed_request_object = true"
+    );
+    let route = routes("", "token = \"introspection_bearer\"");
+    let bed = bed(&[(client, &oidc), (ROUTE, &route)]).await;
+    let mut browser = bed.logged_in().await;
     let echo = get(&mut browser, "/other/echo-headers").await.expect(200).unwrap().json().unwrap();
     assert_eq!(echo["authorization"], json!({"scheme": "Bearer", "valid": false}));
 }

@@ -71,11 +71,16 @@ pub(crate) fn settings(conduct: Conduct, mode: Option<&str>) -> Vec<(&'static st
         "scopes = [\"openid\", \"profile\", \"email\", \"accounts\", \"payments\"]\n",
         "client_assertion_key = \"client-assertion.key\"\n",
     ];
-    vec![
+    let mut edits = vec![
         (usual[0], String::new()),
         (usual[1], String::new()),
         ("request_object_key = \"request-object.key\"\n", lines.join("\n") + "\n"),
-    ]
+    ];
+    if !conduct.openid {
+        // Nobody says how the user authenticated (OIDC-3.1.3.7-12/13).
+        edits.push((r#""acr_values", "login_hint", "max_age""#, "\"login_hint\"".to_owned()));
+    }
+    edits
 }
 
 pub(crate) fn registered(registration: &mut ClientRegistration, _: &Pki) {

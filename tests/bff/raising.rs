@@ -2,14 +2,15 @@
 //! not at all.
 
 use fapi_bff_conformance::{
-    as_double::{Behaviour, Endpoint, Target, edits},
+    as_double::{Behaviour, Conduct, Endpoint, Target, edits},
     demo::browser::{Browser, Call, From},
 };
 use serde_json::json;
 
 use crate::{
     login::{refused, session_cookie},
-    support::Bed,
+    profiles::settings,
+    support::{Bed, Wish},
 };
 
 const HIGH: &str = "acr_values=urn%3Ax%3Ahigh&max_age=60";
@@ -91,6 +92,27 @@ async fn another_persons_authentication_does_not_raise_a_session() {
     let query = bed.response(&mut browser).await;
     bed.end(&mut browser, &query).await.expect(200).unwrap();
     assert_ne!(session_cookie(&browser).unwrap(), before);
+}
+
+/// DRAFT-9700U-2: of whom nobody knows who they are, nobody knows that they are the same.
+#[tokio::test]
+async fn a_session_of_nobody_in_particular_is_not_raised() {
+    let conduct = Conduct { openid: false, ..Conduct::security_profile() };
+    let template = "[apps.web.authorization.pay]\n\
+        authorization_details = [{ type = \"payment\" }]\n\n[apps.web.login]";
+    let mut edit = settings(conduct, None);
+    edit.push(("[apps.web.login]", template.to_owned()));
+    let bed = Bed::with(Wish { edit, conduct: Some(conduct), ..Wish::default() }).await;
+    let mut browser = bed.logged_in().await;
+    let before = session_cookie(&browser).unwrap();
+    let query = response(&mut browser, "authorization=pay").await;
+    let answer = bed.end(&mut browser, &query).await;
+    refused(&bed, answer, "transaction_missing", "transaction.wrong_session");
+    works(&bed, &mut browser, &before).await;
+    // Outside of a session it is anybody's to be given.
+    let mut browser = bed.browser();
+    let query = response(&mut browser, "authorization=pay").await;
+    bed.end(&mut browser, &query).await.expect(200).unwrap();
 }
 
 /// CK-SS-3: the same browser in another session is not the one that asked.

@@ -225,7 +225,9 @@ impl Client {
         if self.conduct.openid {
             return text;
         }
-        // Without OpenID Connect the metadata are OAuth's (RFC 8414).
+        // Without OpenID Connect nobody says how the user authenticated, so that pages have nothing to
+        // ask for (OIDC-3.1.3.7-12/13), and the metadata are OAuth's (RFC 8414).
+        let text = text.replace("\"acr_values\", ", "").replace("\"max_age\", ", "");
         let issuer = "issuer = \"{issuer}\"\n";
         text.replace(issuer, &format!("{issuer}discovery = \"oauth\"\n"))
     }

@@ -2,7 +2,7 @@
 
 use super::{Folder, example_with};
 use crate::{
-    config::{Client, ClientAuthentication},
+    config::{Authorization, Client, ClientAuthentication},
     profile::{ProfileName, ResponseForm, ResponseMode, ResponseType, SenderConstraint},
 };
 
@@ -269,4 +269,160 @@ fn authorization_responses_are_not_encrypted_under_fapi2() {
     assert_eq!(place, "authorization_encrypted_response_alg");
     assert!(told.contains("FAPI2-MS-6.1"), "{told}");
     assert!(client(&[FAPI1, keys, response]).encryption.authorization.is_some());
+}
+
+/// A pin on what is not signed would protect nothing, and neither would encrypting it.
+#[test]
+fn only_signed_responses_have_an_alg_to_pin() {
+    let pin = "authorization_signed_response_alg = \"PS256\"";
+    let hybrid = "response_type = \"code id_token\"";
+    let keys = "decryption_keys = [\"keys/decryption.jwk\"]";
+    let encrypted = "authorization_encrypted_response_alg = \"ECDH-ES\"";
+    for lines in [&[SECURITY, UNSIGNED][..], &[OIDC, UNSIGNED], &[FAPI1, hybrid]] {
+        let (place, told) = refused(&[lines, &[pin]].concat());
+        assert_eq!(place, "authorization_signed_response_alg", "{lines:?}");
+        assert!(told.contains("is not used"), "{told}");
+    }
+    for lines in [&[OIDC, UNSIGNED][..], &[FAPI1, hybrid]] {
+        let (place, told) = refused(&[lines, &[keys, encrypted]].concat());
+        assert_eq!(place, "authorization_encrypted_response_alg", "{lines:?}");
+        assert!(told.contains("is not used"), "{told}");
+    }
+    assert!(client(&[pin]).authorization_signed_response_alg.is_some());
+    let jarm = [OIDC, UNSIGNED, "response_mode = \"jwt\"", keys, encrypted];
+    assert!(client(&jarm).encryption.authorization.is_some());
+}
+
+/// The example whose first route has these lines, too.
+fn routed(lines: &[&str], route: &str) -> String {
+    let path = "path = \"/api/accounts\"";
+    text(lines).replace(path, &format!("{path}\n{route}"))
+}
+
+/// FAPI2-SP-5.3.3.1-1, FAPI1-ADV-5.2.3-1: what goes upstream is bound where the profile has it so.
+#[test]
+fn nothing_is_sent_as_a_bearer_token_where_tokens_are_bound() {
+    let token = "token = \"introspection_bearer\"";
+    for (lines, clause) in [
+        (&[][..], "FAPI2-SP-5.3.3.1-1"),
+        (&["sender_constraint = \"dpop\""], "FAPI2-SP-5.3.3.1-1"),
+        (&[SECURITY, UNSIGNED], "FAPI2-SP-5.3.3.1-1"),
+        (&[FAPI1], "FAPI1-ADV-5.2.3-1"),
+    ] {
+        let faults = folder().faults(&routed(lines, token), &[]);
+        assert_eq!(faults.len(), 1, "{lines:?}: {faults:#?}");
+        assert_eq!(faults[0].path, "apps.portal.routes[0].token");
+        assert!(faults[0].message.contains(clause), "{faults:?}");
+    }
+    assert_eq!(folder().faults(&routed(&[OIDC, UNSIGNED], token), &[]), []);
+    assert_eq!(folder().faults(&routed(&[], "token = \"introspection_jwt\""), &[]), []);
+}
+
+/// MTLS-3: a token bound to the certificate goes together with it.
+#[test]
+fn a_bound_token_does_not_go_without_its_certificate() {
+    let never = "present_client_certificate = false";
+    for source in [
+        "token = \"user\"",
+        "token = \"client_credentials\"\nscopes = [\"a\"]",
+        "token = \"exchange\"\nexchange = { audience = \"a\" }",
+    ] {
+        let route = format!("{source}\n{never}");
+        for lines in [&[][..], &[SECURITY, UNSIGNED], &[FAPI1]] {
+            let faults = folder().faults(&routed(lines, &route), &[]);
+            assert_eq!(faults.len(), 1, "{lines:?}, {source}: {faults:#?}");
+            assert_eq!(faults[0].path, "apps.portal.routes[0].present_client_certificate");
+            assert!(faults[0].message.contains("MTLS-3, FAPI"), "{faults:?}");
+        }
+        // Bound to a key, or to nothing.
+        for lines in [&["sender_constraint = \"dpop\""][..], &[OIDC, UNSIGNED]] {
+            assert_eq!(folder().faults(&routed(lines, &route), &[]), [], "{lines:?}, {source}");
+        }
+    }
+    assert_eq!(folder().faults(&routed(&[], &format!("token = \"none\"\n{never}")), &[]), []);
+    let intents = |further: &str| {
+        format!(
+            "{}\n[apps.portal.authorization.pay]\ndetails_from = \"https://p.example/{{intent}}\"\n\
+             types = [\"a\"]\n{further}",
+            text(&[])
+        )
+    };
+    let token = "token = \"client_credentials\"\nscopes = [\"a\"]";
+    let faults = folder().faults(&intents(&format!("{token}\n{never}")), &[]);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    assert_eq!(faults[0].path, "apps.portal.authorization.pay.present_client_certificate");
+    assert_eq!(folder().faults(&intents(never), &[]), []);
+    for (further, presents) in [(token, true), ("", false)] {
+        let settings = folder().load(&intents(further), &[]).unwrap();
+        let Authorization::Intent(intent) = &settings.apps["portal"].authorizations["pay"] else {
+            panic!("{further}");
+        };
+        assert_eq!(intent.present_client_certificate, presents, "{further}");
+    }
+}
+
+/// INT-9701-4: the server's word on a token is for who shows that it comes from us.
+#[test]
+fn whatever_stands_in_for_a_token_goes_with_the_certificate_unless_told_otherwise() {
+    for (route, presents) in [
+        ("token = \"introspection_jwt\"", true),
+        ("token = \"introspection_jwt\"\npresent_client_certificate = false", false),
+        ("token = \"none\"", false),
+        ("token = \"user\"", true),
+    ] {
+        let settings = folder().load(&routed(&[], route), &[]).unwrap();
+        let presented = settings.apps["portal"].routes[0].present_client_certificate;
+        assert_eq!(presented, presents, "{route}");
+    }
+}
+
+/// OIDC-3.1.3.7-12/13, STEP-5: without an ID token nobody says how the user authenticated, or when.
+#[test]
+fn nothing_that_only_an_id_token_answers_is_demanded_without_one() {
+    let without = |lines: &[&str], route: &str| {
+        routed(lines, route).replace("[\"openid\", \"accounts\"]", "[\"accounts\"]")
+    };
+    let login =
+        |line: &str| without(&[], "").replace("\norigin = ", &format!("\n{line}\norigin = "));
+    let cases = [
+        ("login.acr_values = [\"a\"]\nlogin.require_acr = true", "require_acr", "3.1.3.7-12"),
+        ("login.max_age = \"1h\"", "max_age", "OIDC-3.1.3.7-13"),
+        ("login.max_age = 0", "max_age", "OIDC-3.1.3.7-13"),
+        ("login.allowed_parameters = [\"acr_values\"]", "allowed_parameters", "3.1.3.7-12"),
+        ("login.allowed_parameters = [\"scope\", \"max_age\"]", "allowed_parameters", "3.1.3.7-13"),
+        (
+            "login.claims_parameter = { userinfo = { email = {} } }",
+            "claims_parameter",
+            "OIDC-3.1.2.1",
+        ),
+        (
+            "login.claims_parameter = { id_token = { acr = { essential = true, value = \"a\" } } }",
+            "claims_parameter",
+            "OIDC-3.1.2.1",
+        ),
+    ];
+    for (line, key, clause) in cases {
+        let faults = folder().faults(&login(line), &[]);
+        assert_eq!(faults.len(), 1, "{line}: {faults:#?}");
+        assert_eq!(faults[0].path, format!("apps.portal.login.{key}"));
+        assert!(faults[0].message.contains(clause), "{faults:?}");
+        assert_eq!(
+            folder().faults(&login(line).replace("[\"accounts\"]", "[\"openid\"]"), &[]),
+            []
+        );
+    }
+    for (line, key) in [
+        ("acr_values = [\"a\"]", "acr_values"),
+        ("max_age = \"5m\"", "max_age"),
+        ("step_up = true", "step_up"),
+    ] {
+        let faults = folder().faults(&without(&[], line), &[]);
+        assert_eq!(faults.len(), 1, "{line}: {faults:#?}");
+        assert_eq!(faults[0].path, format!("apps.portal.routes[0].{key}"));
+        assert!(faults[0].message.contains("STEP-5"), "{faults:?}");
+    }
+    // A wish that nobody need answer; the page would hear of no demand it could meet.
+    let wished = login("login.acr_values = [\"a\"]\nlogin.allowed_parameters = [\"prompt\"]");
+    let settings = folder().load(&wished, &[]).unwrap();
+    assert!(!settings.apps["portal"].routes[0].step_up);
 }
