@@ -130,7 +130,7 @@ impl DecryptionKeys {
     }
 
     /// Every key, the old ones included.
-    pub fn iter(&self) -> std::slice::Iter<'_, DecryptionKey> {
+    pub fn all(&self) -> impl Iterator<Item = &DecryptionKey> {
         self.0.iter()
     }
 

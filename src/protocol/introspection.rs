@@ -175,8 +175,8 @@ pub fn verify_introspection(
     if ends.is_some_and(|ends| window.expired(ends)) {
         return Err(Why::Expired);
     }
-    let stale = iat.plus(MAX_AGE);
-    let expires = Some(ends.map_or(stale, |ends| ends.min(stale)));
+    let limit = iat.plus(MAX_AGE);
+    let expires = Some(ends.map_or(limit, |ends| ends.min(limit)));
     Ok(Introspected { jwt: Token::new(token.to_owned()), expires })
 }
 

@@ -189,7 +189,7 @@ impl Credentials {
         let others = signing().chain(&self.dpop_key).map(thumbprint);
         let others: BTreeSet<_> = others.chain(self.certificate_key.clone()).collect();
         let is_shared = |key: &DecryptionKey| others.contains(&key.public_jwk().thumbprint());
-        if self.decryption_keys.iter().any(is_shared) {
+        if self.decryption_keys.all().any(is_shared) {
             return Err(KeyRejected::TwoUses);
         }
         let signing = signing().map(|key| key.public_jwk());

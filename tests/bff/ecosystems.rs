@@ -215,10 +215,14 @@ async fn the_authentication_in_brazil_is_of_a_demanded_class() {
     };
     let house = House::start(&[asking]).await;
     for (reached, reason) in [
-        (edits::set("acr", json!(LOA2)), "none"),
-        (edits::set("acr", json!("urn:example:loa:1")), "id_token.acr_mismatch"),
-        (edits::remove("acr"), "id_token.acr_missing"),
+        (Some(LOA2), "none"),
+        (Some("urn:example:loa:1"), "id_token.acr_mismatch"),
+        (None, "id_token.acr_missing"),
     ] {
+        let reached = move |claims: &mut Object| {
+            claims.remove("acr");
+            claims.extend(reached.map(|acr| ("acr".to_owned(), json!(acr))));
+        };
         house.double(&asking).behave(|as_| as_.edit_once(Target::TokenIdToken, reached));
         let mut browser = house.browser(&asking);
         login(&house, &asking, &mut browser, "urn%3Ax%3A1").await;

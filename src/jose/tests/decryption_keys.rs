@@ -264,8 +264,8 @@ fn two_signing_keys_of_one_kid_are_refused() {
         PublicJwk::from_json(&with(&jwk.to_json(), json!({ "kid": kid }))).unwrap()
     };
     let (one, other) = (key(&ES256.public_jwk, "k"), key(&RSA.public_jwk, "k"));
-    let once = jwks_document_of_both([&one, &one], []).unwrap();
-    assert_eq!(once, jwks_document([&one]));
+    let published = jwks_document_of_both([&one, &one], []).unwrap();
+    assert_eq!(published, jwks_document([&one]));
     let refused = jwks_document_of_both([&one, &other], []);
     assert_eq!(refused, Err(KeyRejected::DuplicateKid));
     let other = key(&RSA.public_jwk, "l");
