@@ -409,7 +409,10 @@ pub fn markdown_table() -> String {
             AcrClaim::Values => {
                 "as an essential claim with its values, one of which must be reached".to_owned()
             }
-            AcrClaim::Bare => "as an essential claim without values".to_owned(),
+            AcrClaim::Bare => {
+                "as an essential claim without values; one of those in `acr_values` must be reached"
+                    .to_owned()
+            }
         }),
         ("consent named by", "consent", |ecosystem| match ecosystem.consent {
             None => String::new(),

@@ -14,9 +14,9 @@ use crate::{
     clock::UnixTime,
     config::{Client, Fault, Faults, KeyFile, Settings, Source, TlsFiles},
     ecosystem::EcosystemName,
-    jose::{Signer as _, SoftwareSigner},
+    jose::{EncryptionJwk, JweAlg, Signer as _, SoftwareSigner},
     profile::Profile,
-    server::{check_grants, decryption_keys},
+    server::{AssemblyFault, check_grants, decryption_keys, published_keys},
 };
 
 /// What an authorization server's administrator has to know.
@@ -54,7 +54,7 @@ pub struct ClientSummary {
     pub client_id: String,
     /// How the client authenticates.
     pub token_endpoint_auth_method: &'static str,
-    /// Its signing keys.
+    /// Its signing keys, then those that tokens may be encrypted to.
     pub keys: Vec<KeySummary>,
     /// Its TLS client certificate, if it has one.
     pub certificate: Option<CertificateSummary>,
@@ -71,14 +71,14 @@ pub struct ClientSummary {
     pub sender_constraint: &'static str,
 }
 
-/// A signing key.
+/// A key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct KeySummary {
-    /// `client_assertion`, `request_object` or `dpop`.
+    /// `client_assertion`, `request_object`, `dpop` or `decryption`.
     pub purpose: &'static str,
     /// Its name in the published key set.
     pub kid: String,
-    /// The algorithm it signs with.
+    /// The algorithm it signs with, or one it decrypts by.
     pub alg: &'static str,
 }
 
@@ -117,11 +117,10 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
         let path = format!("clients.{name}");
         let keys = signers(&path, client).map_err(|found| faults.extend(found));
         let at = format!("{path}.decryption_keys");
-        if let Err(fault) = decryption_keys(&client.encryption, &at) {
-            let source = Source::Default;
+        let decryption = decryption_keys(&client.encryption, &at).map_err(|fault| {
             let remedy = "make one with `fapi-bff keys generate --use enc`".to_owned();
-            faults.push(Fault { path: fault.path, source, message: fault.message, remedy });
-        }
+            faults.push(Fault { remedy, ..told(fault) });
+        });
         let identity = client.tls_identity.as_ref();
         let tls = identity
             .map(|files| certificate(&format!("{path}.tls_identity"), files, now))
@@ -132,7 +131,11 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
         if let (Ok(keys), Some(issuer)) = (&keys, &issuer) {
             faults.extend(shared_proof(&mut proving, (name, client), keys, issuer));
         }
-        if let (Ok(keys), Ok(certificate)) = (keys, tls) {
+        if let (Ok(keys), Ok(decryption), Ok(certificate)) = (keys, decryption, tls) {
+            // Each is sound by itself; together they may not be.
+            if let Err(fault) = published_keys(name, client) {
+                faults.push(told(fault));
+            }
             clients.push(ClientSummary {
                 client: name.clone(),
                 issuer: issuer.unwrap_or_default(),
@@ -150,6 +153,7 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
                         kid: signer.kid().to_owned(),
                         alg: signer.alg().name(),
                     })
+                    .chain(decryption.published().flat_map(encrypted_to))
                     .collect(),
                 certificate,
             });
@@ -272,6 +276,23 @@ fn certificate(path: &str, files: &TlsFiles, now: UnixTime) -> Result<Certificat
             unusable(message, "name the key that belongs to the first certificate of the file")
         })?;
     Ok(summary)
+}
+
+/// A key that tokens may be encrypted to, once for each algorithm it serves.
+fn encrypted_to(key: &EncryptionJwk) -> impl Iterator<Item = KeySummary> {
+    let served = JweAlg::ALL.into_iter().filter(|alg| key.fits(*alg));
+    served.map(|alg| KeySummary {
+        purpose: "decryption",
+        kid: key.kid().unwrap_or_default().to_owned(),
+        alg: alg.name(),
+    })
+}
+
+/// What `serve` would say, as a fault of the settings.
+pub(super) fn told(fault: AssemblyFault) -> Fault {
+    let AssemblyFault { path, message } = fault;
+    let remedy = "name another key, or a private JWK with a `kid` of its own".to_owned();
+    Fault { path, source: Source::Default, message, remedy }
 }
 
 fn fault(path: &str, file: &Path, message: String, remedy: &str) -> Fault {

@@ -1,7 +1,6 @@
 //! Owns making keys and showing their public halves. Must not know: what a server does with them.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
@@ -20,7 +19,8 @@ use super::{ConfigArgument, Failure, check};
 use crate::{
     clock::Ambient,
     config::{Faults, Settings},
-    jose::{self, JweAlg, JwsAlg, Signer as _, jwks_document},
+    jose::{self, JweAlg, JwsAlg},
+    server::published_keys,
 };
 
 /// Make and show keys.
@@ -197,11 +197,8 @@ pub(super) fn public(settings: &Settings, name: Option<&str>) -> Result<Value, F
         None => None,
     }
     .ok_or_else(|| Failure::Other(format!("say which client: --client with one of {}", names())))?;
-    let signers = check::signers(&format!("clients.{name}"), client).map_err(Faults::new)?;
-    // One key may serve both purposes; it is published once.
-    let keys: BTreeMap<_, _> =
-        signers.iter().map(|(_, signer)| (signer.kid(), signer.public_jwk())).collect();
-    Ok(jwks_document(keys.into_values()))
+    check::signers(&format!("clients.{name}"), client).map_err(Faults::new)?;
+    Ok(published_keys(name, client).map_err(|fault| Faults::new(vec![check::told(fault)]))?)
 }
 
 fn tls(

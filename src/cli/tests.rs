@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Parser as _;
+use p256::pkcs8::DecodePrivateKey as _;
 use serde_json::Value;
 
 use super::{Cli, Failure, run};
@@ -365,6 +367,115 @@ fn public_keys_are_printed_once_each_and_without_private_parts() {
 
     let failure = cli(&["keys", "public", "--config", &config, "--client", "other"]).0.unwrap_err();
     assert_eq!(failure.exit_code(), 1);
+}
+
+/// A P-256 key as a private JWK under this name.
+fn private_jwk(pem: &str, kid: &str) -> String {
+    let signer = SoftwareSigner::from_pem(pem.as_bytes(), None).unwrap();
+    let mut jwk = crate::jose::Signer::public_jwk(&signer).to_json();
+    jwk.as_object_mut().unwrap().remove("alg");
+    let d = p256::SecretKey::from_pkcs8_pem(pem).unwrap().to_bytes();
+    jwk["d"] = URL_SAFE_NO_PAD.encode(d).into();
+    jwk["kid"] = kid.into();
+    jwk.to_string()
+}
+
+/// A new key for signing under this name.
+fn named_key(alg: &str, kid: &str) -> String {
+    let folder = Folder::new();
+    let file = folder.path("key.pem");
+    let path = file.to_str().unwrap();
+    cli(&["keys", "generate", "--alg", alg, "--out", path]).0.unwrap();
+    private_jwk(&fs::read_to_string(&file).unwrap(), kid)
+}
+
+/// FAPI2-SP-5.4.2, JWK-OWN: of two keys of one name neither vanishes from the published set.
+#[test]
+fn two_keys_of_one_name_are_refused_before_the_server_starts() {
+    let (folder, config) = signed_folder();
+    folder.secret("keys/assertion.pem", named_key("ES256", "one").as_bytes());
+    folder.secret("keys/request.pem", named_key("ES256", "one").as_bytes());
+    for command in [&["check"][..], &["keys", "public"]] {
+        let failure = cli(&[command, &["--config", &config]].concat()).0.unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        let told = failure.to_string();
+        assert!(told.contains("clients.portal\n") && told.contains("same kid"), "{told}");
+    }
+    folder.secret("keys/request.pem", named_key("ES256", "other").as_bytes());
+    let set: Value =
+        serde_json::from_str(&cli(&["keys", "public", "--config", &config]).1).unwrap();
+    let kids: Vec<_> = set["keys"].as_array().unwrap().iter().map(|key| &key["kid"]).collect();
+    assert_eq!(kids, ["one", "other"]);
+}
+
+const DECRYPTION: (&str, &str) = (
+    "[clients.portal]",
+    "decryption_keys = [\"keys/decryption.jwk\"]\nid_token_encrypted_response_alg = \"ECDH-ES\"",
+);
+
+/// OIDC-10.2.1: whoever registers the keys by value registers those to encrypt to, too.
+#[test]
+fn keys_to_encrypt_to_are_printed_and_named() {
+    let (folder, config) = signed_folder();
+    folder.config(&example_with(&[DECRYPTION]));
+    let (result, out) = cli(&["keys", "public", "--config", &config]);
+    result.unwrap();
+    let set: Value = serde_json::from_str(&out).unwrap();
+    let keys = set["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 3);
+    let key = keys.iter().find(|key| key["use"] == "enc").unwrap();
+    assert_eq!(key["alg"], "ECDH-ES");
+    assert!(!out.contains("\"d\""));
+    let kid = key["kid"].as_str().unwrap();
+    let (result, out) = cli(&["check", "--config", &config]);
+    result.unwrap();
+    assert!(out.contains(&format!("decryption key  ECDH-ES  kid {kid}\n")), "{out}");
+}
+
+/// MTLS-2.2.2: a self-signed certificate is known by the key set alone.
+#[test]
+fn a_self_signed_certificate_is_printed() {
+    let (folder, config) = signed_folder();
+    folder.config(&example_with(&[
+        ("[clients.portal]", "token_endpoint_auth_method = \"self_signed_tls_client_auth\""),
+        ("client_assertion_key", ""),
+    ]));
+    let (result, out) = cli(&["keys", "public", "--config", &config]);
+    result.unwrap();
+    let set: Value = serde_json::from_str(&out).unwrap();
+    let keys = set["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 2);
+    assert!(keys.iter().any(|key| key["x5c"].is_array()), "{out}");
+}
+
+/// FAPI2-SP-6.8: the same key for both uses is refused, whatever it is called.
+#[test]
+fn a_decryption_key_serves_nothing_else() {
+    let (folder, config) = signed_folder();
+    folder.config(&example_with(&[DECRYPTION]));
+    let pem = fs::read_to_string(folder.path("keys/assertion.pem")).unwrap();
+    let tls = fs::read_to_string(folder.path("tls/portal.key")).unwrap();
+    for key in [pem.clone(), private_jwk(&pem, "another"), private_jwk(&tls, "tls")] {
+        folder.secret("keys/decryption.jwk", key.as_bytes());
+        let failure = cli(&["check", "--config", &config]).0.unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        let told = failure.to_string();
+        let expected = ["clients.portal.decryption_keys", "FAPI2-SP-6.8"];
+        assert!(expected.iter().all(|word| told.contains(word)), "{told}");
+    }
+}
+
+/// TLS-PRJ-CERT.
+#[test]
+fn the_certificates_key_signs_no_assertions() {
+    let (folder, config) = signed_folder();
+    let tls = fs::read_to_string(folder.path("tls/portal.key")).unwrap();
+    for key in [tls.clone(), private_jwk(&tls, "another")] {
+        folder.secret("keys/assertion.pem", key.as_bytes());
+        let told = cli(&["check", "--config", &config]).0.unwrap_err().to_string();
+        let expected = ["clients.portal.client_assertion_key", "TLS-PRJ-CERT"];
+        assert!(expected.iter().all(|word| told.contains(word)), "{told}");
+    }
 }
 
 #[cfg(unix)]

@@ -129,6 +129,11 @@ impl DecryptionKeys {
             .map(|(_, key)| &key.public)
     }
 
+    /// Every key, the old ones included.
+    pub fn all(&self) -> impl Iterator<Item = &DecryptionKey> {
+        self.0.iter()
+    }
+
     /// Whether some key serves `alg`.
     pub fn serve(&self, alg: JweAlg) -> bool {
         self.0.iter().any(|key| key.admits(alg))

@@ -17,8 +17,8 @@ pub enum EncryptFailed {
     /// The peer publishes no key for encryption that fits.
     #[error("the peer has no key that fits")]
     KeyUnknown,
-    /// The peer publishes several; none is guessed.
-    #[error("several of the peer's keys fit")]
+    /// The peer publishes several that no `kid` tells apart; none is guessed.
+    #[error("several of the peer's keys fit, and no kid tells them apart")]
     KeyAmbiguous,
     /// What is to be encrypted is not a compact JWS (JAR-4a).
     #[error("only a signed token is encrypted")]
@@ -58,7 +58,7 @@ impl EncryptionTarget {
         Ok(Self { alg, enc, kid: key.kid().map(str::to_owned), wrapper })
     }
 
-    /// To the one key that `keys` offers for `alg` under `kid`, or under any name without one.
+    /// To the key that `keys` offers for `alg` under `kid`, or under any name without one.
     pub fn in_set(
         keys: &KeySet,
         alg: JweAlg,

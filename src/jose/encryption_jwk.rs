@@ -147,16 +147,31 @@ impl fmt::Debug for EncryptionJwk {
     }
 }
 
-/// The JWK set to publish for keys of both uses (JWK-OWN, OIDC-10.2.1). No two may have the same
-/// `kid`, which also keeps one key from serving both uses under its thumbprint.
+/// The JWK set to publish for keys of both uses (JWK-OWN, OIDC-10.2.1). A signing key that comes twice
+/// stands in it once; two keys of one `kid` are refused, or the later one would be unknown to the server
+/// (FAPI2-SP-5.4.2), and so is one key for both uses, whatever its names (FAPI2-SP-6.8).
 pub fn jwks_document_of_both<'k>(
     signing: impl IntoIterator<Item = &'k PublicJwk>,
     encryption: impl IntoIterator<Item = &'k EncryptionJwk>,
 ) -> Result<Value, KeyRejected> {
-    let mut document = jwks_document(signing);
+    let mut own: Vec<&PublicJwk> = Vec::new();
+    for key in signing {
+        let same =
+            |known: &&PublicJwk| known.kid() == key.kid() && known.thumbprint() == key.thumbprint();
+        if !own.iter().any(same) {
+            own.push(key);
+        }
+    }
+    let signing: BTreeSet<_> = own.iter().map(|key| key.thumbprint()).collect();
+    let mut document = jwks_document(own);
     let keys = document.get_mut("keys").and_then(Value::as_array_mut);
     let keys = keys.ok_or(KeyRejected::UnknownFormat)?;
-    keys.extend(encryption.into_iter().map(EncryptionJwk::to_json));
+    for key in encryption {
+        if signing.contains(&key.thumbprint()) {
+            return Err(KeyRejected::TwoUses);
+        }
+        keys.push(key.to_json());
+    }
     let mut kids = BTreeSet::new();
     if !keys.iter().all(|key| kids.insert(key.get("kid").and_then(Value::as_str))) {
         return Err(KeyRejected::DuplicateKid);

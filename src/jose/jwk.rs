@@ -69,8 +69,14 @@ pub enum KeyRejected {
     #[error("the private key does not match the public key")]
     PairMismatch,
     /// Another key of the set has the same `kid`: a token could mean either.
-    #[error("two keys have the same kid")]
+    #[error("two keys have the same kid (FAPI2-SP-5.4.2)")]
     DuplicateKid,
+    /// One key signs and is encrypted to.
+    #[error("a decryption key is a key for signing or for TLS as well (FAPI2-SP-6.8)")]
+    TwoUses,
+    /// One key is the client certificate's and signs assertions.
+    #[error("the key of `tls_identity` also signs client assertions (TLS-PRJ-CERT)")]
+    CertificateKey,
     /// The cryptographic library refused the key.
     #[error("the key is unusable")]
     Unusable,
@@ -96,6 +102,8 @@ impl KeyRejected {
             Self::CertificateMismatch => "certificate_mismatch",
             Self::PairMismatch => "pair_mismatch",
             Self::DuplicateKid => "duplicate_kid",
+            Self::TwoUses => "two_uses",
+            Self::CertificateKey => "certificate_key",
             Self::Unusable => "unusable",
         }
     }
@@ -338,6 +346,21 @@ pub fn jwks_document<'k>(keys: impl IntoIterator<Item = &'k PublicJwk>) -> Value
 /// certificate are what the server knows the client by (RFC 8705 §2.2.2): `x5c` holds `der`. Fails for
 /// keys other than P-256, RSA and Ed25519.
 pub fn certificate_jwk(der: &[u8]) -> Result<Value, KeyRejected> {
+    let material = certified_material(der)?;
+    let mut jwk = material.to_map();
+    jwk.insert("use".into(), "sig".into());
+    jwk.insert("kid".into(), material.thumbprint().into());
+    jwk.insert("x5c".into(), json!([STANDARD.encode(der)]));
+    Ok(Value::Object(jwk))
+}
+
+/// RFC 7638 thumbprint of the key that the certificate `der` is for; none if no JWK of ours could hold
+/// that key.
+pub fn certified_thumbprint(der: &[u8]) -> Option<String> {
+    certified_material(der).ok().map(|material| material.thumbprint())
+}
+
+fn certified_material(der: &[u8]) -> Result<Material, KeyRejected> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|_| KeyRejected::UnknownFormat)?;
     let key = certificate.public_key();
@@ -356,14 +379,7 @@ pub fn certificate_jwk(der: &[u8]) -> Result<Value, KeyRejected> {
             Material::ed25519(x.try_into().map_err(|_| KeyRejected::UnsupportedType)?)?
         }
     };
-    if !material.is_certified_by(der) {
-        return Err(KeyRejected::CertificateMismatch);
-    }
-    let mut jwk = material.to_map();
-    jwk.insert("use".into(), "sig".into());
-    jwk.insert("kid".into(), material.thumbprint().into());
-    jwk.insert("x5c".into(), json!([STANDARD.encode(der)]));
-    Ok(Value::Object(jwk))
+    if material.is_certified_by(der) { Ok(material) } else { Err(KeyRejected::CertificateMismatch) }
 }
 
 /// A string member that may be absent.

@@ -123,20 +123,26 @@ impl KeySet {
         self.keys.iter().any(|key| key.jwk.kid() == Some(kid))
     }
 
-    /// The one key to encrypt to with `alg`, under this `kid` if one is given. Only a key whose `use`
-    /// says `enc` counts: where a peer has keys of both uses, each must say which (OpenID Connect
-    /// Discovery §3, `jwks_uri`), and nothing is encrypted to a key that might be for signing.
+    /// The key to encrypt to with `alg`, under this `kid` if one is given. Only a key whose `use` says
+    /// `enc` counts: where a peer has keys of both uses, each must say which (OpenID Connect Discovery
+    /// §3, `jwks_uri`), and nothing is encrypted to a key that might be for signing. Of several the
+    /// first that a `kid` of its own tells apart is taken, which the token then names (OIDC-10.2.1).
     pub fn encryption_key(
         &self,
         alg: JweAlg,
         kid: Option<&str>,
     ) -> Result<&EncryptionJwk, EncryptFailed> {
-        let mut fitting = self
-            .encryption
-            .iter()
-            .filter(|key| key.fits(alg) && (kid.is_none() || key.kid() == kid));
-        let key = fitting.next().ok_or(EncryptFailed::KeyUnknown)?;
-        if fitting.next().is_some() { Err(EncryptFailed::KeyAmbiguous) } else { Ok(key) }
+        let fits = |key: &&EncryptionJwk| key.fits(alg) && (kid.is_none() || key.kid() == kid);
+        let fitting: Vec<_> = self.encryption.iter().filter(fits).collect();
+        let named = |key: &&EncryptionJwk| {
+            key.kid().is_some()
+                && fitting.iter().filter(|other| other.kid() == key.kid()).count() == 1
+        };
+        match fitting.as_slice() {
+            [] => Err(EncryptFailed::KeyUnknown),
+            [key] => Ok(key),
+            several => several.iter().copied().find(named).ok_or(EncryptFailed::KeyAmbiguous),
+        }
     }
 
     /// The one verifier for a token with this `alg` and `kid`. Keys of the wrong type, curve or

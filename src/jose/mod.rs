@@ -36,7 +36,7 @@ pub use encrypter::{EncryptFailed, EncryptionTarget, encrypt};
 pub use encryption_jwk::{EncryptionJwk, jwks_document_of_both};
 pub use jwe::{JwePolicy, JweRejected, decrypt};
 pub use jwe_alg::{JweAlg, JweEnc};
-pub use jwk::{KeyRejected, PublicJwk, certificate_jwk, jwks_document};
+pub use jwk::{KeyRejected, PublicJwk, certificate_jwk, certified_thumbprint, jwks_document};
 pub use jws::{JwsPolicy, JwsRejected, TypRule, UnverifiedJws, VerifiedJws, verify};
 pub use key_set::{KeySet, KeySetRejected};
 pub use private_key::{GeneratedKey, KeySeed, generate};

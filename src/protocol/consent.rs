@@ -33,7 +33,8 @@ pub struct Additions {
     id_token: Map<String, Value>,
     /// The authentication context classes the login asks for, one way or the other.
     pub acr_values: Vec<String>,
-    /// Whether they stand in an essential claim: then one of them must be reached.
+    /// Whether they are asked for beside or in an essential claim: then one of them must be reached
+    /// (FAPI1-ADV-5.2.3-3).
     pub acr_demanded: bool,
     /// The claim that the ID token must return.
     pub returned: Option<ConsentClaim>,
@@ -57,7 +58,10 @@ impl Additions {
         match ecosystem.acr_claim {
             _ if !openid => {}
             AcrClaim::Voluntary => {}
-            AcrClaim::Bare => drop(id_token.insert("acr".into(), json!({"essential": true}))),
+            AcrClaim::Bare => {
+                id_token.insert("acr".into(), json!({"essential": true}));
+                additions.acr_demanded = !additions.acr_values.is_empty();
+            }
             AcrClaim::Values => {
                 if additions.acr_values.is_empty() {
                     let all = ecosystem.acr_values.iter().map(|value| (*value).to_owned());
@@ -102,7 +106,9 @@ impl Additions {
     /// The value of `acr_values`. It does not stand beside a claim with values: the same demand made in
     /// two ways has no meaning (OIDC-3.1.3.7-12).
     pub fn acr_parameter(&self) -> Option<String> {
-        let wished = !self.acr_values.is_empty() && !self.acr_demanded;
+        let acr = self.id_token.get("acr");
+        let claimed = acr.is_some_and(|acr| acr.get("values").is_some());
+        let wished = !self.acr_values.is_empty() && !claimed;
         wished.then(|| self.acr_values.join(" "))
     }
 
@@ -201,12 +207,14 @@ mod tests {
         assert!(added.has_acr_claim());
         let scope = added.widened("openid accounts".into());
         assert_eq!(scope, "openid accounts consent:urn:bancoex:C1DD33123");
-        assert!(!added.acr_demanded);
+        // FAPI1-ADV-5.2.3-3: what is essential is checked.
+        assert!(added.acr_demanded);
         assert_eq!(added.acr_parameter().as_deref(), Some(loa2));
         assert_eq!(added.returned, None);
         let without = additions(EcosystemName::OpenBankingBrazil, &[], None);
         assert_eq!(without.widened("openid".into()), "openid");
         assert_eq!(without.acr_parameter(), None);
+        assert!(!without.acr_demanded);
     }
 
     #[test]

@@ -12,12 +12,13 @@ use super::{
     answer::{Answer, AsAnswer, Malformation},
     claims::{Audience, Window, audience},
     reason::{rejection, signed_token},
-    token::Token,
+    token::{BoundTo, Token},
 };
 
 /// Media type asked for, and demanded of the answer (INT-9701-4).
 pub const INTROSPECTION_MEDIA_TYPE: &str = "application/token-introspection+jwt";
-/// Most seconds an answer may be old: it was asked for just now.
+/// Most seconds an answer may be old: when it comes, for it was asked for just now, and when it is
+/// handed on, for it vouches for a token that may have been revoked since (INT-2, SES-7.4).
 const MAX_AGE: i64 = 60;
 
 /// Why an introspection answer is not used.
@@ -68,6 +69,7 @@ rejection! {
         StateMissing => "introspection.state_missing", "`token_introspection` is missing (INT-9701-5)";
         Inactive => "introspection.inactive", "the access token is not active (INT-2)";
         ClientMismatch => "introspection.client_mismatch", "the access token is another client's";
+        BindingMismatch => "introspection.binding_mismatch", "the access token is bound to something else (MTLS-3, DPOP-5)";
         Expired => "introspection.expired", "the access token has ended";
     }
 }
@@ -90,6 +92,8 @@ pub struct IntrospectionExpected<'a> {
     pub client_id: &'a str,
     /// Allowed algorithms.
     pub algs: &'a [JwsAlg],
+    /// What the access token is bound to.
+    pub bound_to: BoundTo<'a>,
     /// The time.
     pub now: UnixTime,
     /// Seconds `exp` may have passed (CLK-1).
@@ -103,7 +107,7 @@ pub struct IntrospectionExpected<'a> {
 pub struct Introspected {
     /// The answer, word for word.
     pub jwt: Token,
-    /// When the access token ends, if the answer says so.
+    /// Until when it may be handed on: a minute after it was made, or the end of the access token.
     pub expires: Option<UnixTime>,
 }
 
@@ -167,16 +171,18 @@ pub fn verify_introspection(
         Some(Value::Object(state)) => state,
         Some(_) => return Err(Why::ClaimType("token_introspection")),
     };
-    let expires = active_until(state, expected.client_id)?;
-    if expires.is_some_and(|expires| window.expired(expires)) {
+    let ends = active_until(state, expected)?;
+    if ends.is_some_and(|ends| window.expired(ends)) {
         return Err(Why::Expired);
     }
+    let limit = iat.plus(MAX_AGE);
+    let expires = Some(ends.map_or(limit, |ends| ends.min(limit)));
     Ok(Introspected { jwt: Token::new(token.to_owned()), expires })
 }
 
 fn active_until(
     state: &Map<String, Value>,
-    client_id: &str,
+    expected: &IntrospectionExpected<'_>,
 ) -> Result<Option<UnixTime>, IntrospectionRejected> {
     use IntrospectionRejected as Why;
     match state.get("active") {
@@ -186,9 +192,13 @@ fn active_until(
     }
     match state.get("client_id") {
         None => {}
-        Some(Value::String(client)) if client == client_id => {}
+        Some(Value::String(client)) if client == expected.client_id => {}
         Some(Value::String(_)) => return Err(Why::ClientMismatch),
         Some(_) => return Err(Why::ClaimType("client_id")),
+    }
+    // Whoever verifies the answer takes possession to be proved for what stands in it.
+    if let Some(cnf) = state.get("cnf") {
+        expected.bound_to.confirmed_by(Some(cnf)).map_err(|_| Why::BindingMismatch)?;
     }
     let exp = state.get("exp").map(|exp| exp.as_i64().ok_or(Why::ClaimType("exp"))).transpose()?;
     Ok(exp.map(UnixTime::new))

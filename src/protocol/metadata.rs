@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
-    jose::{Claims, ClaimsRejected, JwsAlg},
+    jose::{Claims, ClaimsRejected, JwePolicy, JwsAlg},
     profile::{
         ClientAuthMethod, Par, Profile, ResponseForm, ResponseMode, ResponseType, SenderConstraint,
     },
@@ -65,6 +65,16 @@ pub struct Needs {
     pub authorization_response_alg: Option<JwsAlg>,
     /// The algorithm userinfo answers are signed with, if they are.
     pub userinfo_alg: Option<JwsAlg>,
+    /// How ID tokens come encrypted, if they do.
+    pub id_token_encryption: Option<JwePolicy>,
+    /// How authorization responses do.
+    pub authorization_response_encryption: Option<JwePolicy>,
+    /// How userinfo answers do.
+    pub userinfo_encryption: Option<JwePolicy>,
+    /// How request objects are encrypted, if they are.
+    pub request_object_encryption: Option<JwePolicy>,
+    /// Whether signed introspection answers are asked for.
+    pub introspection: bool,
     /// The shape of the authorization response.
     pub response: ResponseForm,
     /// Whether ID tokens are asked for.
@@ -74,7 +84,11 @@ pub struct Needs {
 impl Needs {
     /// Whether the server signs anything for this client, so that its keys are needed.
     const fn server_keys(&self) -> bool {
-        self.openid || self.response.response_mode.is_signed() || self.userinfo_alg.is_some()
+        self.openid
+            || self.response.response_mode.is_signed()
+            || self.userinfo_alg.is_some()
+            || self.introspection
+            || self.request_object_encryption.is_some()
     }
 }
 
@@ -338,6 +352,7 @@ impl Document {
 
     fn check_capabilities(&self, profile: &Profile, needs: &Needs) -> Result<(), MetadataRejected> {
         self.check_algorithms(profile, needs)?;
+        self.check_encryption(needs)?;
         let wanted = needs.response.response_type;
         if self
             .list("response_types_supported")?
@@ -401,6 +416,8 @@ impl Document {
             vec![]
         };
         let id_tokens = if needs.openid { pin(&needs.id_token_alg) } else { vec![] };
+        let introspection =
+            if needs.introspection { profile.unpinned_algs.to_vec() } else { vec![] };
         let ours = [
             (
                 "token_endpoint_auth_signing_alg_values_supported",
@@ -414,6 +431,7 @@ impl Document {
             ("id_token_signing_alg_values_supported", id_tokens),
             ("authorization_signing_alg_values_supported", responses),
             ("userinfo_signing_alg_values_supported", needs.userinfo_alg.into_iter().collect()),
+            ("introspection_signing_alg_values_supported", introspection),
         ];
         for (member, algs) in ours {
             let listed = self.list(member)?;
@@ -423,6 +441,43 @@ impl Document {
             let in_list = |list: Vec<&str>| algs.iter().any(|alg| list.contains(&alg.name()));
             if !algs.is_empty() && listed.is_some_and(|list| !in_list(list)) {
                 return Err(MetadataRejected::AlgorithmMissing(member));
+            }
+        }
+        Ok(())
+    }
+
+    /// The server lists the algorithms by which we and it agreed to encrypt, where it lists any: a
+    /// misfit would only show in each login (META-2).
+    fn check_encryption(&self, needs: &Needs) -> Result<(), MetadataRejected> {
+        for (alg_member, enc_member, agreed) in [
+            (
+                "id_token_encryption_alg_values_supported",
+                "id_token_encryption_enc_values_supported",
+                needs.id_token_encryption.filter(|_| needs.openid),
+            ),
+            (
+                "authorization_encryption_alg_values_supported",
+                "authorization_encryption_enc_values_supported",
+                needs
+                    .authorization_response_encryption
+                    .filter(|_| needs.response.response_mode.is_signed()),
+            ),
+            (
+                "userinfo_encryption_alg_values_supported",
+                "userinfo_encryption_enc_values_supported",
+                needs.userinfo_encryption,
+            ),
+            (
+                "request_object_encryption_alg_values_supported",
+                "request_object_encryption_enc_values_supported",
+                needs.request_object_encryption,
+            ),
+        ] {
+            let Some(JwePolicy { alg, enc }) = agreed else { continue };
+            for (member, name) in [(alg_member, alg.name()), (enc_member, enc.name())] {
+                if self.list(member)?.is_some_and(|listed| !listed.contains(&name)) {
+                    return Err(MetadataRejected::AlgorithmMissing(member));
+                }
             }
         }
         Ok(())

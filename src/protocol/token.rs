@@ -265,15 +265,31 @@ pub enum BoundTo<'a> {
     Nothing,
 }
 
+impl BoundTo<'_> {
+    /// Whether a `cnf` names it, where there is anything to name.
+    pub(super) fn confirmed_by(self, cnf: Option<&Value>) -> Result<(), TokenRejected> {
+        let (member, thumbprint) = match self {
+            Self::Certificate(thumbprint) => ("x5t#S256", thumbprint),
+            Self::Key(thumbprint) => ("jkt", thumbprint),
+            Self::Nothing => return Ok(()),
+        };
+        match cnf.and_then(|cnf| cnf.get(member)).map(Value::as_str) {
+            Some(Some(bound)) if bool::from(bound.as_bytes().ct_eq(thumbprint.as_bytes())) => {
+                Ok(())
+            }
+            Some(_) => Err(TokenRejected::BindingMismatch),
+            None => Err(TokenRejected::Unbound),
+        }
+    }
+}
+
 /// Whether an access token is bound as it must be, as far as we can see: a token that is a JWT says so
 /// in `cnf`; an opaque one tells only its resource servers, who check it themselves (MTLS-3). The JWT
 /// is read, not verified: this finds mistakes of the server's, it does not let anybody in.
 pub fn check_binding(access_token: &str, bound_to: BoundTo<'_>) -> Result<(), TokenRejected> {
-    let (member, thumbprint) = match bound_to {
-        BoundTo::Certificate(thumbprint) => ("x5t#S256", thumbprint),
-        BoundTo::Key(thumbprint) => ("jkt", thumbprint),
-        BoundTo::Nothing => return Ok(()),
-    };
+    if bound_to == BoundTo::Nothing {
+        return Ok(());
+    }
     let mut parts = access_token.split('.');
     let (Some(header), Some(payload), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
@@ -284,11 +300,7 @@ pub fn check_binding(access_token: &str, bound_to: BoundTo<'_>) -> Result<(), To
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
     };
     let Some((_, claims)) = object(header).zip(object(payload)) else { return Ok(()) };
-    match claims.get("cnf").and_then(|cnf| cnf.get(member)).map(Value::as_str) {
-        Some(Some(bound)) if bool::from(bound.as_bytes().ct_eq(thumbprint.as_bytes())) => Ok(()),
-        Some(_) => Err(TokenRejected::BindingMismatch),
-        None => Err(TokenRejected::Unbound),
-    }
+    bound_to.confirmed_by(claims.get("cnf"))
 }
 
 /// RFC 6749 §3.3.

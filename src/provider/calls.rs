@@ -279,19 +279,23 @@ impl Provider {
         tokens: &TokenResponse,
         proof: Proof<'_>,
     ) -> Result<(), RedeemFailure> {
-        let registration = &self.registration;
         let jkt = proof.map(Prover::jkt);
-        let bound_to = match registration.sender_constraint {
+        check_binding(tokens.access_token.expose(), self.bound_to(jkt.as_deref()))
+            .map_err(|rejected| RedeemFailure::Tokens { reason: rejected.reason() })
+    }
+
+    /// What access tokens are bound to, `jkt` being the key's thumbprint where it is a key.
+    pub(super) fn bound_to<'a>(&'a self, jkt: Option<&'a str>) -> BoundTo<'a> {
+        let registration = &self.registration;
+        match registration.sender_constraint {
             // A client that binds by certificate has one: the settings see to it. Compared with
             // nothing, a binding would be a mismatch.
             SenderConstraint::Mtls => BoundTo::Certificate(
                 registration.certificate_thumbprint.as_deref().unwrap_or_default(),
             ),
-            SenderConstraint::Dpop => BoundTo::Key(jkt.as_deref().unwrap_or_default()),
+            SenderConstraint::Dpop => BoundTo::Key(jkt.unwrap_or_default()),
             SenderConstraint::None => BoundTo::Nothing,
-        };
-        check_binding(tokens.access_token.expose(), bound_to)
-            .map_err(|rejected| RedeemFailure::Tokens { reason: rejected.reason() })
+        }
     }
 
     /// Refreshes, for the whole grant or narrowed to a target (RES-2.1/2.2). Tokens that break a rule

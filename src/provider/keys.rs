@@ -229,12 +229,14 @@ impl Provider {
     pub(super) async fn introspection(
         &self,
         token: &str,
+        jkt: Option<&str>,
     ) -> Result<Introspected, IntrospectFailure> {
         let registration = &self.registration;
         let expected = IntrospectionExpected {
             issuer: &registration.issuer,
             client_id: &registration.client_id,
             algs: registration.profile.unpinned_algs,
+            bound_to: self.bound_to(jkt),
             now: self.ambient.now(),
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,
@@ -254,7 +256,7 @@ impl Provider {
             tracing::warn!(provider = %self.registration.provider_label, "a request object cannot be encrypted: {failed}");
             AsFailure::not_made(
                 Endpoint::PushedAuthorizationRequest,
-                "the AS publishes no key, or several, to encrypt request objects to",
+                "the AS publishes no key to encrypt request objects to, or several without a kid",
             )
         })
     }

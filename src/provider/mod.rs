@@ -8,6 +8,7 @@ mod keys;
 mod tokens;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -33,7 +34,7 @@ use crate::{
     clock::Ambient,
     ecosystem::Ecosystem,
     jose::{
-        DecryptionKeys, JwePolicy, JwsAlg, KeyRejected, KeySeed, KeySet, PublicJwk, SignFailed,
+        DecryptionKey, DecryptionKeys, JwePolicy, JwsAlg, KeyRejected, KeySeed, KeySet, SignFailed,
         Signer, SoftwareSigner, jwks_document_of_both,
     },
     net::OAuthHttp,
@@ -87,6 +88,8 @@ pub struct Registration {
     pub userinfo_encryption: Option<JwePolicy>,
     /// How request objects are encrypted to the AS, if they are.
     pub request_object_encryption: Option<JwePolicy>,
+    /// Whether some route sends signed introspection answers.
+    pub introspection: bool,
     /// Whether assertions carry `typ` `client-authentication+jwt` (PKJ-10070-4-typ).
     pub client_assertion_typ: bool,
     /// Seconds an `iat` or `nbf` may lie ahead (CLK-1).
@@ -166,6 +169,40 @@ pub struct Credentials {
     /// The client certificate as a key, where the AS knows it from the client's key set alone
     /// (MTLS-2.2.2).
     pub certificate_jwk: Option<Value>,
+    /// RFC 7638 thumbprint of the client certificate's key, if it is of a kind that JWKs hold.
+    pub certificate_key: Option<String>,
+}
+
+impl Credentials {
+    /// The client's public keys, as its `jwks_uri` publishes them: what it signs with, what tokens may
+    /// be encrypted to, and a self-signed certificate (FAPI2-SP-5.4.2, OIDC-10.2.1, MTLS-2.2.2). Fails
+    /// if two keys have one name, or one key serves two ends (FAPI2-SP-6.8, TLS-PRJ-CERT).
+    pub fn jwks_document(&self) -> Result<Value, KeyRejected> {
+        let assertion_key = self.authentication.assertion_key();
+        let signing = || assertion_key.into_iter().chain(&self.request_object_key);
+        let thumbprint = |key: &Arc<dyn Signer>| key.public_jwk().thumbprint();
+        let certificate_key = self.certificate_key.as_ref();
+        if certificate_key.is_some() && assertion_key.map(thumbprint).as_ref() == certificate_key {
+            return Err(KeyRejected::CertificateKey);
+        }
+        // Old decryption keys and the DPoP key are not published, and are held to it all the same.
+        let others = signing().chain(&self.dpop_key).map(thumbprint);
+        let others: BTreeSet<_> = others.chain(self.certificate_key.clone()).collect();
+        let is_shared = |key: &DecryptionKey| others.contains(&key.public_jwk().thumbprint());
+        if self.decryption_keys.all().any(is_shared) {
+            return Err(KeyRejected::TwoUses);
+        }
+        let signing = signing().map(|key| key.public_jwk());
+        let mut document = jwks_document_of_both(signing, self.decryption_keys.published())?;
+        let keys = document.get_mut("keys").and_then(Value::as_array_mut);
+        if let Some((keys, certificate)) = keys.zip(self.certificate_jwk.as_ref()) {
+            if keys.iter().any(|key| key.get("kid") == certificate.get("kid")) {
+                return Err(KeyRejected::DuplicateKid);
+            }
+            keys.push(certificate.clone());
+        }
+        Ok(document)
+    }
 }
 
 /// One AS as seen by one client.
@@ -224,28 +261,9 @@ impl Provider {
         &self.registration
     }
 
-    /// The client's public keys, as its `jwks_uri` publishes them: what it signs with, what tokens may
-    /// be encrypted to, and a self-signed certificate (FAPI2-SP-5.4.2, OIDC-10.2.1, MTLS-2.2.2). Fails
-    /// only if two keys have one name.
+    /// The client's public keys, as its `jwks_uri` publishes them.
     pub fn jwks_document(&self) -> Result<Value, KeyRejected> {
-        let Credentials { authentication, request_object_key, decryption_keys, .. } =
-            &self.credentials;
-        let mut signing: Vec<&PublicJwk> = Vec::new();
-        for key in authentication.assertion_key().into_iter().chain(request_object_key) {
-            // One key may serve both purposes; it is published once.
-            if !signing.iter().any(|known| known.kid() == Some(key.kid())) {
-                signing.push(key.public_jwk());
-            }
-        }
-        let mut document = jwks_document_of_both(signing, decryption_keys.published())?;
-        let keys = document.get_mut("keys").and_then(Value::as_array_mut);
-        if let Some((keys, certificate)) = keys.zip(self.credentials.certificate_jwk.as_ref()) {
-            if keys.iter().any(|key| key.get("kid") == certificate.get("kid")) {
-                return Err(KeyRejected::DuplicateKid);
-            }
-            keys.push(certificate.clone());
-        }
-        Ok(document)
+        self.credentials.jwks_document()
     }
 
     /// Whether tokens are bound to a key, the client's or one of the session's own.
@@ -316,6 +334,11 @@ impl Provider {
             id_token_alg: registration.id_token_alg,
             authorization_response_alg: registration.authorization_response_alg,
             userinfo_alg: registration.userinfo_alg,
+            id_token_encryption: registration.id_token_encryption,
+            authorization_response_encryption: registration.authorization_response_encryption,
+            userinfo_encryption: registration.userinfo_encryption,
+            request_object_encryption: registration.request_object_encryption,
+            introspection: registration.introspection,
             response: registration.response,
             openid: registration.openid(),
         };

@@ -248,17 +248,21 @@ impl Provider {
         Ok(Kept::new(access_token, now, expires))
     }
 
-    /// The AS's signed word that `access_token` is active (INT-9701-4/5).
+    /// The AS's signed word that `access_token` is active (INT-9701-4/5), and bound to the key of `seed`
+    /// where it is bound to one.
     pub async fn introspect(
         &self,
         access_token: &Token,
+        seed: Option<&KeySeed>,
     ) -> Result<Introspected, IntrospectFailure> {
+        let no_key = |_| AsFailure::not_made(Endpoint::Introspection, "the key could not be made");
+        let prover = seed.map(|seed| self.prover(seed)).transpose().map_err(no_key)?;
         // In the body of a POST, never in an address (INT-2).
         let form = [("token", access_token.expose()), ("token_type_hint", "access_token")];
         let answer = self.post(Endpoint::Introspection, &form, None).await?;
         let answer = judged(&answer);
         let token = introspection_token(&answer)?;
-        self.introspection(token).await
+        self.introspection(token, prover.as_ref().map(Prover::jkt).as_deref()).await
     }
 }
 

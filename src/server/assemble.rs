@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use ipnet::IpNet;
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -156,17 +157,7 @@ impl House {
             provider.request_timeout,
         )
         .map_err(|fault| AssemblyFault::new(at("tls_identity"), fault))?;
-        let optional = |key: &Option<config::KeyFile>, name: &str| {
-            key.as_ref().map(|key| signer(key, profile, &at(name))).transpose()
-        };
-        let credentials = Credentials {
-            authentication: authentication(&client.authentication, profile, name)?,
-            request_object_key: optional(&client.request_object_key, "request_object_key")?,
-            dpop_key: optional(&client.dpop_key, "dpop_key")?,
-            decryption_keys: decryption_keys(&client.encryption, &at("decryption_keys"))?,
-            certificate_jwk: certificate_jwk(client, identity.as_ref())
-                .map_err(|fault| AssemblyFault::new(at("tls_identity"), fault))?,
-        };
+        let (credentials, _) = credentials(name, client, identity.as_ref())?;
         let registration = Registration {
             label: name.to_owned(),
             provider_label: client.provider.clone(),
@@ -189,6 +180,7 @@ impl House {
             authorization_response_encryption: client.encryption.authorization,
             userinfo_encryption: client.encryption.userinfo,
             request_object_encryption: client.encryption.request_object,
+            introspection: introspects(name, settings),
             client_assertion_typ: client.client_assertion_typ,
             future_tolerance: client.future_tolerance,
             exp_leeway: client.exp_leeway,
@@ -207,9 +199,6 @@ impl House {
             self.ambient.clone(),
             self.telemetry.clone(),
         ));
-        provider
-            .jwks_document()
-            .map_err(|fault| AssemblyFault::new(format!("clients.{name}"), fault))?;
         Ok(ClientParts { provider, identity })
     }
 
@@ -476,6 +465,20 @@ trait MapDrop: Future + Sized {
 
 impl<F: Future> MapDrop for F {}
 
+/// Whether a route of one of the client's apps sends the AS's word on its user's token.
+fn introspects(client: &str, settings: &Settings) -> bool {
+    let mut routes =
+        settings.apps.values().filter(|app| app.client == client).flat_map(|app| app.routes.iter());
+    routes.any(|route| {
+        matches!(
+            route.access,
+            config::Access::Session {
+                token: TokenPolicy::IntrospectionJwt | TokenPolicy::IntrospectionBearer
+            }
+        )
+    })
+}
+
 fn step_up(route: &config::Route, allowed: &[String]) -> StepUpRule {
     let demand =
         StepUp { acr_values: route.acr_values.clone(), max_age: route.max_age, scope: None };
@@ -484,6 +487,46 @@ fn step_up(route: &config::Route, allowed: &[String]) -> StepUpRule {
         relay: route.step_up,
         acr_values: allowed.to_vec(),
     }
+}
+
+/// The keys a client publishes, as `serve` would: for those who only look at the configuration.
+pub(crate) fn published_keys(name: &str, client: &config::Client) -> Result<Value, AssemblyFault> {
+    let identity = client.tls_identity.as_ref().map(|files| {
+        Identity::from_pem(&files.certificate_pem, files.private_key_pem.expose())
+            .map_err(|fault| AssemblyFault::tls(format!("clients.{name}.tls_identity"), &fault))
+    });
+    credentials(name, client, identity.transpose()?.as_ref()).map(|(_, document)| document)
+}
+
+/// What a client holds, and the public keys of it to publish.
+fn credentials(
+    name: &str,
+    client: &config::Client,
+    identity: Option<&Identity>,
+) -> Result<(Credentials, Value), AssemblyFault> {
+    let at = |setting: &str| format!("clients.{name}.{setting}");
+    let profile = client.rules();
+    let optional = |key: &Option<config::KeyFile>, name: &str| {
+        key.as_ref().map(|key| signer(key, profile, &at(name))).transpose()
+    };
+    let credentials = Credentials {
+        authentication: authentication(&client.authentication, profile, name)?,
+        request_object_key: optional(&client.request_object_key, "request_object_key")?,
+        dpop_key: optional(&client.dpop_key, "dpop_key")?,
+        decryption_keys: decryption_keys(&client.encryption, &at("decryption_keys"))?,
+        certificate_jwk: certificate_jwk(client, identity)
+            .map_err(|fault| AssemblyFault::new(at("tls_identity"), fault))?,
+        certificate_key: identity.and_then(Identity::leaf).and_then(jose::certified_thumbprint),
+    };
+    let document = credentials.jwks_document().map_err(|fault| {
+        let path = match fault {
+            KeyRejected::TwoUses => at("decryption_keys"),
+            KeyRejected::CertificateKey => at("client_assertion_key"),
+            _ => format!("clients.{name}"),
+        };
+        AssemblyFault::new(path, fault)
+    })?;
+    Ok((credentials, document))
 }
 
 fn authentication(
@@ -552,7 +595,7 @@ pub(crate) fn decryption_keys(
 fn certificate_jwk(
     client: &config::Client,
     identity: Option<&Identity>,
-) -> Result<Option<serde_json::Value>, KeyRejected> {
+) -> Result<Option<Value>, KeyRejected> {
     let self_signed =
         matches!(client.authentication, ClientAuthentication::SelfSignedTlsClientAuth);
     let leaf = identity.filter(|_| self_signed).and_then(Identity::leaf);

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use assemble::AssemblyFault;
-pub(crate) use assemble::decryption_keys;
+pub(crate) use assemble::{decryption_keys, published_keys};
 pub(crate) use grants::check as check_grants;
 
 use self::{

@@ -222,7 +222,8 @@ impl AppGate {
             }
             TokenSource::Introspection(carrier) => {
                 let fetch = || async {
-                    let word = self.provider.introspect(session.access_token()).await;
+                    let seed = session.key_seed();
+                    let word = self.provider.introspect(session.access_token(), seed).await;
                     let word = word.map_err(|failure| self.not_had(failure.reason(), &failure))?;
                     Ok(Kept::new(word.jwt, self.ambient.now(), word.expires))
                 };

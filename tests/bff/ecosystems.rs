@@ -204,6 +204,35 @@ async fn a_login_in_brazil_has_its_consent_in_the_scope() {
     assert_eq!(refused_start(&house, &BRAZIL, "").await, "parameter.intent_missing");
 }
 
+/// FAPI1-ADV-5.2.3-3: the claim is essential, so one of the values beside it is reached.
+#[tokio::test]
+async fn the_authentication_in_brazil_is_of_a_demanded_class() {
+    const LOA2: &str = "urn:brasil:openbanking:loa2";
+    let asking = Part {
+        login: "consent_parameter = true\nacr_values = [\"urn:brasil:openbanking:loa2\"]",
+        acrs: &[LOA2],
+        ..BRAZIL
+    };
+    let house = House::start(&[asking]).await;
+    for (reached, reason) in [
+        (Some(LOA2), "none"),
+        (Some("urn:example:loa:1"), "id_token.acr_mismatch"),
+        (None, "id_token.acr_missing"),
+    ] {
+        let reached = move |claims: &mut Object| {
+            claims.remove("acr");
+            claims.extend(reached.map(|acr| ("acr".to_owned(), json!(acr))));
+        };
+        house.double(&asking).behave(|as_| as_.edit_once(Target::TokenIdToken, reached));
+        let mut browser = house.browser(&asking);
+        login(&house, &asking, &mut browser, "urn%3Ax%3A1").await;
+        assert_eq!(house.last_reason(), reason);
+    }
+    let request = request_object(&house, &asking);
+    assert_eq!(request["claims"], json!({"id_token": {"acr": {"essential": true}}}));
+    assert_eq!(request["acr_values"], LOA2);
+}
+
 /// What each scheme demands of a server beyond the profile.
 #[tokio::test]
 async fn a_server_without_s256_is_not_used_in_australia() {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use fapi_bff::jose::{GeneratedDecryptionKey, JweAlg, generate_decryption_key};
 use fapi_bff_conformance::{
-    as_double::{ClientRegistration, Conduct, Encryption, Endpoint},
+    as_double::{AsDouble, ClientRegistration, Conduct, Encryption, Endpoint, Target, edits},
     demo::browser::{Browser, Call},
     jwe::Flaw,
     pki::Pki,
@@ -54,6 +54,10 @@ const BY_RSA: Registered = Registered {
 };
 
 async fn bed(registered: Registered) -> Bed {
+    bed_after(registered, |_| {}).await
+}
+
+async fn bed_after(registered: Registered, before: fn(&AsDouble)) -> Bed {
     let conduct = Conduct::security_profile();
     let mut edit = settings(conduct, None);
     let keys = "decryption_keys = [\"ec.jwk\", \"old-ec.jwk\", \"rsa.jwk\"]";
@@ -69,6 +73,7 @@ async fn bed(registered: Registered) -> Bed {
     Bed::with(Wish {
         edit,
         conduct: Some(conduct),
+        before: Some(before),
         registered: Some(at_the_server),
         files: vec![
             ("ec.jwk", &EC.private_jwk),
@@ -120,6 +125,26 @@ async fn every_flaw_of_an_encrypted_id_token_is_noticed() {
     }
 }
 
+/// A server that does not say how it encrypts.
+fn silent(double: &AsDouble) {
+    double.behave(|as_| {
+        for part in ["alg", "enc"] {
+            let member = format!("id_token_encryption_{part}_values_supported");
+            as_.edit(Target::Metadata, edits::remove(&member));
+        }
+    });
+}
+
+/// META-2: what the server says it does not do shows before anybody logs in.
+#[tokio::test]
+async fn a_server_that_lists_other_encryption_is_not_used() {
+    let at_the_server: AtTheServer = |client, _| knows(client, &EC, "ECDH-ES", "A256GCM");
+    let bed = bed(Registered { at_the_server, ..BY_EC }).await;
+    let start = bed.browser().fetch(Call::post("/bff/login/start")).await.unwrap();
+    start.expect(502).unwrap();
+    assert_eq!(bed.last_audit("login.start").1, "metadata.algorithm_missing");
+}
+
 /// OIDC-3.1.3.7-1, ALG-MAT: another algorithm than the registered one, or none at all, is a downgrade.
 #[tokio::test]
 async fn encryption_is_exactly_as_registered() {
@@ -132,7 +157,7 @@ async fn encryption_is_exactly_as_registered() {
         (|_, _| {}, "id_token.bare"),
     ];
     for (at_the_server, reason) in cases {
-        let bed = bed(Registered { at_the_server, ..BY_EC }).await;
+        let bed = bed_after(Registered { at_the_server, ..BY_EC }, silent).await;
         assert_eq!(refused(&bed, &mut bed.browser()).await, reason);
     }
 }

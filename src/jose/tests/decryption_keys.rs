@@ -244,12 +244,32 @@ fn one_published_set_holds_the_keys_of_both_uses_under_different_kids() {
     assert_eq!(found, decryption.public_jwk());
     assert_eq!(jwks_document_of_both([], []), Ok(json!({ "keys": [] })));
 
-    // One key for both uses has one thumbprint.
+    // FAPI2-SP-6.8: one key for both uses has one thumbprint, whatever it is called.
     let same = DecryptionKey::from_pem(ES256.pkcs8_pem.as_bytes(), None).unwrap();
-    let refused = jwks_document_of_both(signing, [same.public_jwk()]).unwrap_err();
-    assert_eq!(refused, KeyRejected::DuplicateKid);
+    let named = with(&same.public_jwk().to_json(), json!({ "kid": "another" }));
+    let renamed = EncryptionJwk::from_json(&named).unwrap();
+    for key in [same.public_jwk(), &renamed] {
+        let refused = jwks_document_of_both(signing, [key]).unwrap_err();
+        assert_eq!(refused, KeyRejected::TwoUses);
+    }
     let twice = jwks_document_of_both([], [decryption.public_jwk(), decryption.public_jwk()]);
     assert_eq!(twice, Err(KeyRejected::DuplicateKid));
+}
+
+/// FAPI2-SP-5.4.2, JWK-OWN: a key that comes twice is published once; of two that share a name neither
+/// vanishes unsaid.
+#[test]
+fn two_signing_keys_of_one_kid_are_refused() {
+    let key = |jwk: &PublicJwk, kid: &str| {
+        PublicJwk::from_json(&with(&jwk.to_json(), json!({ "kid": kid }))).unwrap()
+    };
+    let (one, other) = (key(&ES256.public_jwk, "k"), key(&RSA.public_jwk, "k"));
+    let published = jwks_document_of_both([&one, &one], []).unwrap();
+    assert_eq!(published, jwks_document([&one]));
+    let refused = jwks_document_of_both([&one, &other], []);
+    assert_eq!(refused, Err(KeyRejected::DuplicateKid));
+    let other = key(&RSA.public_jwk, "l");
+    assert_eq!(jwks_document_of_both([&one, &other], []).unwrap(), jwks_document([&one, &other]));
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn a_key_is_encrypted_to_with_its_own_algorithms_only() {
     assert_eq!(made.unwrap_err(), KeyRejected::AlgMismatch);
 }
 
-/// JWK-SEL: exactly one key, or none.
+/// JWK-SEL; OIDC-10.2.1: of several the sender picks one, and names it.
 #[test]
 fn a_peers_key_is_found_by_use_type_alg_and_kid() {
     let rsa = with(&recipient(JweAlg::RsaOaep).to_json(), json!({ "kid": "r" }));
@@ -175,7 +175,17 @@ fn a_peers_key_is_found_by_use_type_alg_and_kid() {
     }
     let second = with(&rsa, json!({ "kid": "s" }));
     let two = [rsa.clone(), second.clone(), ec.clone()];
-    assert_eq!(find(&two, JweAlg::RsaOaep, None), ambiguous);
+    assert_eq!(find(&two, JweAlg::RsaOaep, None), found("r"));
+    let nameless = with(&rsa, json!({ "kid": null }));
+    let unnamed_first = [nameless.clone(), second.clone()];
+    assert_eq!(find(&unnamed_first, JweAlg::RsaOaep, None), found("s"));
+    assert_eq!(find(&[nameless.clone(), nameless.clone()], JweAlg::RsaOaep, None), ambiguous);
+    assert_eq!(find(&[nameless], JweAlg::RsaOaep, None), Ok(None));
+    // A name that two keys have names neither.
+    let twins = [rsa.clone(), rsa.clone()];
+    assert_eq!(find(&twins, JweAlg::RsaOaep, None), ambiguous);
+    let twins_first = [rsa.clone(), rsa.clone(), second.clone()];
+    assert_eq!(find(&twins_first, JweAlg::RsaOaep, None), found("s"));
     assert_eq!(find(&two, JweAlg::RsaOaep, Some("s")), found("s"));
     assert_eq!(find(&[rsa.clone(), rsa.clone()], JweAlg::RsaOaep, Some("r")), ambiguous);
     // The owner's `alg` tells two keys apart.

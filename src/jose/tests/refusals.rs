@@ -417,6 +417,8 @@ fn every_refusal_of_a_key_has_its_own_stable_reason() {
         (KeyRejected::CertificateMismatch, "certificate_mismatch"),
         (KeyRejected::PairMismatch, "pair_mismatch"),
         (KeyRejected::DuplicateKid, "duplicate_kid"),
+        (KeyRejected::TwoUses, "two_uses"),
+        (KeyRejected::CertificateKey, "certificate_key"),
         (KeyRejected::Unusable, "unusable"),
     ];
     for (rejected, reason) in reasons {

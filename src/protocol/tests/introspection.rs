@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::{
-    Answer, Introspected, IntrospectionExpected, introspection_token, verify_introspection,
+    Answer, BoundTo, Introspected, IntrospectionExpected, introspection_token, verify_introspection,
 };
 
 const TYP: &str = "token-introspection+jwt";
@@ -36,10 +36,15 @@ fn without(path: &[&str]) -> Value {
 }
 
 fn judge(token: &str) -> Result<Introspected, &'static str> {
+    judge_bound(token, BoundTo::Certificate("bwcK"))
+}
+
+fn judge_bound(token: &str, bound_to: BoundTo<'_>) -> Result<Introspected, &'static str> {
     let expected = IntrospectionExpected {
         issuer: ISSUER,
         client_id: CLIENT,
         algs: FAPI,
+        bound_to,
         now: now(),
         exp_leeway: LEEWAY,
         future_tolerance: TOLERANCE,
@@ -63,10 +68,56 @@ fn an_active_answer_for_us_is_handed_on_word_for_word() {
     let accepted = judge(&token).unwrap();
     assert_eq!(accepted.jwt.expose(), token);
     assert_eq!(accepted.expires, Some(now().plus(60)));
-    assert_eq!(judge(&signed(&without(&["token_introspection", "exp"]))).unwrap().expires, None);
     assert!(judge(&signed(&without(&["token_introspection", "client_id"]))).is_ok());
     let typ = Some("application/token-introspection+jwt");
     assert!(judge(&token_by(&PS256, JwsAlg::Ps256, typ, &good())).is_ok());
+}
+
+/// INT-2, SES-7.4: it vouches for a minute, and never for longer than the token lives.
+#[test]
+fn an_answer_is_handed_on_for_a_minute_at_most() {
+    let until = |claims: &Value| judge(&signed(claims)).unwrap().expires.unwrap().since(now());
+    for (iat, exp, expected) in [
+        (NOW, Some(NOW + 3600), 60),
+        (NOW, Some(NOW + 30), 30),
+        (NOW, None, 60),
+        (NOW - 45, Some(NOW + 3600), 15),
+        (NOW - 60, None, 0),
+    ] {
+        let mut claims = set("iat", json!(iat));
+        claims["token_introspection"]["exp"] = json!(exp);
+        if exp.is_none() {
+            claims["token_introspection"].as_object_mut().unwrap().remove("exp");
+        }
+        assert_eq!(until(&claims), expected, "{iat} {exp:?}");
+    }
+}
+
+/// MTLS-3, DPOP-5: a confirmation in the answer is the session's.
+#[test]
+fn a_token_bound_to_something_else_is_refused() {
+    let (certificate, key) = (BoundTo::Certificate("bwcK"), BoundTo::Key("0Zco"));
+    let verdict = |cnf: Value, bound_to| judge_bound(&signed(&state("cnf", cnf)), bound_to).err();
+    let mismatch = Some("introspection.binding_mismatch");
+    for (cnf, bound_to, expected) in [
+        (json!({"x5t#S256": "bwcK"}), certificate, None),
+        (json!({"x5t#S256": "other"}), certificate, mismatch),
+        (json!({"x5t#S256": ["bwcK"]}), certificate, mismatch),
+        (json!({"jkt": "0Zco"}), certificate, mismatch),
+        (json!({"jkt": "0Zco"}), key, None),
+        (json!({"jkt": "0zco"}), key, mismatch),
+        (json!({"jkt": null}), key, mismatch),
+        (json!({"x5t#S256": "bwcK"}), key, mismatch),
+        (json!({}), key, mismatch),
+        (json!("0Zco"), key, mismatch),
+        (json!(null), certificate, mismatch),
+        (json!({"jkt": "0Zco"}), BoundTo::Nothing, None),
+    ] {
+        assert_eq!(verdict(cnf.clone(), bound_to), expected, "{cnf} {bound_to:?}");
+    }
+    for bound_to in [certificate, key, BoundTo::Nothing] {
+        assert!(judge_bound(&signed(&good()), bound_to).is_ok(), "{bound_to:?}");
+    }
 }
 
 /// INT-9701-5: every claim missing, wrong, of another type, and at its second.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    jose::{JweAlg, JweEnc, JwePolicy},
     profile::{ClientAuthMethod, ProfileName, ResponseForm, ResponseMode, ResponseType},
     protocol::{Binding, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse, Needs},
 };
@@ -48,6 +49,11 @@ fn needs() -> Needs {
         id_token_alg: None,
         authorization_response_alg: None,
         userinfo_alg: None,
+        id_token_encryption: None,
+        authorization_response_encryption: None,
+        userinfo_encryption: None,
+        request_object_encryption: None,
+        introspection: false,
         response: form(ResponseType::Code, ResponseMode::Jwt),
         openid: true,
     }
@@ -425,6 +431,55 @@ fn a_pinned_algorithm_must_be_listed() {
     );
     let pinned = Needs { authorization_response_alg: Some(JwsAlg::Ps256), ..needs() };
     assert!(judge_with(&good(), ProfileName::Fapi2MessageSigning, &pinned).is_ok());
+}
+
+/// META-2: what we and the server agreed on for encryption must be listed, where it lists any.
+#[test]
+fn a_registered_encryption_must_be_listed() {
+    let policy = JwePolicy { alg: JweAlg::RsaOaep256, enc: JweEnc::A256Gcm };
+    let some = Some(policy);
+    for (kind, needs) in [
+        ("id_token", Needs { id_token_encryption: some, ..needs() }),
+        ("authorization", Needs { authorization_response_encryption: some, ..needs() }),
+        ("userinfo", Needs { userinfo_encryption: some, ..needs() }),
+        ("request_object", Needs { request_object_encryption: some, ..needs() }),
+    ] {
+        let verdict = |document: &Value| {
+            let verdict = judge_with(document, ProfileName::Fapi2MessageSigning, &needs);
+            verdict.err().map(|rejected| (rejected.reason(), rejected.to_string()))
+        };
+        assert_eq!(verdict(&good()), None, "{kind}");
+        let members =
+            [("alg", policy.alg.name(), "RSA-OAEP"), ("enc", policy.enc.name(), "A128GCM")];
+        for (part, ours, other) in members {
+            let member = format!("{kind}_encryption_{part}_values_supported");
+            assert_eq!(verdict(&with(good(), &member, json!([other, ours]))), None, "{member}");
+            for listed in [json!([other]), json!([])] {
+                let document = with(good(), &member, listed);
+                let (reason, told) = verdict(&document).unwrap();
+                assert_eq!(reason, "metadata.algorithm_missing");
+                assert!(told.contains(&member), "{told}");
+                // Who has not agreed on it does not care.
+                assert!(judge(&document).is_ok(), "{member}");
+            }
+            let (reason, _) = verdict(&with(good(), &member, ours)).unwrap();
+            assert_eq!(reason, "metadata.member_type");
+        }
+    }
+}
+
+/// META-2, INT-9701: one algorithm in common is enough, and needed only by who asks for the answers.
+#[test]
+fn the_signature_on_introspection_answers_must_be_one_of_ours() {
+    const MEMBER: &str = "introspection_signing_alg_values_supported";
+    let asks = Needs { introspection: true, ..needs() };
+    let verdict =
+        |document: &Value| judge_with(document, ProfileName::Fapi2MessageSigning, &asks).err();
+    assert_eq!(verdict(&good()), None);
+    assert_eq!(verdict(&with(good(), MEMBER, json!(["RS256", "ES256"]))), None);
+    let foreign = with(good(), MEMBER, json!(["RS256"]));
+    assert_eq!(verdict(&foreign), Some(MetadataRejected::AlgorithmMissing(MEMBER)));
+    assert!(judge(&foreign).is_ok());
 }
 
 /// FAPI1-ADV-5.2.2-2, OIDC-FRAG: the server must offer the form of response that will be asked for.
