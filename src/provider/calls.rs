@@ -408,7 +408,7 @@ impl Provider {
     /// (REV-2.1). Nobody waits for it; an AS that is down is asked again a few times (REV-2.2.1).
     pub fn give_up(self: &Arc<Self>, refresh_token: Option<Token>, access_token: Option<Token>) {
         let provider = Arc::clone(self);
-        self.revocations.spawn(async move {
+        self.tasks.spawn(async move {
             for (token, hint) in [(refresh_token, "refresh_token"), (access_token, "access_token")]
             {
                 if let Some(token) = token {

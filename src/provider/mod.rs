@@ -24,7 +24,7 @@ use http::{
 };
 pub use keys::{Received, ResponseFailure, TokenFailure};
 
-pub use tokens::{IntrospectFailure, Kept, TokenCache};
+pub use tokens::{FetchLost, IntrospectFailure, Kept, TokenCache};
 use tokio_util::task::TaskTracker;
 
 use serde_json::Value;
@@ -216,9 +216,10 @@ pub struct Provider {
     telemetry: Telemetry,
     metadata: Remembered<Metadata, AsFailure>,
     keys: Remembered<KeySet, AsFailure>,
-    revocations: TaskTracker,
+    /// What goes on on nobody's request: fetches of tokens that many wait for, and revocations.
+    tasks: TaskTracker,
     /// The client's own tokens.
-    client_tokens: TokenCache<Target>,
+    client_tokens: TokenCache<Target, RedeemFailure>,
     /// What the key is made from that they are bound to.
     own_seed: Mutex<Option<KeySeed>>,
 }
@@ -241,6 +242,9 @@ impl Provider {
     ) -> Self {
         let Ages { metadata, jwks, jwks_cooldown } = registration.ages;
         let clock = || Arc::clone(&ambient.clock);
+        let tasks = TaskTracker::new();
+        // The client's own tokens end by themselves: no session ends with them.
+        let client_tokens = TokenCache::new(clock(), tasks.clone(), |_, _| {});
         Self {
             metadata: Remembered::new(clock(), metadata, jwks_cooldown),
             keys: Remembered::new(clock(), jwks, jwks_cooldown),
@@ -250,8 +254,8 @@ impl Provider {
             nonces: Arc::default(),
             ambient,
             telemetry,
-            revocations: TaskTracker::new(),
-            client_tokens: TokenCache::default(),
+            tasks,
+            client_tokens,
             own_seed: Mutex::default(),
         }
     }
@@ -293,10 +297,10 @@ impl Provider {
         self.metadata.peek().map(|(metadata, _)| metadata)
     }
 
-    /// Waits until all tokens given up so far have been, or could not be.
+    /// Waits until all tokens given up so far have been, or could not be, and none is being fetched.
     pub async fn settle(&self) {
-        self.revocations.close();
-        self.revocations.wait().await;
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, AsFailure> {

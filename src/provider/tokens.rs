@@ -3,15 +3,17 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use super::{AsFailure, Proof, Provider, RedeemFailure, calls::judged};
 use crate::{
-    clock::UnixTime,
+    clock::{Clock, UnixTime},
     jose::{KeySeed, SignFailed},
     protocol::{
         Asked, Endpoint, ExchangeRequest, Introspected, IntrospectionError, IntrospectionRejected,
@@ -24,8 +26,12 @@ use crate::{
 const UNKNOWN_LIFE: i64 = 60;
 /// Seconds before its end from which a token is not used; at most half of its life.
 const MARGIN: i64 = 10;
-/// How many tokens are kept before those that have ended are looked for.
+/// How many tokens are kept before those that are of no use any more are looked for.
 const ROOM: usize = 256;
+/// How many replaced tokens are remembered for each that is kept.
+const SPENT: usize = 8;
+/// How long a failed fetch answers for the next ones, in milliseconds.
+const RETRY_PAUSE: u64 = 1000;
 
 /// A token and the time until which it is used.
 #[derive(Clone, Debug)]
@@ -34,6 +40,8 @@ pub struct Kept {
     pub token: Token,
     /// The first second at which it is not used any more.
     pub until: UnixTime,
+    /// When it ends by itself, if that is known.
+    expires: Option<UnixTime>,
 }
 
 impl Kept {
@@ -43,7 +51,7 @@ impl Kept {
             Some(expires) => expires.plus(-MARGIN.min(expires.since(now) / 2)),
             None => now.plus(UNKNOWN_LIFE),
         };
-        Self { token, until }
+        Self { token, until, expires }
     }
 
     /// The same, used until `limit` at the latest.
@@ -52,78 +60,269 @@ impl Kept {
         let until = limit.map_or(self.until, |limit| self.until.min(limit));
         Self { until, ..self }
     }
-}
 
-type Place = Arc<AsyncMutex<Option<Kept>>>;
-
-/// Tokens kept in memory, each fetched by one caller at a time.
-#[derive(Debug)]
-pub struct TokenCache<K>(Mutex<HashMap<K, Place>>);
-
-impl<K> Default for TokenCache<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
+    /// Whether it may still be good for somebody, used here or not.
+    fn lives(&self, now: UnixTime) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
     }
 }
 
-impl<K: Eq + Hash> TokenCache<K> {
-    /// The token for `key`, fetched if there is none that is good at `now`. One that is `refused`, by
-    /// whoever it was sent to, is not good.
-    pub async fn get<F, E>(
+/// A fetch ended without any result: only a panic or the end of the runtime does that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FetchLost;
+
+impl From<FetchLost> for RedeemFailure {
+    fn from(_: FetchLost) -> Self {
+        AsFailure::not_made(Endpoint::Token, "the request was lost").into()
+    }
+}
+
+/// Gets rid of a token that lives and is of no use any more.
+type Discard<K> = Box<dyn Fn(&K, Token) + Send + Sync>;
+
+/// Where a fetch's result will be.
+type Landing<E> = watch::Receiver<Option<Result<Token, E>>>;
+
+/// What is known of one token.
+struct Place<E> {
+    kept: Option<Kept>,
+    /// Replaced ones that live: refused by one upstream, in use at another.
+    spent: Vec<Kept>,
+    /// Why the last fetch failed, and when (monotonic milliseconds).
+    failed: Option<(E, u64)>,
+    fetching: Option<Landing<E>>,
+}
+
+impl<E> Default for Place<E> {
+    fn default() -> Self {
+        Self { kept: None, spent: Vec::new(), failed: None, fetching: None }
+    }
+}
+
+impl<E: Clone> Place<E> {
+    fn is_in_use(&self, now: UnixTime, millis: u64) -> bool {
+        self.fetching.is_some()
+            || self.failure(millis).is_some()
+            || self.kept.as_ref().is_some_and(|kept| now < kept.until)
+    }
+
+    fn failure(&self, millis: u64) -> Option<&E> {
+        let (error, at) = self.failed.as_ref()?;
+        (millis.saturating_sub(*at) < RETRY_PAUSE).then_some(error)
+    }
+
+    /// Keeps a new token; returns an old one there is no room for.
+    fn keep(&mut self, kept: Kept, now: UnixTime) -> Option<Token> {
+        let new = kept.token.clone();
+        self.spent.extend(self.kept.replace(kept));
+        self.spent.retain(|spent| spent.lives(now) && spent.token != new);
+        (self.spent.len() > SPENT).then(|| self.spent.remove(0).token)
+    }
+
+    /// All tokens in it that live, which are then no more.
+    fn empty(&mut self, now: UnixTime) -> Vec<Token> {
+        let all = self.kept.take().into_iter().chain(self.spent.drain(..));
+        all.filter(|kept| kept.lives(now)).map(|kept| kept.token).collect()
+    }
+}
+
+struct Places<K, E> {
+    by_key: HashMap<K, Place<E>>,
+    /// Nothing is kept any more.
+    closed: bool,
+}
+
+impl<K: Eq + Hash + Clone, E: Clone> Places<K, E> {
+    /// Forgets what is of no use any more; returns the tokens of it that live.
+    fn forget_past(&mut self, now: UnixTime, millis: u64) -> Vec<(K, Token)> {
+        let past = self.by_key.extract_if(|_, place| !place.is_in_use(now, millis));
+        past.flat_map(|(key, mut place)| with_key(&key, place.empty(now))).collect()
+    }
+}
+
+fn with_key<K: Clone>(key: &K, tokens: Vec<Token>) -> Vec<(K, Token)> {
+    tokens.into_iter().map(|token| (key.clone(), token)).collect()
+}
+
+struct Shared<K, E> {
+    clock: Arc<dyn Clock>,
+    discard: Discard<K>,
+    places: Mutex<Places<K, E>>,
+}
+
+impl<K, E> Shared<K, E> {
+    fn lock(&self) -> MutexGuard<'_, Places<K, E>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn discard(&self, tokens: impl IntoIterator<Item = (K, Token)>) {
+        for (key, token) in tokens {
+            (self.discard)(&key, token);
+        }
+    }
+}
+
+/// A fetch under way. However it ends, by panic too, it ends here: those who wait are told, and the
+/// token is kept, or got rid of if nothing is kept any more.
+struct Flight<K: Eq + Hash + Clone, E: Clone + From<FetchLost>> {
+    shared: Arc<Shared<K, E>>,
+    key: K,
+    landed: watch::Sender<Option<Result<Token, E>>>,
+    fetched: Result<Kept, E>,
+}
+
+impl<K: Eq + Hash + Clone, E: Clone + From<FetchLost>> Flight<K, E> {
+    async fn run(mut self, fetch: impl Future<Output = Result<Kept, E>>) {
+        self.fetched = fetch.await;
+    }
+}
+
+impl<K: Eq + Hash + Clone, E: Clone + From<FetchLost>> Drop for Flight<K, E> {
+    fn drop(&mut self) {
+        let clock = &self.shared.clock;
+        let (now, millis) = (clock.now(), clock.monotonic_millis());
+        let mut places = self.shared.lock();
+        let closed = places.closed;
+        let place = places.by_key.entry(self.key.clone()).or_default();
+        place.fetching = None;
+        let excess = match &self.fetched {
+            Ok(kept) => {
+                place.failed = None;
+                if closed { Some(kept.token.clone()) } else { place.keep(kept.clone(), now) }
+            }
+            Err(error) => {
+                place.failed = Some((error.clone(), millis));
+                None
+            }
+        };
+        drop(places);
+        self.shared.discard(excess.map(|token| (self.key.clone(), token)));
+        let told = self.fetched.as_ref().map(|kept| kept.token.clone()).map_err(Clone::clone);
+        self.landed.send_replace(Some(told));
+    }
+}
+
+/// Tokens kept in memory, each fetched once for all who want it.
+pub struct TokenCache<K, E> {
+    shared: Arc<Shared<K, E>>,
+    tasks: TaskTracker,
+}
+
+impl<K, E> Clone for TokenCache<K, E> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), tasks: self.tasks.clone() }
+    }
+}
+
+impl<K, E> fmt::Debug for TokenCache<K, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = self.shared.lock().by_key.len();
+        f.debug_struct("TokenCache").field("kept", &kept).finish_non_exhaustive()
+    }
+}
+
+impl<K, E> TokenCache<K, E>
+where
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    E: Clone + From<FetchLost> + Send + Sync + 'static,
+{
+    /// An empty one. Fetches run among `tasks`; tokens that live and are of no use any more go to
+    /// `discard`.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        tasks: TaskTracker,
+        discard: impl Fn(&K, Token) + Send + Sync + 'static,
+    ) -> Self {
+        let places = Mutex::new(Places { by_key: HashMap::new(), closed: false });
+        Self { shared: Arc::new(Shared { clock, discard: Box::new(discard), places }), tasks }
+    }
+
+    /// The token for `key`, fetched if there is none that is good now. One that is `refused`, by
+    /// whoever it was sent to, is not good. Nobody waits longer than for one fetch, and one that failed
+    /// answers for a while. It runs in a task of its own: a caller who hangs up changes nothing.
+    pub async fn get<F>(
         &self,
         key: K,
-        now: UnixTime,
         refused: Option<&Token>,
         fetch: impl FnOnce() -> F,
     ) -> Result<Token, E>
     where
-        F: Future<Output = Result<Kept, E>>,
+        F: Future<Output = Result<Kept, E>> + Send + 'static,
     {
-        let place = self.place(key, now);
-        let mut kept = place.lock().await;
-        let good = |kept: &&Kept| now < kept.until && Some(&kept.token) != refused;
-        if let Some(kept) = kept.as_ref().filter(good) {
-            return Ok(kept.token.clone());
-        }
-        *kept = None;
-        let fetched = fetch().await?;
-        let token = fetched.token.clone();
-        *kept = Some(fetched);
-        Ok(token)
-    }
-
-    /// Everything kept, which is then no more.
-    pub fn drain(&self) -> Vec<(K, Token)> {
-        let places: Vec<_> = self.lock().drain().collect();
-        let kept = |(key, place): (K, Place)| {
-            let token = place.try_lock().ok()?.take()?.token;
-            Some((key, token))
+        let mut landing = match self.board(key, refused, fetch) {
+            Ok(landing) => landing,
+            Err(at_hand) => return at_hand,
         };
-        places.into_iter().filter_map(kept).collect()
+        let landed = landing.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone());
+        landed.unwrap_or_else(|| Err(FetchLost.into()))
     }
 
-    /// Whether nothing is kept that is still good, nor anything being fetched.
-    pub fn is_idle(&self, now: UnixTime) -> bool {
-        !self.lock().values().any(|place| is_in_use(place, now))
-    }
-
-    fn place(&self, key: K, now: UnixTime) -> Place {
-        let mut places = self.lock();
-        if places.len() >= ROOM && !places.contains_key(&key) {
-            places.retain(|_, place| is_in_use(place, now));
+    /// Joins the fetch under way or starts one, unless the answer is at hand.
+    fn board<F>(
+        &self,
+        key: K,
+        refused: Option<&Token>,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<Landing<E>, Result<Token, E>>
+    where
+        F: Future<Output = Result<Kept, E>> + Send + 'static,
+    {
+        let (now, millis) = self.time();
+        let mut places = self.shared.lock();
+        let past = if places.by_key.len() >= ROOM && !places.by_key.contains_key(&key) {
+            places.forget_past(now, millis)
+        } else {
+            Vec::new()
+        };
+        let place = places.by_key.entry(key.clone()).or_default();
+        let good = |kept: &&Kept| now < kept.until && Some(&kept.token) != refused;
+        if let Some(kept) = place.kept.as_ref().filter(good) {
+            return Err(Ok(kept.token.clone()));
         }
-        Arc::clone(places.entry(key).or_default())
+        if let Some(landing) = &place.fetching {
+            return Ok(landing.clone());
+        }
+        if let Some(error) = place.failure(millis) {
+            return Err(Err(error.clone()));
+        }
+        let (landed, landing) = watch::channel(None);
+        place.fetching = Some(landing.clone());
+        drop(places);
+        self.shared.discard(past);
+        let (shared, fetched) = (Arc::clone(&self.shared), Err(FetchLost.into()));
+        self.tasks.spawn(Flight { shared, key, landed, fetched }.run(fetch()));
+        Ok(landing)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Place>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gets rid of everything kept, and of whatever is still being fetched as soon as it comes.
+    pub fn close(&self) {
+        let (now, _) = self.time();
+        let mut places = self.shared.lock();
+        places.closed = true;
+        let all = places.by_key.iter_mut();
+        let all: Vec<_> = all.flat_map(|(key, place)| with_key(key, place.empty(now))).collect();
+        drop(places);
+        self.shared.discard(all);
     }
-}
 
-fn is_in_use(place: &Place, now: UnixTime) -> bool {
-    match place.try_lock() {
-        Ok(kept) => kept.as_ref().is_some_and(|kept| now < kept.until),
-        Err(_) => true,
+    /// Forgets what is of no use any more. True if nothing is left and nobody is about to use it.
+    pub fn forget_past(&self) -> bool {
+        let (now, millis) = self.time();
+        let mut places = self.shared.lock();
+        let past = places.forget_past(now, millis);
+        let is_empty = places.by_key.is_empty();
+        drop(places);
+        self.shared.discard(past);
+        is_empty && !self.is_shared()
+    }
+
+    /// Whether a call or a fetch has this in its hands, beside its owner.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
+    fn time(&self) -> (UnixTime, u64) {
+        (self.shared.clock.now(), self.shared.clock.monotonic_millis())
     }
 }
 
@@ -180,16 +379,15 @@ impl Provider {
         target: &Target,
         refused: Option<&Token>,
     ) -> Result<Token, RedeemFailure> {
-        let now = self.ambient.now();
-        let fetch = || self.fetch_client_token(target, now);
-        self.client_tokens.get(target.clone(), now, refused, fetch).await
+        let fetch = || {
+            let (provider, target) = (Arc::clone(self), target.clone());
+            async move { provider.fetch_client_token(&target).await }
+        };
+        self.client_tokens.get(target.clone(), refused, fetch).await
     }
 
-    async fn fetch_client_token(
-        self: &Arc<Self>,
-        target: &Target,
-        now: UnixTime,
-    ) -> Result<Kept, RedeemFailure> {
+    async fn fetch_client_token(self: &Arc<Self>, target: &Target) -> Result<Kept, RedeemFailure> {
+        let now = self.ambient.now();
         let prover = self.own_prover();
         let no_key = |_| AsFailure::not_made(Endpoint::Token, "the key could not be made");
         let prover = prover.map_err(no_key)?;
@@ -268,9 +466,19 @@ impl Provider {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use futures_util::future::join_all;
+    use tokio::{
+        task::yield_now,
+        time::{Instant, sleep},
+    };
 
     use super::*;
+    use crate::clock::ManualClock;
 
     const NOW: UnixTime = UnixTime::new(1_800_000_000);
 
@@ -300,81 +508,210 @@ mod tests {
         assert_eq!(kept.within(None).until, NOW.plus(290));
     }
 
+    impl From<FetchLost> for &'static str {
+        fn from(_: FetchLost) -> Self {
+            "lost"
+        }
+    }
+
+    /// What the AS does with a token request.
+    #[derive(Clone, Copy)]
+    enum As {
+        Answers,
+        Refuses,
+        Hangs,
+        Panics,
+    }
+
     struct Rig {
-        cache: TokenCache<&'static str>,
-        fetched: AtomicUsize,
+        clock: Arc<ManualClock>,
+        cache: TokenCache<usize, &'static str>,
+        tasks: TaskTracker,
+        fetched: Arc<AtomicUsize>,
+        discarded: Arc<Mutex<Vec<(usize, String)>>>,
     }
 
     impl Rig {
         fn new() -> Self {
-            Self { cache: TokenCache::default(), fetched: AtomicUsize::new(0) }
+            let (clock, tasks) = (ManualClock::at(NOW), TaskTracker::new());
+            let discarded = Arc::<Mutex<Vec<_>>>::default();
+            let bin = Arc::clone(&discarded);
+            let discard = move |key: &usize, token: Token| {
+                bin.lock().unwrap().push((*key, token.expose().to_owned()));
+            };
+            let cache = TokenCache::new(Arc::<ManualClock>::clone(&clock), tasks.clone(), discard);
+            Self { clock, cache, tasks, fetched: Arc::default(), discarded }
         }
 
-        async fn get(&self, key: &'static str, at: i64, refused: Option<&Token>) -> String {
-            let now = NOW.plus(at);
-            let fetch = || async {
-                tokio::task::yield_now().await;
-                let number = self.fetched.fetch_add(1, Ordering::SeqCst);
-                let token = token(&format!("{key}-{number}"));
-                Ok::<_, ()>(Kept::new(token, now, Some(now.plus(100))))
+        async fn ask(
+            &self,
+            key: usize,
+            refused: Option<&Token>,
+            conduct: As,
+        ) -> Result<Token, &'static str> {
+            let fetch = || {
+                let (fetched, now) = (Arc::clone(&self.fetched), self.clock.now());
+                async move {
+                    let number = fetched.fetch_add(1, Ordering::SeqCst);
+                    yield_now().await;
+                    match conduct {
+                        As::Answers => {}
+                        As::Refuses => return Err("refused"),
+                        As::Hangs => {
+                            sleep(Duration::from_secs(10)).await;
+                            return Err("timed out");
+                        }
+                        As::Panics => panic!("as asked"),
+                    }
+                    let token = token(&format!("{key}-{number}"));
+                    Ok(Kept::new(token, now, Some(now.plus(100))))
+                }
             };
-            self.cache.get(key, now, refused, fetch).await.unwrap().expose().to_owned()
+            self.cache.get(key, refused, fetch).await
+        }
+
+        async fn get(&self, key: usize, refused: Option<&Token>) -> String {
+            self.ask(key, refused, As::Answers).await.unwrap().expose().to_owned()
+        }
+
+        fn requests(&self) -> usize {
+            self.fetched.load(Ordering::SeqCst)
+        }
+
+        fn discarded(&self) -> Vec<(usize, String)> {
+            let mut discarded = std::mem::take(&mut *self.discarded.lock().unwrap());
+            discarded.sort();
+            discarded
+        }
+
+        /// Asks, and hangs up as soon as the request is on its way.
+        async fn hang_up(&self, key: usize) {
+            tokio::select! {
+                biased;
+                _ = self.ask(key, None, As::Answers) => panic!("too fast"),
+                () = std::future::ready(()) => {}
+            }
+        }
+
+        async fn land(&self) {
+            self.tasks.close();
+            self.tasks.wait().await;
         }
     }
 
     #[tokio::test]
     async fn many_askers_make_one_fetch_and_each_key_has_its_own() {
         let rig = Rig::new();
-        let all = futures_util::future::join_all((0..50).map(|_| rig.get("a", 0, None))).await;
-        assert!(all.iter().all(|token| token == "a-0"));
-        assert_eq!(rig.get("b", 0, None).await, "b-1");
-        assert_eq!(rig.get("a", 89, None).await, "a-0");
-        assert_eq!(rig.get("a", 90, None).await, "a-2");
+        let all = join_all((0..50).map(|_| rig.get(1, None))).await;
+        assert!(all.iter().all(|token| token == "1-0"));
+        assert_eq!(rig.get(2, None).await, "2-1");
+        rig.clock.advance(89);
+        assert_eq!(rig.get(1, None).await, "1-0");
+        rig.clock.advance(1);
+        assert_eq!(rig.get(1, None).await, "1-2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_longer_than_for_one_fetch() {
+        let rig = Rig::new();
+        let start = Instant::now();
+        let all = join_all((0..50).map(|_| rig.ask(1, None, As::Hangs))).await;
+        assert!(all.iter().all(|failed| *failed == Err("timed out")));
+        assert_eq!((rig.requests(), start.elapsed().as_secs()), (1, 10));
     }
 
     #[tokio::test]
-    async fn a_refused_token_is_replaced_once() {
+    async fn a_failure_answers_for_a_second() {
         let rig = Rig::new();
-        let first = token(&rig.get("a", 0, None).await);
-        let both = [rig.get("a", 0, Some(&first)), rig.get("a", 0, Some(&first))];
-        assert_eq!(futures_util::future::join_all(both).await, ["a-1", "a-1"]);
-    }
-
-    #[tokio::test]
-    async fn what_is_drained_is_gone_and_what_has_ended_makes_room() {
-        let rig = Rig::new();
-        rig.get("a", 0, None).await;
-        rig.get("b", 50, None).await;
-        assert!(!rig.cache.is_idle(NOW.plus(139)));
-        assert!(rig.cache.is_idle(NOW.plus(140)));
-        let mut drained: Vec<_> = rig.cache.drain();
-        drained.sort_by_key(|(key, _)| *key);
-        assert_eq!(drained, [("a", token("a-0")), ("b", token("b-1"))]);
-        assert_eq!(rig.cache.drain(), []);
-        assert_eq!(rig.get("a", 50, None).await, "a-2");
-
-        let cache = TokenCache::default();
-        let keep = async |key: usize, at: i64| {
-            let now = NOW.plus(at);
-            let kept = Kept::new(token("t"), now, Some(now.plus(100)));
-            cache.get(key, now, None, || async { Ok::<_, ()>(kept) }).await.unwrap();
-        };
-        for key in 0..ROOM {
-            keep(key, 0).await;
+        for _ in 0..100 {
+            assert_eq!(rig.ask(1, None, As::Refuses).await, Err("refused"));
         }
-        keep(ROOM, 89).await;
-        assert_eq!(cache.lock().len(), ROOM + 1, "all still good");
-        keep(ROOM + 1, 90).await;
-        assert_eq!(cache.lock().len(), 2);
+        assert_eq!(rig.ask(1, None, As::Answers).await, Err("refused"));
+        assert_eq!(rig.requests(), 1);
+        assert_eq!(rig.get(2, None).await, "2-1", "another's failure is not ours");
+        rig.clock.advance(1);
+        assert_eq!(rig.get(1, None).await, "1-2");
+        let refused = token("1-2");
+        assert_eq!(rig.ask(1, Some(&refused), As::Refuses).await, Err("refused"));
+        assert_eq!(rig.get(1, None).await, "1-2", "refused by one, and no better to be had");
     }
 
     #[tokio::test]
-    async fn a_fetch_that_fails_leaves_nothing() {
-        let cache = TokenCache::default();
-        let failed = cache.get("a", NOW, None, || async { Err::<Kept, _>("down") }).await;
-        assert_eq!(failed, Err("down"));
-        let kept = Kept::new(token("t"), NOW, None);
-        let got = cache.get("a", NOW, None, || async { Ok::<_, &str>(kept) }).await;
-        assert_eq!(got, Ok(token("t")));
+    async fn a_fetch_that_panics_leaves_nobody_waiting() {
+        let rig = Rig::new();
+        let all = join_all((0..2).map(|_| rig.ask(1, None, As::Panics))).await;
+        assert_eq!(all, [Err("lost"), Err("lost")]);
+        rig.clock.advance(1);
+        assert_eq!(rig.get(1, None).await, "1-1");
+    }
+
+    /// TX-4.1: what the AS issued is held, whoever hangs up.
+    #[tokio::test]
+    async fn a_caller_who_hangs_up_changes_nothing() {
+        let rig = Rig::new();
+        for _ in 0..50 {
+            rig.hang_up(1).await;
+        }
+        assert_eq!(rig.get(1, None).await, "1-0");
+        rig.land().await;
+        assert_eq!(rig.get(1, None).await, "1-0");
+        assert_eq!((rig.requests(), rig.discarded()), (1, Vec::new()));
+    }
+
+    /// TX-4.1, REV-2.1: what comes after the end is given up, once.
+    #[tokio::test]
+    async fn a_token_that_comes_after_the_end_is_given_up_once() {
+        let rig = Rig::new();
+        rig.hang_up(1).await;
+        rig.cache.close();
+        assert_eq!(rig.discarded(), []);
+        rig.land().await;
+        assert_eq!(rig.discarded(), [(1, "1-0".to_owned())]);
+        rig.cache.close();
+        assert_eq!(rig.discarded(), []);
+    }
+
+    /// TX-4.1, REV-2.1: all that lives is given up, what an upstream refused included.
+    #[tokio::test]
+    async fn a_refused_token_is_replaced_once_and_given_up_with_the_rest() {
+        let rig = Rig::new();
+        let first = token(&rig.get(1, None).await);
+        let both = [rig.get(1, Some(&first)), rig.get(1, Some(&first))];
+        assert_eq!(join_all(both).await, ["1-1", "1-1"]);
+        rig.get(2, None).await;
+        assert_eq!(rig.discarded(), []);
+        rig.cache.close();
+        let all = [(1, "1-0".to_owned()), (1, "1-1".to_owned()), (2, "2-2".to_owned())];
+        assert_eq!(rig.discarded(), all);
+        let mut last = token(&rig.get(3, None).await);
+        rig.discarded();
+        // Upstreams that refuse everything do not fill the memory.
+        let rig = Rig::new();
+        for _ in 0..=SPENT + 2 {
+            last = token(&rig.get(1, Some(&last)).await);
+        }
+        assert_eq!(rig.discarded(), [(1, "1-0".to_owned()), (1, "1-1".to_owned())]);
+        rig.clock.advance(100);
+        rig.cache.close();
+        assert_eq!(rig.discarded(), [], "all have ended by themselves");
+    }
+
+    #[tokio::test]
+    async fn what_is_of_no_use_any_more_makes_room() {
+        let rig = Rig::new();
+        for key in 0..ROOM {
+            rig.get(key, None).await;
+        }
+        rig.clock.advance(89);
+        rig.get(ROOM, None).await;
+        assert_eq!(rig.cache.shared.lock().by_key.len(), ROOM + 1, "all still good");
+        rig.clock.advance(1);
+        rig.get(ROOM + 1, None).await;
+        assert_eq!(rig.cache.shared.lock().by_key.len(), 2);
+        assert_eq!(rig.discarded().len(), ROOM, "they live for ten seconds more");
+        assert!(!rig.cache.forget_past());
+        rig.clock.advance(100);
+        rig.land().await;
+        assert!(rig.cache.forget_past());
     }
 }

@@ -97,7 +97,7 @@ impl House {
             return Err(fault);
         }
         let clients = settings.apps.iter().map(|(name, app)| (name.clone(), app.client.clone()));
-        let derived = Arc::<DerivedTokens>::default();
+        let derived = Arc::new(DerivedTokens::new(Arc::clone(&ambient.clock)));
         let observer =
             SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
         let observer = Arc::new(observer);
@@ -396,10 +396,11 @@ impl House {
         Ok(identity)
     }
 
-    /// Waits for what is under way on nobody's request: refreshes first, for they may have to give
-    /// tokens up, then what is being given up.
+    /// Waits for what is under way on nobody's request: refreshes and exchanges first, for they may
+    /// have to give tokens up, then what is being given up.
     pub(super) async fn settle(&self) {
         self.sessions.drain().await;
+        self.derived.drain().await;
         for provider in &self.providers {
             provider.settle().await;
         }
@@ -423,7 +424,7 @@ impl House {
     pub(super) fn background(&self, stop: &CancellationToken) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let (sessions, metrics) = (Arc::clone(&self.sessions), Arc::clone(&self.telemetry.metrics));
-        let stopped = stop.clone();
+        let (derived, stopped) = (Arc::clone(&self.derived), stop.clone());
         tasks.spawn(
             stopped
                 .run_until_cancelled_owned(async move {
@@ -433,6 +434,7 @@ impl House {
                         if let Err(error) = sessions.sweep().await {
                             tracing::warn!(%error, "ended sessions could not be cleared away");
                         }
+                        derived.forget_past();
                         if let Ok(active) = sessions.count().await {
                             metrics.set_sessions_active(active);
                         }

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
 
 use super::{
-    derived::{DerivedTokens, Kind},
+    derived::{DerivedTokens, GiveUp, Kind},
     front::REQUEST_ID,
 };
 use crate::{
@@ -135,14 +135,14 @@ pub(super) struct AppGate {
     provider: Arc<Provider>,
     ambient: Ambient,
     derived: Arc<DerivedTokens>,
-    /// Whether exchanged tokens are given up when their session ends.
-    revoke: bool,
+    /// What becomes of exchanged tokens when their session ends.
+    give_up: GiveUp,
     telemetry: Telemetry,
 }
 
 impl AppGate {
     #[expect(clippy::too_many_arguments, reason = "the one place where a gate's parts meet")]
-    pub(super) const fn new(
+    pub(super) fn new(
         guard: Guard,
         admission: Arc<Admission>,
         client: String,
@@ -152,7 +152,13 @@ impl AppGate {
         revoke: bool,
         telemetry: Telemetry,
     ) -> Self {
-        Self { guard, admission, client, provider, ambient, derived, revoke, telemetry }
+        let issuer = Arc::clone(&provider);
+        let give_up: GiveUp = if revoke {
+            Arc::new(move |token| issuer.give_up(None, Some(token)))
+        } else {
+            Arc::new(drop)
+        };
+        Self { guard, admission, client, provider, ambient, derived, give_up, telemetry }
     }
 
     fn guest(&self, handle: Handle, session: Session, sent: Sent) -> Guest {
@@ -191,7 +197,8 @@ impl AppGate {
             TokenSource::User(target) => Ok(self.own(session, target.as_ref())),
             TokenSource::Client(target) => {
                 let token = self.provider.client_token(target, refused).await;
-                let token = token.map_err(|failure| self.not_had(failure.reason(), &failure))?;
+                let app = &self.admission.app;
+                let token = token.map_err(|failure| not_had(app, failure.reason(), &failure))?;
                 let possession = match self.provider.own_prover() {
                     Ok(None) => Possession::OfTheToken,
                     Ok(Some(prover)) => Possession::OfAKey(prover),
@@ -201,62 +208,66 @@ impl AppGate {
             }
             TokenSource::Exchange(request) => {
                 let possession = self.possession(session);
-                let proof = match &possession {
-                    Possession::OfAKey(prover) => Some(prover),
-                    _ => None,
-                };
-                let kind = Kind::Exchanged(ExchangeRequest::clone(request));
-                let fetch = || async {
-                    let subject = session.access_token();
-                    let kept = self.provider.exchange(subject, request, proof).await;
-                    let kept = kept.map_err(|failure| self.not_had(failure.reason(), &failure))?;
-                    // A logout in between wins: it found nothing to give up yet.
-                    if let Err(gone) = self.admission.find(handle, Activity::Polls).await {
-                        self.provider.give_up(None, Some(kept.token));
-                        return Err(self.admission.not_found(gone));
+                let request = ExchangeRequest::clone(request);
+                let kind = Kind::Exchanged(request.clone());
+                let fetch = || {
+                    let (provider, admission) = self.parts();
+                    let (handle, session) = (handle.clone(), session.clone());
+                    let prover = match &possession {
+                        Possession::OfAKey(prover) => Some(prover.clone()),
+                        _ => None,
+                    };
+                    async move {
+                        let (subject, proof) = (session.access_token(), prover.as_ref());
+                        let kept = provider.exchange(subject, &request, proof).await;
+                        let kept = kept.map_err(|failure| {
+                            not_had(&admission.app, failure.reason(), &failure)
+                        })?;
+                        // A logout in between wins: it found nothing to give up yet.
+                        if let Err(gone) = admission.find(&handle, Activity::Polls).await {
+                            provider.give_up(None, Some(kept.token));
+                            return Err(admission.not_found(gone));
+                        }
+                        Ok(kept)
                     }
-                    Ok(kept)
                 };
-                let token = self.derived(session, kind, refused, fetch).await?;
+                let token = self.derived.get(session, kind, &self.give_up, refused, fetch).await?;
                 Ok(Sent::Token(token, possession))
             }
             TokenSource::Introspection(carrier) => {
-                let fetch = || async {
-                    let seed = session.key_seed();
-                    let word = self.provider.introspect(session.access_token(), seed).await;
-                    let word = word.map_err(|failure| self.not_had(failure.reason(), &failure))?;
-                    Ok(Kept::new(word.jwt, self.ambient.now(), word.expires))
+                let fetch = || {
+                    let (provider, admission) = self.parts();
+                    let (session, ambient) = (session.clone(), self.ambient.clone());
+                    async move {
+                        let word =
+                            provider.introspect(session.access_token(), session.key_seed()).await;
+                        let word = word.map_err(|failure| {
+                            not_had(&admission.app, failure.reason(), &failure)
+                        })?;
+                        Ok(Kept::new(word.jwt, ambient.now(), word.expires))
+                    }
                 };
-                let jwt = self.derived(session, Kind::Introspected, refused, fetch).await?;
+                let (kind, give_up) = (Kind::Introspected, &self.give_up);
+                let jwt = self.derived.get(session, kind, give_up, refused, fetch).await?;
                 Ok(Sent::Introspection(jwt, *carrier))
             }
         }
     }
 
-    async fn derived<F>(
-        &self,
-        session: &Session,
-        kind: Kind,
-        refused: Option<&Token>,
-        fetch: impl FnOnce() -> F,
-    ) -> Result<Token, Refusal>
-    where
-        F: Future<Output = Result<Kept, Refusal>>,
-    {
-        let at = (self.ambient.now(), refused);
-        self.derived.get(&self.provider, self.revoke, session, kind, at, fetch).await
+    fn parts(&self) -> (Arc<Provider>, Arc<Admission>) {
+        (Arc::clone(&self.provider), Arc::clone(&self.admission))
     }
+}
 
-    /// What is said when a token for a route could not be had.
-    fn not_had(&self, reason: &'static str, failure: &dyn TokenFault) -> Refusal {
-        tracing::warn!(app = %self.admission.app, reason, "no token for a route");
-        let code = if failure.is_outage() {
-            ErrorCode::AuthorizationServerUnavailable
-        } else {
-            ErrorCode::AuthorizationServerError
-        };
-        ErrorAnswer::new(code).into()
-    }
+/// What is said when a token for a route could not be had.
+fn not_had(app: &str, reason: &'static str, failure: &dyn TokenFault) -> Refusal {
+    tracing::warn!(app, reason, "no token for a route");
+    let code = if failure.is_outage() {
+        ErrorCode::AuthorizationServerUnavailable
+    } else {
+        ErrorCode::AuthorizationServerError
+    };
+    ErrorAnswer::new(code).into()
 }
 
 /// A token request that failed.

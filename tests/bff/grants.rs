@@ -259,6 +259,7 @@ async fn a_token_that_is_none_is_not_sent() {
     answer.expect_refusal(502, "authorization_server_error").unwrap();
     assert_eq!(bed.api.count("/accounts"), 0);
     bed.double.reset_behaviour();
+    bed.clock.advance(1);
     get(&mut browser, "/other/accounts").await.expect(200).unwrap();
 }
 
@@ -273,6 +274,7 @@ async fn a_route_may_send_the_servers_word_on_the_token() {
     answer.expect_refusal(502, "authorization_server_error").unwrap();
     assert_eq!(bed.api.count("/echo-headers"), 0);
     bed.double.reset_behaviour();
+    bed.clock.advance(1);
     let before = bed.double.count(Endpoint::Introspection);
     for _ in 0..2 {
         let echo = get(&mut browser, "/other/echo-headers").await.expect(200).unwrap();

@@ -58,16 +58,16 @@ impl Scheme {
         let by_certificate = conduct.client_auth != ClientAuth::PrivateKeyJwt;
         let pushed = conduct.request_method == RequestMethod::Pushed;
         match self {
-            Self::Uk if !conduct.openid => Some("an ID token, which must bring the consent back"),
+            Self::Uk if !conduct.openid => Some("an ID token (it must bring the consent back)"),
             Self::Brazil | Self::Australia if conduct.family != Family::Fapi1 => {
-                Some("FAPI 2.0, of which the scheme says nothing")
+                Some("FAPI 2.0 (the scheme says nothing of it)")
             }
             Self::Australia if conduct.response != ResponseForm::Jarm => {
-                Some("hybrid responses, which the scheme has retired")
+                Some("hybrid responses (the scheme has retired them)")
             }
-            Self::Australia if !pushed => Some("requests by value, which the scheme forbids"),
+            Self::Australia if !pushed => Some("requests by value (the scheme forbids them)"),
             Self::Australia if by_certificate => {
-                Some("client authentication by certificate, which the scheme forbids")
+                Some("client authentication by certificate (the scheme forbids it)")
             }
             Self::Uk | Self::Brazil | Self::Australia => None,
         }
