@@ -164,7 +164,7 @@ mod tests {
     struct Rig {
         clock: Arc<ManualClock>,
         derived: DerivedTokens,
-        given_up: Arc<Mutex<Vec<Token>>>,
+        dropped: Arc<Mutex<Vec<Token>>>,
         give_up: GiveUp,
     }
 

@@ -274,7 +274,7 @@ mod tests {
         let chosen = select(&plans(), &wish(&["security-profile"], &dpop, &[])).unwrap();
         assert_eq!(ids(&chosen), [("fapi2-security-profile-final-client-test-plan", 12, false)]);
         let Entry::NotYetSupported { lacks, .. } = &chosen[0].entries[0] else { unreachable!() };
-        assert_eq!(lacks, "an ID token, which must bring the consent back");
+        assert_eq!(lacks, "an ID token (it must bring the consent back)");
     }
 
     #[test]
