@@ -292,8 +292,9 @@ fn remarks(chosen: &[Chosen], elsewhere: bool, args: &RunArgs) -> Vec<String> {
     let mut remarks = Vec::new();
     if chosen.iter().flat_map(|choice| &choice.entries).any(|entry| !entry.is_ready()) {
         remarks.push(
-            "Modules marked not yet supported test features that the product does not have. They \
-             are listed so that nothing is missing, and never count as passed."
+            "Modules marked not yet supported need what the product, or where it says so this \
+             harness, does not have. They are listed so that nothing is missing, and never count \
+             as passed."
                 .to_owned(),
         );
     }

@@ -468,7 +468,7 @@ fn a_registered_encryption_must_be_listed() {
     }
 }
 
-/// META-2, INT-9701: one algorithm in common is enough, and needed only by who asks for the answers.
+/// META-2, INT-9701-4: one algorithm in common is enough, and needed only by who asks for the answers.
 #[test]
 fn the_signature_on_introspection_answers_must_be_one_of_ours() {
     const MEMBER: &str = "introspection_signing_alg_values_supported";

@@ -113,7 +113,7 @@ fn within(client: Client, fapi_profile: &str) -> Client {
 fn scheme_lacks(fapi_profile: &str, client: &Client) -> Option<&'static str> {
     match Scheme::of(fapi_profile) {
         _ if fapi_profile == "plain_fapi" => None,
-        None => Some("ecosystem profiles"),
+        None => Some("presets of other national schemes"),
         Some(scheme) => scheme.rules_out(client),
     }
 }
