@@ -22,7 +22,7 @@ use crate::{
     config::{self, Faults, Settings},
 };
 
-/// Backend for Frontend with FAPI 2.0 Message Signing.
+/// Backend for Frontend: FAPI 2.0 Message Signing, or another profile for each client.
 #[derive(Debug, Parser)]
 #[command(name = "fapi-bff", version, about, arg_required_else_help = true)]
 pub struct Cli {

@@ -118,7 +118,7 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
         let keys = signers(&path, client).map_err(|found| faults.extend(found));
         let at = format!("{path}.decryption_keys");
         let decryption = decryption_keys(&client.encryption, &at).map_err(|fault| {
-            let remedy = "make one with `fapi-bff keys generate --use enc`".to_owned();
+            let remedy = "make one with `fapi-bff keys generate --use enc --alg ALG --out keys/decryption.jwk`, where ALG is the registered *_encrypted_response_alg".to_owned();
             faults.push(Fault { remedy, ..told(fault) });
         });
         let identity = client.tls_identity.as_ref();

@@ -311,8 +311,17 @@ fn authentication(
         let remedy = "name a file that holds the secret the authorization server issued";
         s.required("client_secret_file", remedy, files::client_secret)
     } else {
-        let why = format!("no secret is used under {} ({})", method.name(), FAPI2_SECRETS);
-        unused(s, "client_secret_file", &why, "remove it")
+        let allowed = profile.client_auth.iter().any(|method| method.is_secret());
+        let (clause, remedy) = if allowed {
+            (
+                String::new(),
+                "set token_endpoint_auth_method = \"client_secret_basic\", or remove it",
+            )
+        } else {
+            (format!(" ({FAPI2_SECRETS})"), "remove it")
+        };
+        let why = format!("no secret is used under {}{clause}", method.name());
+        unused(s, "client_secret_file", &why, remedy)
     };
     Some(match method {
         ClientAuthMethod::PrivateKeyJwt => ClientAuthentication::PrivateKeyJwt(key?),
@@ -379,7 +388,7 @@ fn encryption(
     }
     let opens = [id_token, authorization, userinfo].iter().any(Option::is_some);
     let decryption_keys = if opens {
-        let remedy = "list files with private keys, the active one first; make one with `fapi-bff keys generate --use enc`";
+        let remedy = "list files with private keys, the active one first; make one with `fapi-bff keys generate --use enc --alg ECDH-ES --out keys/decryption.jwk`";
         let keys = |setting: &Setting<'_>| {
             let keys: Option<Vec<_>> = setting.items()?.iter().map(files::decryption_key).collect();
             keys.filter(|keys| !keys.is_empty()).or_else(|| setting.wrong("is empty", remedy))

@@ -1,6 +1,8 @@
 //! What a token is for: details that were asked for, one API each, exchanged tokens, the authorization
 //! server's word on one. More than was asked for, or something else, is used for nothing.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -53,7 +55,10 @@ async fn expect_unsent(stage: &mut Stage, path: &str) -> Step {
     stage.expect_refusal("refused", &answer, 502, "authorization_server_error");
     let heard = stage.world.api.events().len() - before;
     stage.check("api_unheard", &[], heard == 0, format!("{heard} requests reached the API"));
-    stage.expect_session("the session is not to blame").await
+    stage.expect_session("the session is not to blame").await?;
+    // The failure answers for what comes within the next second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    Ok(())
 }
 
 async fn word_as_json(stage: &mut Stage) -> Step {
