@@ -77,7 +77,7 @@ impl Admission {
     /// changed, is none: its tokens must not meet this client's upstreams and AS (FAPI2-SP-6.3).
     pub async fn find(&self, handle: &Handle, activity: Activity) -> Result<Session, FindError> {
         let session = self.sessions.find(&self.app, handle, &self.policy, activity).await?;
-        let ours = session.client() == self.client && session.identity().issuer == self.issuer;
+        let ours = session.is_of(&self.client, &self.issuer);
         if ours { Ok(session) } else { Err(NoSession::Unknown.into()) }
     }
 

@@ -195,27 +195,19 @@ const UK_CLIENT_AUTH: &[ClientAuthMethod] =
 const UK_NARROWED: &[(&str, &str)] =
     &[("client_auth", "OBL DCR 3.3, token_endpoint_auth_method"), ("jws_algs", UK_ALGS)];
 
-static UK_FAPI1: Profile = Profile {
-    client_auth: UK_CLIENT_AUTH,
-    narrowed: UK_NARROWED,
-    ..*ProfileName::Fapi1Advanced.profile()
-};
+const fn in_the_uk(profile: ProfileName) -> Profile {
+    Profile {
+        client_auth: UK_CLIENT_AUTH,
+        jws_algs: FAPI_ALGS,
+        unpinned_algs: FAPI_ALGS,
+        narrowed: UK_NARROWED,
+        ..*profile.profile()
+    }
+}
 
-static UK_FAPI2_SECURITY: Profile = Profile {
-    client_auth: UK_CLIENT_AUTH,
-    jws_algs: FAPI_ALGS,
-    unpinned_algs: FAPI_ALGS,
-    narrowed: UK_NARROWED,
-    ..*ProfileName::Fapi2Security.profile()
-};
-
-static UK_FAPI2_MESSAGE_SIGNING: Profile = Profile {
-    client_auth: UK_CLIENT_AUTH,
-    jws_algs: FAPI_ALGS,
-    unpinned_algs: FAPI_ALGS,
-    narrowed: UK_NARROWED,
-    ..*ProfileName::Fapi2MessageSigning.profile()
-};
+static UK_FAPI1: Profile = in_the_uk(ProfileName::Fapi1Advanced);
+static UK_FAPI2_SECURITY: Profile = in_the_uk(ProfileName::Fapi2Security);
+static UK_FAPI2_MESSAGE_SIGNING: Profile = in_the_uk(ProfileName::Fapi2MessageSigning);
 
 static OPENBANKING_UK: Ecosystem = Ecosystem {
     name: EcosystemName::OpenBankingUk,

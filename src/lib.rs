@@ -11,7 +11,7 @@
 //! | 3 | [`login`], [`session`] | the two life cycles |
 //! | 2 | [`provider`] | one authorization server as seen by one client |
 //! | 1 | [`protocol`] | the standards' rules, pure |
-//! | 0 | [`jose`], [`tls`], [`net`], [`seal`], [`profile`], [`ecosystem`], [`config`], [`telemetry`], [`clock`] | the ground |
+//! | 0 | [`jose`], [`tls`], [`net`], [`seal`], [`profile`], [`ecosystem`], [`config`], [`telemetry`], [`clock`], [`paths`] | the ground |
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -23,6 +23,7 @@ pub mod ecosystem;
 pub mod jose;
 pub mod login;
 pub mod net;
+pub mod paths;
 pub mod profile;
 pub mod protocol;
 pub mod provider;

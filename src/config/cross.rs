@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::reader::{Place, Report, Section, Setting, quoted};
 use crate::{
     ecosystem::{Consent, Ecosystem},
+    paths::is_below,
     profile::{Profile, SenderConstraint},
 };
 
@@ -282,8 +283,7 @@ pub(super) fn reference<'n>(
 /// Whether `path` is `prefix` or lies under it, letter case aside: some upstreams do not mind it.
 fn covers(prefix: &str, path: &str) -> bool {
     let (prefix, path) = (prefix.to_ascii_lowercase(), path.to_ascii_lowercase());
-    prefix == "/"
-        || path.strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    prefix == "/" || is_below(&path, &prefix)
 }
 
 /// Whether a route and an app's prefix compete. A route `/` (the SPA's own files) does not: whatever is

@@ -109,7 +109,7 @@ impl Login {
     /// one when the session began (FAPI2-SP-6.3).
     fn is_of_this_client(&self, session: &Session) -> bool {
         let registration = self.provider.registration();
-        session.client() == registration.label && session.identity().issuer == registration.issuer
+        session.is_of(&registration.label, &registration.issuer)
     }
 
     /// The living session of a handle, if this client obtained its tokens from this issuer.

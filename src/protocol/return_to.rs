@@ -4,6 +4,8 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use crate::paths::is_below;
+
 /// Longest path accepted, in bytes.
 const MAX_BYTES: usize = 2048;
 
@@ -42,9 +44,7 @@ pub fn safe_return_to(input: &str) -> Option<String> {
 pub fn lies_below(path: &str, prefix: &str) -> bool {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let decoded = percent_decode_str(path).decode_utf8_lossy();
-    [path, &decoded].into_iter().any(|path| {
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    is_below(path, prefix) || is_below(&decoded, prefix)
 }
 
 /// Whether the path, decoded until nothing changes, never starts a host or holds a backslash or

@@ -29,7 +29,7 @@ pub use self::{
     body::RequestBody,
     credential::{Credential, CredentialFault},
     fault::{Failure, Fault},
-    ports::{Admitted, Gate, Lifetime, Need, Observer, Renewal, Standing, Transport, Unsent},
+    ports::{Admitted, Gate, Lifetime, Observer, Renewal, Standing, Transport, Unsent},
     routes::{Access, Carrier, Route, RouteFault, RouteSpec, RouteTable, TokenSource},
     step_up::{AuthorizationRule, StepUpRule},
 };
@@ -159,19 +159,19 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         route: &Route<T>,
         headers: &HeaderMap,
     ) -> Result<Option<G::Session>, Failure<G::Refusal>> {
-        let need = match route.spec().access {
-            Access::Public => return Ok(None),
-            Access::SessionOnly => Need::Session,
-            Access::WithToken => Need::Token(&route.spec().token),
-        };
-        self.gate.guard(headers).map_err(Failure::Refused)?;
-        // No token is asked for that may not be used (FAPI2-SP-5.3.3.1-13).
-        if route.spec().has_demands() && matches!(need, Need::Token(_)) {
-            let session =
-                self.gate.admit(headers, Need::Session).await.map_err(Failure::Refused)?;
-            self.judge(route, &session)?;
+        let spec = route.spec();
+        if spec.access == Access::Public {
+            return Ok(None);
         }
-        let session = self.gate.admit(headers, need).await.map_err(Failure::Refused)?;
+        self.gate.guard(headers).map_err(Failure::Refused)?;
+        let session = self.gate.admit(headers).await.map_err(Failure::Refused)?;
+        // Before any token is asked for that may not be used (FAPI2-SP-5.3.3.1-13).
+        self.judge(route, &session)?;
+        if spec.access != Access::WithToken {
+            return Ok(Some(session));
+        }
+        let session = self.gate.arm(session, &spec.token).await.map_err(Failure::Refused)?;
+        // A refresh may have taken details back (RAR-7).
         self.judge(route, &session)?;
         Ok(Some(session))
     }

@@ -21,15 +21,6 @@ use crate::{
 /// An error of any kind.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What a route demands of a session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Need<'a> {
-    /// A live session; its tokens do not matter, so trouble at the authorization server does not either.
-    Session,
-    /// A live session with an access token of this kind worth sending, refreshed if due.
-    Token(&'a TokenSource),
-}
-
 /// The guards and the session behind a request.
 pub trait Gate: Send + Sync {
     /// A live session with its tokens.
@@ -41,11 +32,18 @@ pub trait Gate: Send + Sync {
     /// Costs nothing: no store, no cryptography.
     fn guard(&self, headers: &HeaderMap) -> Result<(), Self::Refusal>;
 
-    /// The session named by the request's cookie. Counts as activity of the user.
+    /// The session named by the request's cookie. Counts as activity of the user. Its tokens do not
+    /// matter yet, so trouble at the authorization server does not either.
     fn admit(
         &self,
         headers: &HeaderMap,
-        need: Need<'_>,
+    ) -> impl Future<Output = Result<Self::Session, Self::Refusal>> + Send;
+
+    /// The same session with an access token of this kind worth sending, refreshed or fetched if due.
+    fn arm(
+        &self,
+        session: Self::Session,
+        source: &TokenSource,
     ) -> impl Future<Output = Result<Self::Session, Self::Refusal>> + Send;
 
     /// The same session after the upstream rejected its access token as invalid.

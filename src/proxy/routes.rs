@@ -11,7 +11,10 @@ use super::{
     path::{self, CleanPath},
     step_up::{AuthorizationRule, StepUpRule},
 };
-use crate::protocol::{ExchangeRequest, Target};
+use crate::{
+    paths::is_below,
+    protocol::{ExchangeRequest, Target},
+};
 
 /// Whose authority a request carries to the upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,13 +75,6 @@ pub struct RouteSpec {
     pub token: TokenSource,
     /// What the user must have authorized in detail.
     pub authorization: Option<AuthorizationRule>,
-}
-
-impl RouteSpec {
-    /// Whether more is demanded of the session than that it lives.
-    pub const fn has_demands(&self) -> bool {
-        self.step_up.demand.is_some() || self.authorization.is_some()
-    }
 }
 
 /// A route that cannot be put into the table.
@@ -228,8 +224,7 @@ impl<T> Route<T> {
 
     /// Whether `path` lies under this route, on a segment boundary.
     fn covers(&self, path: &str) -> bool {
-        path.strip_prefix(self.prefix.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        is_below(path, &self.prefix)
     }
 
     /// Whether a careless upstream might think so: letter case and path parameters ignored.

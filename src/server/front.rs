@@ -13,6 +13,7 @@ use super::{listener::PeerAddr, ports::AppGate};
 use crate::{
     clock::Ambient,
     net::ProxyHttp,
+    paths::is_below,
     proxy::{self, Proxy, RequestBody},
     telemetry::Telemetry,
     web::{Body, ClientAddress, ErrorAnswer, ErrorCode, RequestId, Surface, harden},
@@ -47,10 +48,7 @@ impl Front {
 
     async fn serve(&self, request: Request, id: &RequestId, client: IpAddr) -> Response<Body> {
         let path = request.uri().path();
-        let own = path
-            .strip_prefix(&self.prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if own {
+        if is_below(path, &self.prefix) {
             // The router's only error is impossible.
             return match self.spa.clone().oneshot(request).await {
                 Ok(response) => response,
@@ -218,10 +216,7 @@ impl Door {
         let host = host.strip_suffix(":443").unwrap_or(host);
         let apps = self.apps.get(&host.to_ascii_lowercase())?;
         let path = request.uri().path();
-        let own = |app: &&Front| {
-            path.strip_prefix(&app.prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let own = |app: &&Front| is_below(path, &app.prefix);
         let reach = |app: &&Front| app.proxy.reach(request.uri(), request.version());
         apps.iter().find(own).or_else(|| apps.iter().max_by_key(reach))
     }

@@ -18,7 +18,7 @@ use crate::{
         AsFailureKind, IntrospectFailure, Kept, Provider, RedeemFailure, Refresh, TokenFailure,
     },
     proxy::{
-        Admitted, Carrier, Credential, CredentialFault, Gate, Lifetime, Need, Observer, Renewal,
+        Admitted, Carrier, Credential, CredentialFault, Gate, Lifetime, Observer, Renewal,
         Standing, TokenSource, credential,
     },
     session::{
@@ -399,11 +399,13 @@ impl Gate for AppGate {
         })
     }
 
-    async fn admit(&self, headers: &HeaderMap, need: Need<'_>) -> Result<Guest, Refusal> {
+    async fn admit(&self, headers: &HeaderMap) -> Result<Guest, Refusal> {
         let (handle, session) = self.admission.session(headers, Activity::Counts).await?;
-        let Need::Token(source) = need else {
-            return Ok(self.guest(handle, session, Sent::Nothing));
-        };
+        Ok(self.guest(handle, session, Sent::Nothing))
+    }
+
+    async fn arm(&self, guest: Guest, source: &TokenSource) -> Result<Guest, Refusal> {
+        let Guest { handle, session, .. } = guest;
         let session = match source {
             // That token has nothing to do with the session's.
             TokenSource::Client(_) => session,

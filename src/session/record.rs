@@ -253,6 +253,12 @@ impl Session {
         &self.contents.client
     }
 
+    /// Whether this client obtained the tokens from this issuer. An app may have had another one when
+    /// the session began, whose tokens this one's AS and upstreams must not meet (FAPI2-SP-6.3).
+    pub fn is_of(&self, client: &str, issuer: &str) -> bool {
+        self.contents.client == client && self.contents.identity.issuer == issuer
+    }
+
     /// Who is logged in.
     pub fn identity(&self) -> &Identity {
         &self.contents.identity

@@ -20,7 +20,7 @@ use fapi_bff_conformance::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{CLIENT_ID, private};
+use crate::support::{CLIENT_ID, SERVER, private};
 
 /// One app with its client.
 #[derive(Clone, Copy, Debug)]
@@ -461,20 +461,6 @@ fn settings(part: &Part) -> String {
     }
     text
 }
-
-const SERVER: &str = r#"
-[server]
-listen = "127.0.0.1:{port}"
-tls = { certificate = "bff.pem", private_key = "bff.key" }
-
-[admin]
-listen = "127.0.0.1:0"
-
-[store]
-path = "sessions.redb"
-server_key_file = "server.key"
-
-"#;
 
 const PROVIDER: &str = r#"trust_roots = ["ca.pem"]
 networks = ["loopback"]

@@ -96,7 +96,8 @@ impl Bed {
             before(&double);
         }
         let api = SampleApi::start(ApiConfig::new(&pki), double.token_state()).await.unwrap();
-        let mut toml = TOML
+        let mut toml = [SERVER, TOML]
+            .concat()
             .replace("{port}", &port.to_string())
             .replace("{issuer}", double.issuer())
             .replace("{api}", api.base_url().trim_end_matches('/'));
@@ -290,7 +291,8 @@ pub(crate) fn private(path: &std::path::Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-const TOML: &str = r#"
+/// Where a server listens and keeps its sessions.
+pub(crate) const SERVER: &str = r#"
 [server]
 listen = "127.0.0.1:{port}"
 tls = { certificate = "bff.pem", private_key = "bff.key" }
@@ -302,7 +304,9 @@ listen = "127.0.0.1:0"
 path = "sessions.redb"
 server_key_file = "server.key"
 
-[providers.as]
+"#;
+
+const TOML: &str = r#"[providers.as]
 issuer = "{issuer}"
 trust_roots = ["ca.pem"]
 networks = ["loopback"]

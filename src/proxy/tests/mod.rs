@@ -130,13 +130,9 @@ impl Gate for Arc<TestGate> {
         if self.guard_rejects { Err("guard") } else { Ok(()) }
     }
 
-    async fn admit(&self, _: &HeaderMap, need: Need<'_>) -> Result<TestSession, &'static str> {
+    async fn admit(&self, _: &HeaderMap) -> Result<TestSession, &'static str> {
         self.admitted.fetch_add(1, Ordering::SeqCst);
-        let wanted = match need {
-            Need::Session => None,
-            Need::Token(source) => Some(source.clone()),
-        };
-        self.needs.lock().unwrap().push(wanted);
+        self.needs.lock().unwrap().push(None);
         match self.closed {
             Some(refusal) => Err(refusal),
             None => Ok(TestSession {
@@ -147,6 +143,15 @@ impl Gate for Arc<TestGate> {
                 details: self.details.lock().unwrap().clone(),
             }),
         }
+    }
+
+    async fn arm(
+        &self,
+        session: TestSession,
+        source: &TokenSource,
+    ) -> Result<TestSession, &'static str> {
+        *self.needs.lock().unwrap().last_mut().unwrap() = Some(source.clone());
+        Ok(session)
     }
 
     async fn renew(
