@@ -140,11 +140,11 @@ impl Provider {
         let metadata = self.metadata().await?;
         let endpoint = metadata.authorization_endpoint();
         let object = self.request_object(request).await?;
-        let protected = object.is_some() || metadata.endpoint(PAR, self.mtls_use()).is_some();
-        if let Some(reason) = unsupported(&metadata, request, protected) {
+        let has_endpoint = metadata.endpoint(PAR, self.mtls_use()).is_some();
+        if let Some(reason) = unsupported(&metadata, request, has_endpoint || object.is_some()) {
             return Err(AsFailure::new(PAR, AsFailureKind::Unsupported { reason }));
         }
-        if metadata.endpoint(PAR, self.mtls_use()).is_none() {
+        if !has_endpoint {
             let authorization_url = match object {
                 Some(object) => signed_authorization_url(endpoint, request, &object),
                 None => plain_authorization_url(endpoint, request),
@@ -251,15 +251,21 @@ impl Provider {
         asked: &Asked<'_>,
         held: Option<&Token>,
     ) -> Result<TokenResponse, RedeemFailure> {
-        let rejected = match token_response(&judged(answer), asked) {
-            Ok(tokens) => return Ok(tokens),
-            Err(rejected) => rejected,
-        };
-        match rejected {
-            TokenResponseRejected::Answer(answer) => {
+        self.accepted(token_response(&judged(answer), asked), held)
+    }
+
+    /// The same, of an answer that has been judged.
+    pub(super) fn accepted(
+        self: &Arc<Self>,
+        verdict: Result<TokenResponse, TokenResponseRejected>,
+        held: Option<&Token>,
+    ) -> Result<TokenResponse, RedeemFailure> {
+        match verdict {
+            Ok(tokens) => Ok(tokens),
+            Err(TokenResponseRejected::Answer(answer)) => {
                 Err(AsFailure::from_answer(Endpoint::Token, answer).into())
             }
-            TokenResponseRejected::Token { why, tokens } => {
+            Err(TokenResponseRejected::Token { why, tokens }) => {
                 let refresh_token = tokens.refresh_token.filter(|token| Some(token) != held);
                 self.give_up(refresh_token, Some(tokens.access_token));
                 Err(RedeemFailure::Tokens { reason: why.reason() })

@@ -17,8 +17,7 @@ use crate::{
     jose::{KeySeed, SignFailed},
     protocol::{
         Asked, Endpoint, ExchangeRequest, Introspected, IntrospectionError, IntrospectionRejected,
-        Prover, Target, Token, TokenResponse, TokenResponseRejected, exchange_response,
-        introspection_token,
+        Prover, Target, Token, TokenResponse, exchange_response, introspection_token,
     },
 };
 
@@ -413,16 +412,8 @@ impl Provider {
     ) -> Result<Kept, RedeemFailure> {
         let now = self.ambient.now();
         let answer = self.post(Endpoint::Token, &request.form(subject_token), proof).await?;
-        match exchange_response(&judged(&answer), request, self.token_type()) {
-            Ok(tokens) => self.keep(tokens, proof, now),
-            Err(TokenResponseRejected::Answer(answer)) => {
-                Err(AsFailure::from_answer(Endpoint::Token, answer).into())
-            }
-            Err(TokenResponseRejected::Token { why, tokens }) => {
-                self.give_up(tokens.refresh_token, Some(tokens.access_token));
-                Err(RedeemFailure::Tokens { reason: why.reason() })
-            }
-        }
+        let verdict = exchange_response(&judged(&answer), request, self.token_type());
+        self.keep(self.accepted(verdict, None)?, proof, now)
     }
 
     /// An access token that is bound as it must be. A refresh token beside it is nobody's: whoever

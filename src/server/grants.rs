@@ -3,13 +3,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
-    header::{ACCEPT, AUTHORIZATION, WWW_AUTHENTICATE},
-};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header::ACCEPT};
 use serde_json::Value;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::assemble::{AssemblyFault, roots};
 use crate::{
@@ -18,17 +14,19 @@ use crate::{
     login::{IntentFailure, Intents, Template},
     net::{self, OAuthHttp, Resolver},
     protocol::{
-        AuthorizationDetails, ExchangeRequest, MAX_DETAILS_BYTES, Nonce, RequestedType, Role,
-        Target, Token, TokenType, challenges, check_resource,
+        AuthorizationDetails, ExchangeRequest, MAX_DETAILS_BYTES, RequestedType, Target, Token,
+        check_resource,
     },
     provider::Provider,
-    proxy::{AuthorizationRule, Carrier, TokenSource},
+    proxy::{
+        AuthorizationRule, Carrier, TokenSource,
+        challenge::{Objection, objection},
+        credential::{Credential, learn},
+        headers::authorize,
+    },
     session::BoxFuture,
     tls::{self, Identity},
 };
-
-const DPOP: HeaderName = HeaderName::from_static("dpop");
-const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// What settings ask tokens for and no authorization server may be asked for (RAR-2, RES-2, TX-2.1).
 pub(crate) fn check(settings: &config::Settings) -> Result<(), Vec<AssemblyFault>> {
@@ -194,25 +192,46 @@ fn intent_http(
     .map_err(|fault| AssemblyFault::new(at, fault))
 }
 
+/// An intent's server's answer, and what went along with the request.
+struct Told {
+    answer: net::Answer,
+    token: Option<Token>,
+    dpop: bool,
+}
+
+impl Told {
+    /// Whether the server wants a nonce in proofs, which is known by now (DPOP-9).
+    fn wants_a_nonce(&self) -> bool {
+        StatusCode::from_u16(self.answer.status).is_ok_and(|status| {
+            self.dpop && objection(status, &self.answer.headers, true) == Objection::Nonce(Ok(()))
+        })
+    }
+}
+
 impl IntentServer {
     /// One request, with the client's own token where one is wanted; that is another one than
     /// `refused`.
-    async fn ask(
-        &self,
-        url: &Url,
-        refused: Option<&Token>,
-    ) -> Result<(net::Answer, Option<Token>), IntentFailure> {
+    async fn ask(&self, url: &Url, refused: Option<&Token>) -> Result<Told, IntentFailure> {
+        let no_token = || IntentFailure::Unavailable { reason: "intent.no_token" };
+        let uri: Uri = url.as_str().parse().map_err(|_| IntentFailure::Unknown)?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut sent = None;
+        let (mut sent, mut prover) = (None, None);
         if let Some(target) = &self.token {
             let token = self.provider.client_token(target, refused).await;
             let token = token.map_err(|failure| {
                 tracing::warn!(reason = failure.reason(), "no token for an intent's server");
-                IntentFailure::Unavailable { reason: "intent.no_token" }
+                no_token()
             })?;
-            let no_key = IntentFailure::Unavailable { reason: "intent.no_token" };
-            self.authorize(&mut headers, url, &token).ok_or(no_key)?;
+            prover = self.provider.own_prover().map_err(|_| no_token())?;
+            let credential = match &prover {
+                None => Credential::bearer(token.expose()),
+                Some(prover) => {
+                    let (token, get) = (token.expose(), &Method::GET);
+                    Credential::dpop(token, prover, &self.ambient, get, &uri)
+                }
+            };
+            authorize(&mut headers, credential.map_err(|_| no_token())?);
             sent = Some(token);
         }
         let answer = self.http.send(Method::GET, url, headers, None, MAX_DETAILS_BYTES).await;
@@ -220,44 +239,11 @@ impl IntentServer {
             tracing::warn!(reason = failed.reason(), "an intent's server does not answer");
             IntentFailure::Unavailable { reason: "intent.unavailable" }
         })?;
-        Ok((answer, sent))
-    }
-
-    fn authorize(&self, headers: &mut HeaderMap, url: &Url, token: &Token) -> Option<()> {
-        let prover = self.provider.own_prover().ok()?;
-        let scheme = if prover.is_some() { TokenType::DPoP } else { TokenType::Bearer };
-        let credential = Zeroizing::new(format!("{} {}", scheme.name(), token.expose()));
-        headers.insert(AUTHORIZATION, sensitive(&credential)?);
-        if let Some(prover) = prover {
-            let (jti, now) = (self.ambient.token().ok()?, self.ambient.now());
-            let (role, token) = (Role::Resource, Some(token.expose()));
-            let proof = prover.proof(role, "GET", url.as_str(), token, now, &jti).ok()?;
-            headers.insert(DPOP, sensitive(&proof)?);
+        if let Some(prover) = &prover {
+            learn(prover, &uri, &answer.headers);
         }
-        Some(())
+        Ok(Told { answer, token: sent, dpop: prover.is_some() })
     }
-
-    /// Takes note of the nonce that the server wants in proofs; true if it wants one (DPOP-9).
-    fn learned(&self, url: &Url, answer: &net::Answer) -> bool {
-        let Ok(Some(prover)) = self.provider.own_prover() else { return false };
-        let lines = answer.headers.get_all(WWW_AUTHENTICATE).iter();
-        let challenges: Vec<_> =
-            lines.filter_map(|line| line.to_str().ok()).flat_map(challenges).collect();
-        let offered = answer.headers.get_all(DPOP_NONCE).iter().map(HeaderValue::as_bytes);
-        match Nonce::demanded_by_resource(answer.status, &challenges, offered) {
-            Ok(Some(nonce)) => {
-                prover.learned(Role::Resource, url.as_str(), nonce);
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
-fn sensitive(text: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 impl Intents for IntentServer {
@@ -268,16 +254,16 @@ impl Intents for IntentServer {
         Box::pin(async move {
             let url = Url::parse(&self.url.replace("{intent}", intent));
             let url = url.map_err(|_| IntentFailure::Unknown)?;
-            let (mut answer, mut token) = self.ask(&url, None).await?;
-            if token.is_some() && self.learned(&url, &answer) {
-                (answer, token) = self.ask(&url, None).await?;
+            let mut told = self.ask(&url, None).await?;
+            if told.wants_a_nonce() {
+                told = self.ask(&url, None).await?;
             }
             // The AS may have taken the token back before its time (BRR-3.1).
-            if answer.status == 401 && token.is_some() {
-                (answer, _) = self.ask(&url, token.as_ref()).await?;
+            if told.answer.status == 401 && told.token.is_some() {
+                told = self.ask(&url, told.token.as_ref()).await?;
             }
-            match answer.status {
-                200 => Ok(AuthorizationDetails::to_ask_from(&answer.body)?),
+            match told.answer.status {
+                200 => Ok(AuthorizationDetails::to_ask_from(&told.answer.body)?),
                 404 | 410 => Err(IntentFailure::Unknown),
                 status => {
                     tracing::warn!(status, "an intent's server does not tell the details");

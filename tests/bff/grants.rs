@@ -1,9 +1,12 @@
 //! What tokens are asked for beyond scope: details, one API each, the client's own, exchanged ones, and
 //! the authorization server's word on one.
 
+use std::collections::BTreeSet;
+
 use fapi_bff_conformance::{
     as_double::{AsDouble, Conduct, Constraint, Endpoint, Event, Fault, FaultRule, Target, edits},
     demo::browser::{Answer, Browser, Call, From},
+    jws::peek,
 };
 use serde_json::{Value, json};
 
@@ -354,6 +357,42 @@ async fn claims_are_not_asked_of_a_server_that_does_not_read_them() {
     start(&mut bed.browser(), "").await.expect(502).unwrap();
     assert_eq!(bed.last_audit("login.start").1, "claims.not_supported");
     assert_eq!(bed.double.count(Endpoint::Par), 0);
+}
+
+/// DPOP-8, DPOP-9, BRR-3.1: an intent's server wants a nonce, and then another token.
+#[tokio::test]
+async fn an_intents_server_gets_the_nonce_and_the_token_it_wants() {
+    let objects = |body: &str, nonce: &str| {
+        let headers = [("www-authenticate", body), ("dpop-nonce", nonce)];
+        Fault::Respond {
+            status: 401,
+            content_type: "application/json".to_owned(),
+            body: Vec::new(),
+            headers: headers.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec(),
+        }
+        .once()
+    };
+    let client = "client_id = \"bed-client\"";
+    let dpop = format!("{client}\nsender_constraint = \"dpop\"");
+    let paying = PAYMENT.replace("present_client_certificate = true\n", "");
+    let conduct = Conduct { constraint: Constraint::Dpop, ..Conduct::message_signing() };
+    let edit = vec![(LOGIN, paying), (client, dpop)];
+    let bed = Bed::with(Wish { edit, conduct: Some(conduct), ..Wish::default() }).await;
+    bed.api.fault("/intents/7", objects("DPoP error=\"use_dpop_nonce\"", "first"));
+    bed.api.fault("/intents/7", objects("DPoP error=\"invalid_token\"", "second"));
+    bed.api.fault("/intents/7", respond(200, &payment("10.00")));
+    start(&mut bed.browser(), "authorization=pay&intent=7").await.expect(200).unwrap();
+
+    let events = bed.api.events();
+    let asked: Vec<_> = events.iter().filter(|event| event.path == "/intents/7").collect();
+    let claims = |event: &&Event| peek(event.header("dpop").unwrap()).unwrap().1;
+    let nonces: Vec<_> = asked.iter().map(|event| claims(event).get("nonce").cloned()).collect();
+    assert_eq!(nonces, [None, Some(json!("first")), Some(json!("second"))]);
+    let tokens: Vec<_> = asked.iter().map(|event| event.header("authorization").unwrap()).collect();
+    assert_eq!(tokens[0], tokens[1]);
+    assert_ne!(tokens[1], tokens[2]);
+    let ids: BTreeSet<_> = asked.iter().map(|event| claims(event)["jti"].to_string()).collect();
+    assert_eq!(ids.len(), 3, "a proof for each request (DPOP-7.3)");
 }
 
 /// DPOP-5, TX-2.1: where tokens are bound to keys, so are these, and each is sent with its proof.
