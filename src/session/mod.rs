@@ -70,6 +70,8 @@ pub enum Whose<'a> {
         issuer: &'a str,
         /// `sid`
         sid: &'a str,
+        /// `sub`, if it is said whose session it is; then both must match (BCL-2.7).
+        subject: Option<&'a str>,
     },
     /// All sessions of a subject: `sub`.
     Subject {
@@ -180,6 +182,11 @@ impl Sessions {
         self.pseudonyms.session(self.keys.record(handle).as_bytes())
     }
 
+    /// Names a person, whether or not there is a session, as [`Session::subject_pseudonym`] does.
+    pub fn subject_pseudonym(&self, issuer: &str, subject: &str) -> Pseudonym {
+        self.pseudonyms.subject(issuer, subject)
+    }
+
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
     ///
     /// A caller who gives up waiting may have ended it nevertheless: run this where nothing cancels it.
@@ -215,14 +222,21 @@ impl Sessions {
         in_app: impl Fn(&str) -> bool + Send,
         reason: EndReason,
     ) -> Result<Vec<Ended>, StoreUnavailable> {
-        let index = match whose {
-            Whose::Sid { issuer, sid } => self.keys.sid(issuer, sid),
-            Whose::Subject { issuer, subject } => self.keys.subject(issuer, subject),
+        let (index, also) = match whose {
+            Whose::Sid { issuer, sid, subject } => (
+                self.keys.sid(issuer, sid),
+                subject.map(|subject| self.keys.subject(issuer, subject)),
+            ),
+            Whose::Subject { issuer, subject } => (self.keys.subject(issuer, subject), None),
+        };
+        // What a record is found by never changes, so what is read here holds when it is removed.
+        let is_meant = |record: &StoredRecord| {
+            also.is_none_or(|also| record.indexes.contains(&also)) && in_app(&record.app)
         };
         let mut ended = Vec::new();
         for key in self.observed("find", self.store.find(&index)).await? {
             match self.observed("load", self.store.load(&key)).await? {
-                Some(record) if in_app(&record.app) => {}
+                Some(record) if is_meant(&record) => {}
                 _ => continue,
             }
             if let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record()
