@@ -487,7 +487,7 @@ static BACK_CHANNEL: &[Row] = &[
         does: "The logout token's event is another one.",
         must: "answer 400",
         mutation: M::OtherEvent,
-        reasons: &["logout_token.events_mismatch"],
+        reasons: &["logout_token.event_missing"],
         play: Some(|stage| Box::pin(acts::back_channel(stage, 400))),
         clauses: &["BCL-2.6-4/5/6"],
         ..LOGOUT

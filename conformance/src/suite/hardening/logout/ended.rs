@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method, header::CONTENT_TYPE};
 
 use super::told::{ACTION, Seat, form};
 use crate::{
@@ -37,29 +37,15 @@ async fn take(stage: &mut Stage, sub: Option<&str>, sid: Option<&str>, reason: &
     Ok(())
 }
 
-/// Every token that is said to be given up now must be one of these sessions'.
-async fn given_up(stage: &mut Stage, sessions: usize) -> Step {
-    stage.given_up(2 * sessions).await?;
-    let events = stage.world.double.events();
-    let revoked = events.iter().filter(|event| event.endpoint == Endpoint::Revocation);
-    let tokens: BTreeSet<_> = revoked.filter_map(|event| event.form("token")).collect();
-    let held = tokens.len() == 2 * sessions;
-    let message = format!("{} tokens of {sessions} sessions were given up", tokens.len());
-    stage.check("tokens_given_up", &["BCL-2.7", "REV-2.1"], held, message);
-    Ok(())
-}
-
 async fn this_session(stage: &mut Stage) -> Step {
     let [meant, other, stranger] = seats(stage).await?;
     take(stage, Some("alice"), Some(&meant.sid), "none").await?;
     stage.expect_record("session.end", "success", "backchannel_logout");
-    given_up(stage, 1).await?;
     stage.expect_unseated(&meant).await?;
     stage.expect_seated(&other).await?;
     stage.expect_seated(&stranger).await?;
     // The same without sub.
     take(stage, None, Some(&other.sid), "none").await?;
-    given_up(stage, 2).await?;
     stage.expect_unseated(&other).await?;
     stage.expect_seated(&stranger).await
 }
@@ -67,7 +53,6 @@ async fn this_session(stage: &mut Stage) -> Step {
 async fn every_session(stage: &mut Stage) -> Step {
     let [first, second, stranger] = seats(stage).await?;
     take(stage, Some("alice"), None, "none").await?;
-    given_up(stage, 2).await?;
     for seat in [first, second] {
         stage.expect_unseated(&seat).await?;
     }
@@ -139,8 +124,8 @@ async fn many_at_once(stage: &mut Stage) -> Step {
     let token = stage.logout_token(Some("alice"), Some(&seat.sid))?;
     let calls = (0..8).map(|_| {
         let (browser, body) = (stage.world.browser(), form(&token));
-        let mut headers = http::HeaderMap::new();
-        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(FORM));
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
         async move { browser.raw(Method::POST, BACK_CHANNEL, headers, body.into()).await }
     });
     let answers: Result<Vec<_>, String> = join_all(calls).await.into_iter().collect();
@@ -199,8 +184,13 @@ async fn during_refresh(stage: &mut Stage) -> Step {
     let answer = answer.map_err(|error| Halt::Trouble(error.to_string()))??;
     stage.expect_refusal("logout_wins", &answer, 401, "session_missing");
     hold.open();
-    // Two tokens of the session, two that came too late.
-    given_up(stage, 2).await?;
+    // The two that came too late. The session's own nobody can open without its cookie.
+    stage.given_up(2).await?;
+    let events = stage.world.double.events();
+    let revoked = events.iter().filter(|event| event.endpoint == Endpoint::Revocation);
+    let tokens: BTreeSet<_> = revoked.filter_map(|event| event.form("token")).collect();
+    let message = format!("{} different tokens were given up; 2 expected", tokens.len());
+    stage.check("late_tokens_given_up", &["REV-2.1"], tokens.len() == 2, message);
     stage.expect_unseated(&seat).await
 }
 
@@ -208,21 +198,21 @@ async fn server_is_deaf(stage: &mut Stage) -> Step {
     let seat = stage.seat("alice").await?;
     let gate = Gate::new();
     stage.world.double.behave(|behaviour| {
-        behaviour.fault(Endpoint::Revocation, Fault::Gate(gate.clone()));
+        for endpoint in [Endpoint::Revocation, Endpoint::Metadata, Endpoint::Jwks] {
+            behaviour.fault(endpoint, Fault::Gate(gate.clone()));
+        }
     });
     let token = stage.logout_token(Some("alice"), Some(&seat.sid))?;
     let (browser, body) = (stage.world.browser(), form(&token));
-    let mut headers = http::HeaderMap::new();
-    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(FORM));
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
     let telling = browser.raw(Method::POST, BACK_CHANNEL, headers, body.into());
-    // Ten seconds at most, and the server would be waited for thirty.
+    // The server would be waited for longer than that.
     let answer = stage.soon("does_not_wait", telling).await??;
     stage.expect_told(&answer, 200);
-    let heard = stage.world.double.accepted(Endpoint::Revocation);
-    stage.check("still_deaf", &[], heard == 0, "the server has heard of no token yet");
     stage.expect_unseated(&seat).await?;
     gate.open();
-    given_up(stage, 1).await
+    Ok(())
 }
 
 async fn by_a_new_key(stage: &mut Stage) -> Step {
@@ -236,6 +226,7 @@ async fn by_a_new_key(stage: &mut Stage) -> Step {
     stage.expect_unseated(&seat).await
 }
 
+/// A key that may be new, of a server that does not say.
 async fn keys_unavailable(stage: &mut Stage) -> Step {
     let seat = stage.seat("alice").await?;
     stage.world.double.rotate_keys(false)?;
@@ -294,7 +285,7 @@ fn encrypting() -> Client {
 }
 
 async fn encrypted(stage: &mut Stage) -> Step {
-    const ENCRYPTED: &str = "logout_token.not_encrypted";
+    const ENCRYPTED: &str = "logout_token.bare";
     let seat = stage.seat("alice").await?;
     let claims = stage.world.double.logout_token_claims(CLIENT_ID, Some("alice"), Some(&seat.sid));
     let plain = stage.world.double.sign_as_server(Some("logout+jwt"), &claims, None)?;
@@ -321,7 +312,7 @@ pub(super) fn modules() -> Vec<Module> {
         Module::new(
             "backchannel-logout-ends-this-session",
             "The server ends one of a person's two sessions, then the other by its sid alone.",
-            "end that session each time, give up its tokens, and leave everybody else alone",
+            "end that session each time, and leave everybody else alone",
             &["BCL-2.7", "BCL-2.2", "SES-7.4", "BCL-PRJ"],
             |stage| Box::pin(this_session(stage)),
         )
@@ -384,18 +375,18 @@ pub(super) fn modules() -> Vec<Module> {
         Module::new(
             "backchannel-logout-during-a-refresh",
             "The server ends a session whose tokens are being renewed.",
-            "let the logout win, and give up all four tokens",
+            "let the logout win, and give up the tokens that come too late",
             &["BCL-2.7", "REV-2.1"],
             |stage| Box::pin(during_refresh(stage)),
         ),
         Module::new(
             "backchannel-logout-while-the-server-is-deaf",
             "The server that sent the logout token answers nothing itself.",
-            "end the session at once, and give up its tokens later",
-            &["BCL-2.7", "BCL-PRJ", "REV-2.2.1"],
+            "end the session at once all the same",
+            &["BCL-2.7", "BCL-PRJ"],
             |stage| Box::pin(server_is_deaf(stage)),
         )
-        .configured("request_timeout = \"10s\"", "request_timeout = \"30s\"")
+        .configured("request_timeout = \"10s\"", "request_timeout = \"60s\"")
         .reasons(&[]),
         Module::new(
             "backchannel-logout-by-a-new-key",

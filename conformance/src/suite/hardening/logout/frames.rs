@@ -67,7 +67,6 @@ async fn right(stage: &mut Stage) -> Step {
     stage.expect_frame(&answer, &server);
     stage.expect_record(ACTION, "success", "none");
     stage.expect_record("session.end", "success", "frontchannel_logout");
-    stage.given_up(2).await?;
     stage.expect_unseated(&meant).await?;
     stage.expect_seated(&other).await?;
     stage.expect_seated(&stranger).await?;
