@@ -534,12 +534,20 @@ impl SessionEvents for SessionObserver {
         self.telemetry.metrics.refresh(app, outcome.name(), seconds);
         let judged = match outcome {
             // Nothing happened that was not recorded already.
-            RefreshOutcome::Joined(_) => return,
+            RefreshOutcome::Joined(_) | RefreshOutcome::Underway(_) => return,
             RefreshOutcome::Refreshed(_) => Outcome::Success,
             RefreshOutcome::GrantDead | RefreshOutcome::Rejected { .. } => Outcome::Rejected,
             _ => Outcome::Failed,
         };
         self.audit(Action::SessionRefresh, judged, outcome.reason(), app, Some(session));
+    }
+
+    fn lease_waited(&self, seconds: f64) {
+        self.telemetry.metrics.refresh_lease_waited(seconds);
+    }
+
+    fn lease_abandoned(&self, app: &str) {
+        self.telemetry.metrics.refresh_abandoned(app);
     }
 
     fn session_started(&self, session: &Session) {

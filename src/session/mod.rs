@@ -45,6 +45,10 @@ use crate::{
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A refresh ended after `seconds`.
     fn refresh(&self, app: &str, session: &Pseudonym, outcome: &RefreshOutcome, seconds: f64);
+    /// The lease for a refresh was granted after so many seconds; 0 if nobody else had it.
+    fn lease_waited(&self, seconds: f64);
+    /// The holder of a lease before this one never said how its refresh ended.
+    fn lease_abandoned(&self, app: &str);
     /// A session began.
     fn session_started(&self, session: &Session);
     /// `count` sessions ended, for an [`EndReason::reason`]; `session` is named if it was one.
@@ -136,6 +140,7 @@ impl Sessions {
         let record = StoredRecord {
             version: Version::FIRST,
             app: contents.app.clone(),
+            created: now,
             sealed: contents
                 .seal(&self.keys, &handle, Version::FIRST)
                 .map_err(|_| CreateError::Seal)?,

@@ -30,6 +30,8 @@ pub struct Metrics {
     login_seconds: HistogramVec,
     refreshes: IntCounterVec,
     refresh_seconds: HistogramVec,
+    refresh_lease_wait: HistogramVec,
+    refreshes_abandoned: IntCounterVec,
     sessions_started: IntCounterVec,
     sessions_ended: IntCounterVec,
     sessions_active: IntGauge,
@@ -78,6 +80,19 @@ impl Metrics {
                 "Token refreshes, waiting for others included.",
                 &["app"],
                 ANSWER_BUCKETS,
+            ),
+            refresh_lease_wait: histogram(
+                r,
+                "refresh_lease_wait_seconds",
+                "Waiting for other instances before a refresh.",
+                &[],
+                ANSWER_BUCKETS,
+            ),
+            refreshes_abandoned: counters(
+                r,
+                "refreshes_abandoned_total",
+                "Refreshes found broken off by the instance that had begun them.",
+                &["app"],
             ),
             sessions_started: counters(r, "sessions_started_total", "Sessions begun.", &["app"]),
             sessions_ended: counters(
@@ -247,6 +262,16 @@ impl Metrics {
     pub fn refresh(&self, app: &str, outcome: &'static str, seconds: f64) {
         self.count(&self.refreshes, &[Named(app), Fixed(outcome)]);
         self.observe(&self.refresh_seconds, &[Named(app)], seconds);
+    }
+
+    /// Another instance's refresh was waited for, so many seconds.
+    pub fn refresh_lease_waited(&self, seconds: f64) {
+        self.observe(&self.refresh_lease_wait, &[], seconds);
+    }
+
+    /// A refresh was found broken off.
+    pub fn refresh_abandoned(&self, app: &str) {
+        self.count(&self.refreshes_abandoned, &[Named(app)]);
     }
 
     /// A session began.

@@ -14,14 +14,18 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::{Map, json};
 use tempfile::TempDir;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use super::{
-    store::{Creation, RemoveIf, Removed, Replaced, StoreKey, StoredRecord, Swept},
+    store::{
+        Change, Creation, Cursor, Fence, Leased, Owner, Page, RemoveIf, Removed, Replaced,
+        StoreKey, StoredRecord, Swept,
+    },
     *,
 };
 use crate::{
@@ -139,6 +143,7 @@ pub(super) struct Seen {
     pub(super) refreshes: Mutex<Vec<&'static str>>,
     pub(super) ended: Mutex<Vec<(&'static str, u64)>>,
     pub(super) unreadable: AtomicUsize,
+    pub(super) abandoned: AtomicUsize,
     pub(super) unavailable: AtomicUsize,
 }
 
@@ -151,6 +156,10 @@ impl Seen {
 impl Observer for Seen {
     fn refresh(&self, _: &str, _: &Pseudonym, outcome: &RefreshOutcome, _: f64) {
         self.refreshes.lock().unwrap().push(outcome.name());
+    }
+    fn lease_waited(&self, _: f64) {}
+    fn lease_abandoned(&self, _: &str) {
+        self.abandoned.fetch_add(1, Ordering::SeqCst);
     }
     fn session_started(&self, _: &Session) {}
     fn session_ended(&self, _: &str, _: Option<&Pseudonym>, reason: &'static str, count: u64) {
@@ -290,14 +299,21 @@ impl Store for FaultyStore {
     fn load<'a>(&'a self, key: &'a StoreKey) -> Reply<'a, Option<StoredRecord>> {
         self.pass("load", self.inner.load(key))
     }
+    fn lease<'a>(&'a self, key: &'a StoreKey, owner: Owner, ttl: Duration) -> Reply<'a, Leased> {
+        self.pass("lease", self.inner.lease(key, owner, ttl))
+    }
+    fn release<'a>(&'a self, key: &'a StoreKey, fence: Fence) -> Reply<'a, ()> {
+        self.pass("release", self.inner.release(key, fence))
+    }
     fn replace<'a>(
         &'a self,
         key: &'a StoreKey,
         expected: Version,
+        fence: Fence,
         sealed: Vec<u8>,
         expires: UnixTime,
     ) -> Reply<'a, Replaced> {
-        self.pass("replace", self.inner.replace(key, expected, sealed, expires))
+        self.pass("replace", self.inner.replace(key, expected, fence, sealed, expires))
     }
     fn touch<'a>(&'a self, key: &'a StoreKey, last_seen: UnixTime) -> Reply<'a, ()> {
         self.pass("touch", self.inner.touch(key, last_seen))
@@ -310,6 +326,18 @@ impl Store for FaultyStore {
     }
     fn find<'a>(&'a self, index: &'a StoreKey) -> Reply<'a, Vec<StoreKey>> {
         self.pass("find", self.inner.find(index))
+    }
+    fn page(&self, after: Option<Cursor>, limit: usize) -> Reply<'_, Page> {
+        self.pass("page", self.inner.page(after, limit))
+    }
+    fn mark<'a>(&'a self, key: &'a StoreKey, time: UnixTime, expires: UnixTime) -> Reply<'a, ()> {
+        self.pass("mark", self.inner.mark(key, time, expires))
+    }
+    fn marks<'a>(&'a self, keys: &'a [StoreKey]) -> Reply<'a, Vec<Option<UnixTime>>> {
+        self.pass("marks", self.inner.marks(keys))
+    }
+    fn changes(&self) -> Option<broadcast::Receiver<Change>> {
+        self.inner.changes()
     }
     fn sweep(&self, now: UnixTime) -> Reply<'_, Swept> {
         self.pass("sweep", self.inner.sweep(now))
