@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::{
     files,
     reader::Section,
-    settings::{Admin, AuditSink, Log, Server, Store},
+    settings::{Admin, AuditSink, Log, Server, Store, StorePlace},
     values::{
         choice, duration, hours, integer, list, minutes, network_range, seconds, socket_address,
     },
@@ -78,7 +78,7 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);
     section.finish();
-    Some(Store::Embedded { path: path?, server_key: server_key? })
+    Some(Store { place: StorePlace::Embedded { path: path? }, server_key: server_key? })
 }
 
 pub(super) fn log(mut section: Section<'_>) -> Log {
