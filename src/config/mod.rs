@@ -23,7 +23,7 @@ pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
     Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
     PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
-    TlsFiles, TokenPolicy,
+    StorePlace, TlsFiles, TokenPolicy,
 };
 
 use cross::Facts;

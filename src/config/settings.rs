@@ -77,15 +77,25 @@ pub struct TlsFiles {
     pub private_key_pem: Secret,
 }
 
+/// Where sessions live, and what it takes to open them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Where.
+    pub place: StorePlace,
+    /// The key the records' keys are derived from, together with each session's handle.
+    pub server_key: ServerKey,
+    /// How long a session that was read is served without asking the store again: the longest that one
+    /// instance serves what another has ended.
+    pub read_cache: Duration,
+}
+
 /// Where sessions live.
 #[derive(Clone, Debug)]
-pub enum Store {
+pub enum StorePlace {
     /// One file on the local disk.
     Embedded {
         /// The database file.
         path: PathBuf,
-        /// The key the records' keys are derived from, together with each session's handle.
-        server_key: ServerKey,
     },
 }
 

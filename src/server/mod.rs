@@ -25,7 +25,7 @@ use self::{
 use crate::{
     admin::{self, AdminState},
     clock::Ambient,
-    config::{AuditSink, Settings, Store},
+    config::{AuditSink, Settings, StorePlace},
     seal::ServerKey,
     session::{EmbeddedStore, Store as SessionStore},
     telemetry::{Audit, Metrics, Telemetry},
@@ -108,12 +108,11 @@ impl Server {
         };
         let telemetry = Telemetry::new(Metrics::new(), audit);
         telemetry.metrics.set_started_at(ambient.now().as_i64());
-        let Store::Embedded { path, server_key } = &settings.store;
-        let store: Arc<dyn SessionStore> = match store {
-            Some(store) => store,
-            None => Arc::new(EmbeddedStore::open(path)?),
+        let store: Arc<dyn SessionStore> = match (store, &settings.store.place) {
+            (Some(store), _) => store,
+            (None, StorePlace::Embedded { path }) => Arc::new(EmbeddedStore::open(path)?),
         };
-        let server_key = ServerKey::from_bytes(*server_key.expose());
+        let server_key = ServerKey::from_bytes(*settings.store.server_key.expose());
         let mut house = House::build(&settings, store, &server_key, ambient, telemetry.clone())?;
 
         let server_tls = settings

@@ -270,6 +270,8 @@ pub enum RefreshOutcome {
     TargetRefused(Session),
     /// There is nothing to refresh with.
     NoRefreshToken(Session),
+    /// Another instance is at it, and this one did not wait for it, or waited long enough.
+    Underway(Session),
     /// The session ended meanwhile.
     Ended(NoSession),
     /// Nobody knows; the cookie must stay.
@@ -283,7 +285,9 @@ impl RefreshOutcome {
             Self::Refreshed(session) | Self::Joined(session) => return Ok(session),
             Self::GrantDead => TokenTrouble::GrantDead,
             Self::AsTrouble { .. } => TokenTrouble::AsTrouble,
-            Self::Unknown { .. } | Self::Rejected { .. } => TokenTrouble::Unknown,
+            Self::Unknown { .. } | Self::Rejected { .. } | Self::Underway(_) => {
+                TokenTrouble::Unknown
+            }
             Self::TargetRefused(_) => TokenTrouble::TargetRefused,
             Self::NoRefreshToken(_) => TokenTrouble::NoRefreshToken,
             Self::Ended(no_session) => TokenTrouble::Ended(no_session),
@@ -294,7 +298,7 @@ impl RefreshOutcome {
     /// Stable machine reason of an attempt that brought nothing, `none` of one that did.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Refreshed(_) | Self::Joined(_) => "none",
+            Self::Refreshed(_) | Self::Joined(_) | Self::Underway(_) => "none",
             Self::AsTrouble { reason, .. }
             | Self::Unknown { reason, .. }
             | Self::Rejected { reason, .. } => reason,
@@ -313,6 +317,7 @@ impl RefreshOutcome {
             | Self::Unknown { session, .. }
             | Self::Rejected { session, .. }
             | Self::TargetRefused(session)
+            | Self::Underway(session)
             | Self::NoRefreshToken(session) => Some(session),
             _ => None,
         }
@@ -329,6 +334,7 @@ impl RefreshOutcome {
             Self::Rejected { .. } => "rejected",
             Self::TargetRefused(_) => "target_refused",
             Self::NoRefreshToken(_) => "no_refresh_token",
+            Self::Underway(_) => "underway",
             Self::Ended(_) => "ended",
             Self::StoreUnavailable => "store_unavailable",
         }

@@ -1,6 +1,10 @@
-//! Owns the refresh of a session's tokens: one request at a time, whoever waits for it and whoever hangs up;
-//! new tokens durable before anybody uses them; nothing lost that the authorization server gave.
-//! Must not know how the authorization server is asked.
+//! Owns the refresh of a session's tokens: one request at a time in this process and, by a lease, among all
+//! instances; whoever waits for it and whoever hangs up; new tokens durable before anybody uses them;
+//! nothing lost that the authorization server gave. Must not know how the authorization server is asked.
+//!
+//! A flight is one refresh in this process; others board it. It takes the lease, judges the record that
+//! came with the lease, asks within a deadline shorter than the lease, and writes on the version and the
+//! fence it was granted. Whoever cannot write keeps the tokens until somebody could or the session ended.
 
 use std::{
     collections::HashMap,
@@ -11,7 +15,7 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
@@ -23,16 +27,30 @@ use super::{
         RefreshedTokens, TokenTrouble,
     },
     record::{Contents, Narrowed, Policy, Session},
-    store::{RemoveIf, Removed, Replaced, StoreKey, StoreUnavailable, Version},
+    store::{
+        Fence, Lease, Leased, Owner, RemoveIf, Removed, Replaced, StoreKey, StoreUnavailable,
+        StoredRecord, Version,
+    },
 };
 use crate::{clock::UnixTime, protocol::Target};
 
 /// Longest a refresh request may take before its outcome counts as unknown. The client's own time-out
 /// should be shorter.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(20);
+/// How long nobody else may refresh, unless this one ends sooner: the deadline, and time to store.
+const LEASE: Duration = Duration::from_secs(30);
+/// Longest from asking for a lease to asking the authorization server: whoever was held up longer could
+/// still be waiting for an answer when the lease ends.
+const HEAD_START: Duration = Duration::from_secs(5);
+/// Longest to wait for another instance: it has ended by then, one way or the other.
+const PATIENCE: Duration = Duration::from_secs(35);
+/// First and longest pause between two looks at what another instance has done.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(320));
+/// Pause between two attempts to store tokens that the store would not take.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a failed attempt answers for the next ones, in milliseconds.
 const BACKOFF: u64 = 1000;
-/// Pauses between attempts to store tokens; then they wait in memory for the next refresh.
+/// Pauses between attempts to store tokens; then they wait in memory until the store takes them.
 const STORE_PAUSES: [Duration; 4] = [
     Duration::from_millis(50),
     Duration::from_millis(200),
@@ -83,6 +101,8 @@ struct Setback {
 /// before anything else is tried (FAPI2-SP-5.3.2.1-9).
 struct Unsaved {
     version: Version,
+    /// Of the lease they came under, which is kept so that nobody asks with a spent refresh token.
+    owner: Owner,
     tokens: RefreshedTokens,
     aim: Aim,
     expires: UnixTime,
@@ -96,6 +116,11 @@ impl Flights {
     pub(super) fn forget_past(&self, now: UnixTime, monotonic_millis: u64) {
         locked(&self.setbacks).retain(|_, setback| monotonic_millis < setback.until_millis);
         locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires);
+    }
+
+    /// Under whose lease tokens came that wait to be stored.
+    fn unsaved_under(&self, key: &StoreKey) -> Option<Owner> {
+        locked(&self.unsaved).get(key).map(|unsaved| unsaved.owner)
     }
 
     fn setback(&self, session: &Session, aim: &Aim, monotonic_millis: u64) -> Option<Setback> {
@@ -124,6 +149,7 @@ impl fmt::Debug for Flights {
 }
 
 /// Whose tokens are to be refreshed, and how.
+#[derive(Clone)]
 struct Flight {
     app: String,
     handle: Handle,
@@ -131,6 +157,16 @@ struct Flight {
     refresher: Arc<dyn Refresher>,
     cause: Cause,
     aim: Aim,
+}
+
+/// A lease in hand.
+struct Granted<'a> {
+    /// What came with it.
+    record: &'a StoredRecord,
+    owner: Owner,
+    fence: Fence,
+    /// When it was asked for: it runs at least from then.
+    asked: Instant,
 }
 
 /// An outcome, and tokens that came too late for it.
@@ -273,9 +309,10 @@ impl Sessions {
         let listed = Listed { sessions: Arc::clone(self), key: key.clone() };
         self.flights.tasks.spawn(async move {
             let sessions = Arc::clone(&listed.sessions);
+            let store_key = listed.key.0;
             let start = sessions.ambient.clock.monotonic_millis();
             let Landing { outcome, late } = sessions.fly(&flight).await;
-            let session = sessions.pseudonyms.session(listed.key.0.as_bytes());
+            let session = sessions.pseudonyms.session(store_key.as_bytes());
             let seconds = sessions.seconds_since(start);
             sessions.observer.refresh(&flight.app, &session, &outcome, seconds);
             // Off the list first: who comes now reads the record anew instead of joining the past.
@@ -288,51 +325,182 @@ impl Sessions {
                     "tokens that came after the session's end could not be revoked in time"
                 );
             }
+            if sessions.flights.unsaved_under(&store_key).is_some() {
+                sleep(SAVE_PAUSE).await;
+                sessions.save_later(&store_key, flight);
+            }
         });
         (landing, true, aim)
     }
 
-    async fn fly(&self, flight: &Flight) -> Landing {
-        // Somebody may have done it already: read before asking.
-        let session = match self.open(&flight.app, &flight.handle, &flight.policy).await {
-            Ok(session) => session,
-            Err(error) => return error.into(),
-        };
-        let session = match self.flights.take_unsaved(&session.key, session.version) {
-            None => session,
-            Some((tokens, aim)) => {
-                let landing = self.keep(flight, session, tokens, &aim).await;
-                match landing.outcome {
-                    // What waited was for another target.
-                    RefreshOutcome::Refreshed(session) if aim != flight.aim => session,
-                    _ => return landing,
-                }
-            }
-        };
-        match self.ask(flight, &session).await {
-            Ok(tokens) => self.keep(flight, session, tokens, &flight.aim).await,
-            Err(landing) => landing,
+    /// Another flight for tokens that wait to be stored, unless somebody else has started one.
+    fn save_later(self: &Arc<Self>, key: &StoreKey, flight: Flight) {
+        if self.flights.unsaved_under(key).is_some() {
+            let flight = Flight { cause: Cause::Due, ..flight };
+            self.board(&(*key, flight.app.clone()), || flight);
         }
     }
 
-    /// Asks the authorization server, if that is called for.
-    async fn ask(&self, flight: &Flight, session: &Session) -> Result<RefreshedTokens, Landing> {
+    async fn fly(&self, flight: &Flight) -> Landing {
+        let Ok(myself) = self.ambient.random().map(Owner::new) else {
+            return RefreshOutcome::StoreUnavailable.into();
+        };
+        let (start, mut waited, mut pause) = (Instant::now(), None, LOOKS.0);
+        let mut first = None;
+        loop {
+            // Somebody may have done it already: read before asking.
+            let session = match self.open(&flight.app, &flight.handle, &flight.policy).await {
+                Ok(session) => session,
+                Err(error) => return error.into(),
+            };
+            let found = session.held(flight.aim.as_ref()).map(|held| held.renewed);
+            let boarded = *first.get_or_insert(found);
+            let unsaved = self.flights.unsaved_under(&session.key);
+            if unsaved.is_none()
+                && let Some(outcome) = self.settled(flight, &session, boarded)
+            {
+                return outcome.into();
+            }
+            let asked = Instant::now();
+            let owner = unsaved.unwrap_or(myself);
+            let lease = self.store.lease(&session.key, owner, LEASE);
+            match self.observed("lease", lease).await {
+                Ok(Leased::Granted(lease)) => {
+                    self.observer.lease_waited(
+                        waited.map_or(0.0, |since: Instant| since.elapsed().as_secs_f64()),
+                    );
+                    match self.holding(flight, &session, *lease, owner, asked, boarded).await {
+                        Some(landing) => return landing,
+                        // The session has come to its limit, or the lease was lost: look again.
+                        None if start.elapsed() < PATIENCE => {}
+                        None => return RefreshOutcome::Underway(session).into(),
+                    }
+                }
+                Ok(Leased::Held) => {
+                    let since = *waited.get_or_insert(asked);
+                    let now = self.ambient.now();
+                    // A token that is good is not kept waiting for its successor.
+                    let can_do_without = flight.cause == Cause::Due
+                        && session.held(flight.aim.as_ref()).is_some_and(|held| held.lives(now));
+                    if can_do_without || since.elapsed() >= PATIENCE {
+                        return RefreshOutcome::Underway(session).into();
+                    }
+                }
+                Ok(Leased::Gone) => return RefreshOutcome::Ended(NoSession::Unknown).into(),
+                Err(_) => return RefreshOutcome::StoreUnavailable.into(),
+            }
+            sleep(self.jittered(pause)).await;
+            pause = (pause * 2).min(LOOKS.1);
+        }
+    }
+
+    /// Between half of `pause` and all of it, so that instances do not look in step.
+    fn jittered(&self, pause: Duration) -> Duration {
+        let [random] = self.ambient.random().unwrap_or([u8::MAX]);
+        pause / 2 + pause * u32::from(random) / 510
+    }
+
+    /// What can be said without asking the authorization server, if anything.
+    /// The access token was of version `boarded` when the flight began.
+    fn settled(
+        &self,
+        flight: &Flight,
+        session: &Session,
+        boarded: Option<Version>,
+    ) -> Option<RefreshOutcome> {
         let held = session.held(flight.aim.as_ref());
         let wanted = held.is_none_or(|held| match flight.cause {
             Cause::Due => held.refresh_due(self.ambient.now(), &flight.policy),
-            Cause::Demanded => true,
+            Cause::Demanded => Some(held.renewed) <= boarded,
             Cause::UpstreamRejected { used_version } => held.renewed <= used_version,
         });
         if !wanted {
-            return Err(RefreshOutcome::Joined(session.clone()).into());
+            return Some(RefreshOutcome::Joined(session.clone()));
         }
-        let Some(refresh_token) = session.refresh_token() else {
-            return Err(RefreshOutcome::NoRefreshToken(session.clone()).into());
-        };
+        if session.refresh_token().is_none() {
+            return Some(RefreshOutcome::NoRefreshToken(session.clone()));
+        }
         let now = self.ambient.clock.monotonic_millis();
-        if let Some(setback) = self.flights.setback(session, &flight.aim, now) {
-            return Err(failed(session.clone(), setback, now).into());
+        let setback = self.flights.setback(session, &flight.aim, now)?;
+        Some(failed(session.clone(), setback, now))
+    }
+
+    /// Does what is to be done while nobody else may; none if it has to be judged anew.
+    async fn holding(
+        &self,
+        flight: &Flight,
+        read: &Session,
+        lease: Lease,
+        owner: Owner,
+        asked: Instant,
+        boarded: Option<Version>,
+    ) -> Option<Landing> {
+        let Lease { fence, record, abandoned } = lease;
+        if abandoned {
+            tracing::warn!(
+                session = read.pseudonym().as_str(),
+                "an earlier refresh was broken off; the authorization server may have rotated the refresh token"
+            );
+            self.observer.lease_abandoned(&flight.app);
         }
+        let held = Granted { record: &record, owner, fence, asked };
+        let landing = self.under_lease(flight, read, held, boarded).await;
+        // Writing lets go of it; tokens that wait to be stored hold on to it.
+        let over = matches!(
+            landing,
+            Some(Landing { outcome: RefreshOutcome::Refreshed(_) | RefreshOutcome::GrantDead, .. })
+        );
+        if !over && self.flights.unsaved_under(&read.key).is_none() {
+            // If this fails the lease ends by itself.
+            let _ = self.observed("release", self.store.release(&read.key, fence)).await;
+        }
+        landing
+    }
+
+    async fn under_lease(
+        &self,
+        flight: &Flight,
+        read: &Session,
+        held: Granted<'_>,
+        boarded: Option<Version>,
+    ) -> Option<Landing> {
+        // What was read before the lease may be out of date: only what came with it counts.
+        let session = self.opened(&read.key, &flight.handle, held.record, Some(&flight.policy))?;
+        if session.expiry(self.ambient.now()).is_some() {
+            return None;
+        }
+        let session = match self.flights.take_unsaved(&session.key, session.version) {
+            None => session,
+            Some((tokens, aim)) => {
+                let landing = self.keep(flight, session, &held, tokens, &aim).await;
+                return match landing.outcome {
+                    // What waited was for another target: that needs a lease of its own.
+                    RefreshOutcome::Refreshed(_) if aim != flight.aim => None,
+                    _ => Some(landing),
+                };
+            }
+        };
+        if let Some(outcome) = self.settled(flight, &session, boarded) {
+            return Some(outcome.into());
+        }
+        if held.asked.elapsed() > HEAD_START {
+            return None;
+        }
+        match self.ask(flight, &session).await {
+            Ok(tokens) => Some(self.keep(flight, session, &held, tokens, &flight.aim).await),
+            Err(failure) => self.give_up(flight, &session, held.fence, failure).await,
+        }
+    }
+
+    /// Asks the authorization server.
+    async fn ask(
+        &self,
+        flight: &Flight,
+        session: &Session,
+    ) -> Result<RefreshedTokens, RefreshFailure> {
+        let Some(refresh_token) = session.refresh_token() else {
+            return Err(RefreshFailure::AsTrouble { reason: "refresh.no_refresh_token" });
+        };
         let grant = RefreshGrant {
             client: session.client(),
             refresh_token,
@@ -342,12 +510,9 @@ impl Sessions {
             continuity: session.identity().continuity.as_ref(),
             key_seed: session.key_seed(),
         };
-        let failure = match timeout(DEADLINE, flight.refresher.refresh(grant)).await {
-            Ok(Ok(tokens)) => return Ok(tokens),
-            Ok(Err(failure)) => failure,
-            Err(_) => RefreshFailure::Unknown { reason: "refresh.deadline" },
-        };
-        Err(self.give_up(flight, session, failure).await)
+        timeout(DEADLINE, flight.refresher.refresh(grant))
+            .await
+            .unwrap_or(Err(RefreshFailure::Unknown { reason: "refresh.deadline" }))
     }
 
     /// Makes new tokens durable, then lets them be used.
@@ -355,6 +520,7 @@ impl Sessions {
         &self,
         flight: &Flight,
         session: Session,
+        held: &Granted<'_>,
         tokens: RefreshedTokens,
         aim: &Aim,
     ) -> Landing {
@@ -363,21 +529,24 @@ impl Sessions {
         contents.renew(&tokens, aim.as_ref(), self.ambient.now(), next);
         let Ok(sealed) = contents.seal(&self.keys, &flight.handle, next) else {
             let unavailable = StoreUnavailable("the session could not be sealed");
-            return self.set_aside(&session, tokens, aim, unavailable);
+            return self.set_aside(&session, held.owner, tokens, aim, unavailable);
         };
         let mut pauses = STORE_PAUSES.iter();
         let replaced = loop {
             let replaced = self.store.replace(
                 &session.key,
                 session.version,
+                held.fence,
                 sealed.clone(),
                 session.contents.absolute_expires,
             );
-            match (self.observed("replace", replaced).await, pauses.next()) {
+            let replaced = self.observed("replace", replaced).await;
+            self.cache.forget(&session.key);
+            match (replaced, pauses.next()) {
                 (Ok(replaced), _) => break replaced,
                 (Err(_), Some(pause)) => sleep(*pause).await,
                 (Err(unavailable), None) => {
-                    return self.set_aside(&session, tokens, aim, unavailable);
+                    return self.set_aside(&session, held.owner, tokens, aim, unavailable);
                 }
             }
         };
@@ -395,6 +564,11 @@ impl Sessions {
                     Err(error) => error.into(),
                 }
             }
+            // Somebody thought us dead and asked as well: if that brought nothing, these tokens count.
+            Replaced::Fenced => {
+                let fenced = StoreUnavailable("the lease has passed to another instance");
+                self.set_aside(&session, held.owner, tokens, aim, fenced)
+            }
             Replaced::Gone => too_late(tokens, NoSession::Unknown),
         }
     }
@@ -403,6 +577,7 @@ impl Sessions {
     fn set_aside(
         &self,
         session: &Session,
+        owner: Owner,
         tokens: RefreshedTokens,
         aim: &Aim,
         unavailable: StoreUnavailable,
@@ -410,10 +585,11 @@ impl Sessions {
         tracing::error!(
             session = session.pseudonym().as_str(),
             reason = unavailable.0,
-            "refreshed tokens could not be stored; they wait in memory for the next refresh"
+            "refreshed tokens could not be stored; they wait in memory until they can be"
         );
         let unsaved = Unsaved {
             version: session.version,
+            owner,
             tokens,
             aim: aim.clone(),
             expires: session.absolute_expires,
@@ -422,21 +598,27 @@ impl Sessions {
         RefreshOutcome::StoreUnavailable.into()
     }
 
-    /// After a failure: ends the session if its grant is dead and nobody refreshed it meanwhile, or leaves
-    /// it as it is.
-    async fn give_up(&self, flight: &Flight, asked: &Session, failure: RefreshFailure) -> Landing {
+    /// After a failure: ends the session if its grant is dead and nobody else has refreshed it or is about
+    /// to, or leaves it as it is. None if it has to be judged anew.
+    async fn give_up(
+        &self,
+        flight: &Flight,
+        asked: &Session,
+        fence: Fence,
+        failure: RefreshFailure,
+    ) -> Option<Landing> {
         if failure == RefreshFailure::GrantDead {
-            // Removing on this version only is the second look: a winner's record stays.
-            let condition = RemoveIf::Version(asked.version);
-            match self.remove(&asked.key, condition, EndReason::GrantDead).await {
-                Ok(Removed::Done(_)) => return RefreshOutcome::GrantDead.into(),
-                Ok(Removed::Absent) => return RefreshOutcome::Ended(NoSession::Unknown).into(),
-                Ok(Removed::Changed) => {}
-                Err(_) => return RefreshOutcome::StoreUnavailable.into(),
-            }
+            // Removing on this version and fence only is the second look: a winner's record stays.
+            let condition = RemoveIf::Unchanged(asked.version, fence);
+            return match self.remove(&asked.key, condition, EndReason::GrantDead).await {
+                Ok(Removed::Done(_)) => Some(RefreshOutcome::GrantDead.into()),
+                Ok(Removed::Absent) => Some(RefreshOutcome::Ended(NoSession::Unknown).into()),
+                Ok(Removed::Changed) => None,
+                Err(_) => Some(RefreshOutcome::StoreUnavailable.into()),
+            };
         }
         // Time has passed: the session may have ended or been refreshed.
-        match self.open(&flight.app, &flight.handle, &flight.policy).await {
+        Some(match self.open(&flight.app, &flight.handle, &flight.policy).await {
             Ok(current) if current.version == asked.version => {
                 let now = self.ambient.clock.monotonic_millis();
                 let setback = Setback {
@@ -450,7 +632,7 @@ impl Sessions {
             }
             Ok(winner) => RefreshOutcome::Joined(winner).into(),
             Err(error) => error.into(),
-        }
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Owns the contract between sessions and whatever keeps them: keys that are hashes, records that are
 //! sealed, writes that are compare-and-set. Must not know what is inside a record, nor handles or tokens.
 
-use std::{collections::BTreeMap, fmt, pin::Pin};
+use std::{collections::BTreeMap, fmt, pin::Pin, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ impl fmt::Debug for StoreKey {
     }
 }
 
-/// How often a record has been written: the fencing number of compare-and-set. It starts at 1 and grows
+/// How often a record has been written, for compare-and-set. It starts at 1 and grows
 /// by one with every [`Store::replace`]; [`Store::touch`] leaves it alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -70,10 +70,12 @@ impl Version {
 /// A session as the store sees it. Only what sweeping and counting need is readable.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StoredRecord {
-    /// Fencing number.
+    /// How often it was written.
     pub version: Version,
     /// Name of the app the session belongs to, for counting.
     pub app: String,
+    /// When the session began.
+    pub created: UnixTime,
     /// The sealed session.
     pub sealed: Vec<u8>,
     /// End of the session at the latest (absolute limit).
@@ -126,6 +128,105 @@ impl StoreUnavailable {
     }
 }
 
+/// Who asks for a lease: 128 random bits, new for every attempt at a refresh. One who asked and got no
+/// answer may ask again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Owner([u8; 16]);
+
+impl Owner {
+    /// The owner with these bytes; they must be random.
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Fencing number of a lease. It grows with every lease of a record, so that one who slept past the end
+/// of a lease cannot write over those who came after.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Fence(u64);
+
+impl Fence {
+    /// The fence numbered `number`.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// The right to refresh a session, for a while and alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// To be shown when writing.
+    pub fence: Fence,
+    /// The record at the moment the lease was granted: what was read before may be out of date.
+    pub record: StoredRecord,
+    /// The last holder neither wrote nor let go before its time was over: it died, or lost its store,
+    /// perhaps after the authorization server had answered it.
+    pub abandoned: bool,
+}
+
+/// Answer to [`Store::lease`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Leased {
+    /// It is the caller's.
+    Granted(Box<Lease>),
+    /// Somebody else has it.
+    Held,
+    /// There is no such record.
+    Gone,
+}
+
+/// What operators see of a record without opening it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// Key of the record.
+    pub key: StoreKey,
+    /// Name of the app.
+    pub app: String,
+    /// When the session began.
+    pub created: UnixTime,
+    /// End at the latest.
+    pub expires: UnixTime,
+    /// Seconds without activity that end it.
+    pub idle: i64,
+    /// Last activity.
+    pub last_seen: UnixTime,
+}
+
+/// Where a listing goes on; only the store that made it can read it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cursor(pub Vec<u8>);
+
+/// A stretch of a listing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Page {
+    /// Records, in no particular order.
+    pub listed: Vec<Listed>,
+    /// Where the next stretch begins; none if this was the last.
+    pub next: Option<Cursor>,
+}
+
+/// What happened to a record, told by whichever instance did it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// It was written anew.
+    Replaced(StoreKey),
+    /// It is gone.
+    Removed(StoreKey),
+    /// A mark was set on this key.
+    Marked(StoreKey),
+}
+
 /// Answer to [`Store::create`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -144,6 +245,8 @@ pub enum Replaced {
     Done(Version),
     /// Somebody else replaced it first; nothing changed.
     Conflict,
+    /// Somebody has taken the lease since; nothing changed.
+    Fenced,
     /// Somebody removed it, or it never was; nothing changed.
     Gone,
 }
@@ -153,8 +256,9 @@ pub enum Replaced {
 pub enum RemoveIf {
     /// Nothing.
     Present,
-    /// The record has this version: nobody has written since the caller read it.
-    Version(Version),
+    /// The record has this version and this lease was the last one granted: nobody has written since
+    /// the caller read it, and nobody is about to.
+    Unchanged(Version, Fence),
     /// The record was last seen at this time or before: nobody has used it since the caller read it.
     NotSeenSince(UnixTime),
 }
@@ -188,6 +292,8 @@ pub struct Swept {
     pub ended: BTreeMap<(String, Expiry), u64>,
     /// Consumed keys past their expiry.
     pub consumed: u64,
+    /// Marks past their end.
+    pub marks: u64,
     /// Index entries that pointed at nothing.
     pub dangling: u64,
 }
@@ -210,12 +316,31 @@ pub trait Store: Send + Sync + fmt::Debug {
         key: &'a StoreKey,
     ) -> BoxFuture<'a, Result<Option<StoredRecord>, StoreUnavailable>>;
 
-    /// Compare-and-set of the sealed part: only on the `expected` version, never creating. So a logout in
-    /// between wins over a refresh, and a loser never overwrites a winner.
+    /// Grants the lease of a record unless somebody else holds it: for `ttl` from when the store grants
+    /// it, by the store's own clock. It ends early by [`Store::replace`] and [`Store::release`]; its end
+    /// takes nothing from the record. The same `owner` gets it again, under a new fence.
+    fn lease<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        owner: Owner,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<Leased, StoreUnavailable>>;
+
+    /// Ends the lease if `fence` is the last one granted; otherwise nothing happens.
+    fn release<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        fence: Fence,
+    ) -> BoxFuture<'a, Result<(), StoreUnavailable>>;
+
+    /// Compare-and-set of the sealed part: only on the `expected` version, only under the last lease
+    /// granted, which need not be running any more and ends with this, and never creating. So a logout
+    /// in between wins over a refresh, and a loser never overwrites a winner.
     fn replace<'a>(
         &'a self,
         key: &'a StoreKey,
         expected: Version,
+        fence: Fence,
         sealed: Vec<u8>,
         expires: UnixTime,
     ) -> BoxFuture<'a, Result<Replaced, StoreUnavailable>>;
@@ -248,8 +373,36 @@ pub trait Store: Send + Sync + fmt::Debug {
         index: &'a StoreKey,
     ) -> BoxFuture<'a, Result<Vec<StoreKey>, StoreUnavailable>>;
 
-    /// Removes what is past its time at `now`: sessions by their stored limits, consumed keys, dangling
-    /// index entries. Works in bounded steps between which other operations proceed.
+    /// At most `limit` records from `after` on, or from the beginning. A record that is there throughout
+    /// comes up in one of the pages.
+    fn page(
+        &self,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page, StoreUnavailable>>;
+
+    /// Marks a key with a time, until `expires`; of two marks the later time and the later end stay.
+    fn mark<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        time: UnixTime,
+        expires: UnixTime,
+    ) -> BoxFuture<'a, Result<(), StoreUnavailable>>;
+
+    /// The mark of each of these keys, if there is one, in their order.
+    fn marks<'a>(
+        &'a self,
+        keys: &'a [StoreKey],
+    ) -> BoxFuture<'a, Result<Vec<Option<UnixTime>>, StoreUnavailable>>;
+
+    /// What other instances do to records, told soon but without promise: who misses something must not
+    /// depend on it. A receiver that lags has missed something. None where no other instance can be.
+    fn changes(&self) -> Option<tokio::sync::broadcast::Receiver<Change>> {
+        None
+    }
+
+    /// Removes what is past its time at `now`: sessions by their stored limits, consumed keys, marks,
+    /// dangling index entries. Works in bounded steps between which other operations proceed.
     fn sweep(&self, now: UnixTime) -> BoxFuture<'_, Result<Swept, StoreUnavailable>>;
 
     /// Number of records, expired ones included until they are swept.

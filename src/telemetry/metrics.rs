@@ -30,7 +30,10 @@ pub struct Metrics {
     login_seconds: HistogramVec,
     refreshes: IntCounterVec,
     refresh_seconds: HistogramVec,
+    refresh_lease_wait: HistogramVec,
+    refreshes_abandoned: IntCounterVec,
     sessions_started: IntCounterVec,
+    sessions_remembered: IntCounterVec,
     sessions_ended: IntCounterVec,
     sessions_active: IntGauge,
     backchannel_logouts: IntCounterVec,
@@ -80,7 +83,26 @@ impl Metrics {
                 &["app"],
                 ANSWER_BUCKETS,
             ),
+            refresh_lease_wait: histogram(
+                r,
+                "refresh_lease_wait_seconds",
+                "Waiting for other instances before a refresh.",
+                &[],
+                ANSWER_BUCKETS,
+            ),
+            refreshes_abandoned: counters(
+                r,
+                "refreshes_abandoned_total",
+                "Refreshes found broken off by the instance that had begun them.",
+                &["app"],
+            ),
             sessions_started: counters(r, "sessions_started_total", "Sessions begun.", &["app"]),
+            sessions_remembered: counters(
+                r,
+                "session_cache_hits_total",
+                "Sessions found among those read a moment ago.",
+                &[],
+            ),
             sessions_ended: counters(
                 r,
                 "sessions_ended_total",
@@ -256,9 +278,24 @@ impl Metrics {
         self.observe(&self.refresh_seconds, &[Named(app)], seconds);
     }
 
+    /// Another instance's refresh was waited for, so many seconds.
+    pub fn refresh_lease_waited(&self, seconds: f64) {
+        self.observe(&self.refresh_lease_wait, &[], seconds);
+    }
+
+    /// A refresh was found broken off.
+    pub fn refresh_abandoned(&self, app: &str) {
+        self.count(&self.refreshes_abandoned, &[Named(app)]);
+    }
+
     /// A session began.
     pub fn session_started(&self, app: &str) {
         self.count(&self.sessions_started, &[Named(app)]);
+    }
+
+    /// A session was not read again.
+    pub fn session_remembered(&self) {
+        self.count(&self.sessions_remembered, &[]);
     }
 
     /// A session ended for `reason`.

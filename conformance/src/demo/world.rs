@@ -12,7 +12,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use fapi_bff::{
-    config::{self, App, AuditSink, Faults, Settings, Store},
+    config::{self, App, AuditSink, Faults, Settings, StorePlace},
     server::{Options, Server, StartError as ServerFault},
 };
 
@@ -200,7 +200,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn make_directories(settings: &Settings) -> Result<(), WorldFault> {
-    let Store::Embedded { path: store, .. } = &settings.store;
+    let StorePlace::Embedded { path: store } = &settings.store.place;
     let audit = match &settings.log.audit {
         AuditSink::File(path) => Some(path),
         AuditSink::Stdout => None,

@@ -1,7 +1,7 @@
 //! What the environment may change and what it may not.
 
 use super::{Folder, Source, example_with};
-use crate::config::Store;
+use crate::config::StorePlace;
 
 #[test]
 fn a_variable_replaces_a_value_whatever_its_letter_case() {
@@ -47,7 +47,7 @@ fn a_variable_takes_the_type_its_setting_has() {
     assert_eq!(app.session.idle.as_secs(), 1200);
     assert_eq!(app.routes[0].upstream.as_str(), "https://elsewhere.example/");
     assert_eq!(app.routes[1].path, "/more");
-    let Store::Embedded { path, .. } = &settings.store;
+    let StorePlace::Embedded { path } = &settings.store.place;
     assert!(path.ends_with("other.db"));
 }
 

@@ -1,7 +1,6 @@
 //! Secrets come from files nobody else can read.
 
 use super::{Folder, example_with};
-use crate::config::Store;
 
 #[cfg(unix)]
 #[test]
@@ -50,8 +49,7 @@ fn the_server_key_is_32_bytes_in_either_notation() {
         "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
     ] {
         folder.secret("keys/server.key", text.as_bytes());
-        let Store::Embedded { server_key, .. } =
-            folder.load(&example_with(&[]), &[]).unwrap().store;
+        let server_key = folder.load(&example_with(&[]), &[]).unwrap().store.server_key;
         assert_eq!(server_key.expose().as_slice(), expected);
         assert_eq!(format!("{server_key:?}"), "ServerKey(…)");
     }

@@ -16,18 +16,19 @@ use std::{
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use redb::{Database, backends::FileBackend};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use self::{
     tables::Stretch,
     writer::{Opener, Operation, Shared, Writer},
 };
 use super::store::{
-    BoxFuture, Creation, RemoveIf, Removed, Replaced, Store, StoreKey, StoreUnavailable,
-    StoredRecord, Swept, Version,
+    BoxFuture, Creation, Cursor, Fence, Leased, Owner, Page, RemoveIf, Removed, Replaced, Store,
+    StoreKey, StoreUnavailable, StoredRecord, Swept, Version,
 };
 use crate::clock::UnixTime;
 
@@ -185,16 +186,38 @@ impl Store for EmbeddedStore {
         })
     }
 
+    fn lease<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        owner: Owner,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<Leased, StoreUnavailable>> {
+        let now = Instant::now();
+        let until = now.checked_add(ttl).unwrap_or(now);
+        let key = *key;
+        Box::pin(self.write(move |reply| Operation::Lease { key, owner, now, until, reply }))
+    }
+
+    fn release<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        fence: Fence,
+    ) -> BoxFuture<'a, Result<(), StoreUnavailable>> {
+        Box::pin(self.write(move |reply| Operation::Release(*key, fence, reply)))
+    }
+
     fn replace<'a>(
         &'a self,
         key: &'a StoreKey,
         expected: Version,
+        fence: Fence,
         sealed: Vec<u8>,
         expires: UnixTime,
     ) -> BoxFuture<'a, Result<Replaced, StoreUnavailable>> {
         Box::pin(self.write(move |reply| Operation::Replace {
             key: *key,
             expected,
+            fence,
             sealed,
             expires,
             reply,
@@ -238,6 +261,32 @@ impl Store for EmbeddedStore {
         Box::pin(async { self.shared.read(|database| tables::find(database, index)) })
     }
 
+    fn page(
+        &self,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Page, StoreUnavailable>> {
+        Box::pin(async move {
+            self.shared.read(|database| tables::page(database, after.as_ref(), limit))
+        })
+    }
+
+    fn mark<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        time: UnixTime,
+        expires: UnixTime,
+    ) -> BoxFuture<'a, Result<(), StoreUnavailable>> {
+        Box::pin(self.write(move |reply| Operation::Mark(*key, time, expires, reply)))
+    }
+
+    fn marks<'a>(
+        &'a self,
+        keys: &'a [StoreKey],
+    ) -> BoxFuture<'a, Result<Vec<Option<UnixTime>>, StoreUnavailable>> {
+        Box::pin(async { self.shared.read(|database| tables::marks(database, keys)) })
+    }
+
     fn sweep(&self, now: UnixTime) -> BoxFuture<'_, Result<Swept, StoreUnavailable>> {
         Box::pin(async move {
             let mut swept = Swept::default();
@@ -266,6 +315,20 @@ impl Store for EmbeddedStore {
                 if !stretch.candidates.is_empty() {
                     swept.consumed += self
                         .write(|reply| Operation::ForgetConsumed(stretch.candidates, now, reply))
+                        .await?;
+                }
+                last = stretch.last;
+                if last.is_none() {
+                    break;
+                }
+            }
+            loop {
+                let stretch = self
+                    .look(move |database| tables::unmarkable(database, last.as_ref(), now))
+                    .await?;
+                if !stretch.candidates.is_empty() {
+                    swept.marks += self
+                        .write(|reply| Operation::ForgetMarks(stretch.candidates, now, reply))
                         .await?;
                 }
                 last = stretch.last;

@@ -4,35 +4,39 @@
 use std::ops::Bound;
 
 use redb::{
-    Database, MultimapTable, MultimapTableDefinition, ReadableDatabase as _, ReadableTable as _,
-    Table, TableDefinition, WriteTransaction,
+    Database, MultimapTable, MultimapTableDefinition, ReadOnlyTable, ReadableDatabase as _,
+    ReadableTable as _, Table, TableDefinition, WriteTransaction,
 };
 
 use super::StoreFault;
 use crate::{
     clock::UnixTime,
     session::store::{
-        Creation, Expiry, RemoveIf, Removed, Replaced, StoreKey, StoredRecord, Version,
+        Creation, Cursor, Expiry, Fence, Listed, Page, RemoveIf, Removed, Replaced, StoreKey,
+        StoredRecord, Version,
     },
 };
 
 type Bytes32<'a> = &'a [u8; 32];
 /// Version, app, index keys end to end, sealed record.
 type Row<'a> = (u64, &'a str, &'a [u8], &'a [u8]);
-/// Absolute expiry, idle limit, last activity.
-type Limits = (i64, i64, i64);
+/// Absolute expiry, idle limit, last activity, beginning, last lease granted.
+type Limits = (i64, i64, i64, i64, u64);
+/// A time and when it may be forgotten.
+type Marked = (i64, i64);
 
 const SESSIONS: TableDefinition<'_, Bytes32<'_>, Row<'_>> = TableDefinition::new("sessions");
-/// Apart from the record, so that noting activity rewrites
-/// 56 bytes and a sweep reads no sealed record.
+/// Apart from the record, so that noting activity or a lease rewrites 72 bytes and a sweep reads no
+/// sealed record.
 const ACTIVITY: TableDefinition<'_, Bytes32<'_>, Limits> = TableDefinition::new("activity");
 const INDEX: MultimapTableDefinition<'_, Bytes32<'_>, Bytes32<'_>> =
     MultimapTableDefinition::new("index");
 /// Expiry of each consumed key.
 const CONSUMED: TableDefinition<'_, Bytes32<'_>, i64> = TableDefinition::new("consumed");
+const MARKS: TableDefinition<'_, Bytes32<'_>, Marked> = TableDefinition::new("marks");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 /// Creates the tables of a new file, or refuses a file written under another schema.
 pub(super) fn prepare(database: &Database) -> Result<(), StoreFault> {
@@ -59,6 +63,7 @@ pub(super) struct Tables<'t> {
     activity: Table<'t, Bytes32<'static>, Limits>,
     index: MultimapTable<'t, Bytes32<'static>, Bytes32<'static>>,
     consumed: Table<'t, Bytes32<'static>, i64>,
+    marks: Table<'t, Bytes32<'static>, Marked>,
     meta: Table<'t, &'static str, u64>,
     /// Something changed, so there is something to commit.
     pub(super) dirty: bool,
@@ -73,6 +78,7 @@ impl<'t> Tables<'t> {
             activity: transaction.open_table(ACTIVITY)?,
             index: transaction.open_multimap_table(INDEX)?,
             consumed: transaction.open_table(CONSUMED)?,
+            marks: transaction.open_table(MARKS)?,
             meta: transaction.open_table(META)?,
             dirty: false,
             durable: false,
@@ -103,8 +109,9 @@ impl<'t> Tables<'t> {
                 record.sealed.as_slice(),
             ),
         )?;
-        self.activity
-            .insert(key, (record.expires.as_i64(), record.idle, record.last_seen.as_i64()))?;
+        let StoredRecord { expires, idle, last_seen, created, .. } = record;
+        let (expires, seen, created) = (expires.as_i64(), last_seen.as_i64(), created.as_i64());
+        self.activity.insert(key, (expires, *idle, seen, created, 0))?;
         for index in &record.indexes {
             self.index.insert(index.as_bytes(), key)?;
         }
@@ -116,36 +123,66 @@ impl<'t> Tables<'t> {
         &mut self,
         key: &StoreKey,
         expected: Version,
+        fence: Fence,
         sealed: &[u8],
         expires: UnixTime,
     ) -> Result<Replaced, redb::Error> {
         let key = key.as_bytes();
+        let activity = self.activity.get(key)?.map(|row| row.value());
+        let Some((_, idle, last_seen, created, last_fence)) = activity else {
+            return Ok(Replaced::Gone);
+        };
         let (app, indexes) = {
             let Some(row) = self.sessions.get(key)? else { return Ok(Replaced::Gone) };
             let (version, app, indexes, _) = row.value();
             if version != expected.as_u64() {
                 return Ok(Replaced::Conflict);
             }
+            if last_fence != fence.as_u64() {
+                return Ok(Replaced::Fenced);
+            }
             (app.to_owned(), indexes.to_vec())
         };
         let version = expected.next();
         self.sessions.insert(key, (version.as_u64(), app.as_str(), indexes.as_slice(), sealed))?;
-        let activity = self.activity.get(key)?.map(|row| row.value());
-        if let Some((_, idle, last_seen)) = activity {
-            self.activity.insert(key, (expires.as_i64(), idle, last_seen))?;
-        }
+        self.activity.insert(key, (expires.as_i64(), idle, last_seen, created, last_fence))?;
         self.changed();
         Ok(Replaced::Done(version))
+    }
+
+    /// Counts a lease; the record as it is now. Who forgets it in a crash was its only holder.
+    pub(super) fn lease(
+        &mut self,
+        key: &StoreKey,
+    ) -> Result<Option<(Fence, StoredRecord)>, redb::Error> {
+        let bytes = key.as_bytes();
+        let Some(activity) = self.activity.get(bytes)?.map(|row| row.value()) else {
+            return Ok(None);
+        };
+        let Some(record) = self.sessions.get(bytes)?.map(|row| record(row.value(), activity))
+        else {
+            return Ok(None);
+        };
+        let (expires, idle, last_seen, created, last_fence) = activity;
+        let fence = last_fence.wrapping_add(1);
+        self.activity.insert(bytes, (expires, idle, last_seen, created, fence))?;
+        self.dirty = true;
+        Ok(Some((Fence::new(fence), record)))
+    }
+
+    /// The last lease granted.
+    pub(super) fn fence(&self, key: &StoreKey) -> Result<Option<Fence>, redb::Error> {
+        Ok(self.activity.get(key.as_bytes())?.map(|row| Fence::new(row.value().4)))
     }
 
     /// Never creates, never moves back; need not survive a crash.
     pub(super) fn touch(&mut self, key: &StoreKey, seen: UnixTime) -> Result<(), redb::Error> {
         let key = key.as_bytes();
         let activity = self.activity.get(key)?.map(|row| row.value());
-        if let Some((expires, idle, last_seen)) = activity
+        if let Some((expires, idle, last_seen, created, fence)) = activity
             && last_seen < seen.as_i64()
         {
-            self.activity.insert(key, (expires, idle, seen.as_i64()))?;
+            self.activity.insert(key, (expires, idle, seen.as_i64(), created, fence))?;
             self.dirty = true;
         }
         Ok(())
@@ -163,7 +200,9 @@ impl<'t> Tables<'t> {
         };
         let holds = match condition {
             RemoveIf::Present => true,
-            RemoveIf::Version(expected) => version == expected.as_u64(),
+            RemoveIf::Unchanged(expected, fence) => {
+                version == expected.as_u64() && activity.4 == fence.as_u64()
+            }
             RemoveIf::NotSeenSince(seen) => activity.2 <= seen.as_i64(),
         };
         if !holds {
@@ -216,6 +255,39 @@ impl<'t> Tables<'t> {
         Ok(ended)
     }
 
+    pub(super) fn mark(
+        &mut self,
+        key: &StoreKey,
+        time: UnixTime,
+        expires: UnixTime,
+    ) -> Result<(), redb::Error> {
+        let (mut time, mut expires) = (time.as_i64(), expires.as_i64());
+        if let Some(marked) = self.marks.get(key.as_bytes())?.map(|row| row.value()) {
+            (time, expires) = (time.max(marked.0), expires.max(marked.1));
+        }
+        self.marks.insert(key.as_bytes(), (time, expires))?;
+        self.changed();
+        Ok(())
+    }
+
+    pub(super) fn forget_marks(
+        &mut self,
+        candidates: &[StoreKey],
+        now: UnixTime,
+    ) -> Result<u64, redb::Error> {
+        let mut forgotten = 0;
+        for key in candidates {
+            let past =
+                self.marks.get(key.as_bytes())?.is_some_and(|row| row.value().1 <= now.as_i64());
+            if past {
+                self.marks.remove(key.as_bytes())?;
+                self.changed();
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
     pub(super) fn forget_consumed(
         &mut self,
         candidates: &[StoreKey],
@@ -261,11 +333,12 @@ impl<'t> Tables<'t> {
 
 fn record(row: Row<'_>, activity: Limits) -> StoredRecord {
     let (version, app, indexes, sealed) = row;
-    let (expires, idle, last_seen) = activity;
+    let (expires, idle, last_seen, created, _) = activity;
     let (indexes, _) = indexes.as_chunks::<32>();
     StoredRecord {
         version: Version::new(version),
         app: app.to_owned(),
+        created: UnixTime::new(created),
         sealed: sealed.to_vec(),
         expires: UnixTime::new(expires),
         idle,
@@ -274,7 +347,7 @@ fn record(row: Row<'_>, activity: Limits) -> StoredRecord {
     }
 }
 
-fn expiry((expires, idle, last_seen): Limits, now: UnixTime) -> Option<Expiry> {
+fn expiry((expires, idle, last_seen, ..): Limits, now: UnixTime) -> Option<Expiry> {
     Expiry::of(now, UnixTime::new(last_seen), idle, UnixTime::new(expires))
 }
 
@@ -325,12 +398,43 @@ pub(super) fn expired(
     last: Option<&StoreKey>,
     now: UnixTime,
 ) -> Result<Stretch<StoreKey>, redb::Error> {
-    let table = database.begin_read()?.open_table(ACTIVITY)?;
+    past(&database.begin_read()?.open_table(ACTIVITY)?, last, |limits| {
+        expiry(limits, now).is_some()
+    })
+}
+
+/// The consumed keys after `last` that are past their expiry.
+pub(super) fn forgettable(
+    database: &Database,
+    last: Option<&StoreKey>,
+    now: UnixTime,
+) -> Result<Stretch<StoreKey>, redb::Error> {
+    past(&database.begin_read()?.open_table(CONSUMED)?, last, |expires| expires <= now.as_i64())
+}
+
+/// The marks after `last` that are past their end.
+pub(super) fn unmarkable(
+    database: &Database,
+    last: Option<&StoreKey>,
+    now: UnixTime,
+) -> Result<Stretch<StoreKey>, redb::Error> {
+    past(&database.begin_read()?.open_table(MARKS)?, last, |marked| marked.1 <= now.as_i64())
+}
+
+/// The keys after `last` whose value is past something.
+fn past<V>(
+    table: &ReadOnlyTable<Bytes32<'static>, V>,
+    last: Option<&StoreKey>,
+    is_past: impl Fn(V::SelfType<'_>) -> bool,
+) -> Result<Stretch<StoreKey>, redb::Error>
+where
+    V: redb::Value + 'static,
+{
     let mut stretch = Stretch { candidates: Vec::new(), last: None };
     for (seen, row) in table.range::<Bytes32<'_>>(after(last))?.enumerate() {
-        let (key, activity) = row?;
+        let (key, value) = row?;
         let key = StoreKey::new(*key.value());
-        if expiry(activity.value(), now).is_some() {
+        if is_past(value.value()) {
             stretch.candidates.push(key);
         }
         if seen + 1 == STRETCH {
@@ -341,26 +445,48 @@ pub(super) fn expired(
     Ok(stretch)
 }
 
-/// The consumed keys after `last` that are past their expiry.
-pub(super) fn forgettable(
+pub(super) fn marks(
     database: &Database,
-    last: Option<&StoreKey>,
-    now: UnixTime,
-) -> Result<Stretch<StoreKey>, redb::Error> {
-    let table = database.begin_read()?.open_table(CONSUMED)?;
-    let mut stretch = Stretch { candidates: Vec::new(), last: None };
-    for (seen, row) in table.range::<Bytes32<'_>>(after(last))?.enumerate() {
-        let (key, expires) = row?;
-        let key = StoreKey::new(*key.value());
-        if expires.value() <= now.as_i64() {
-            stretch.candidates.push(key);
-        }
-        if seen + 1 == STRETCH {
-            stretch.last = Some(key);
+    keys: &[StoreKey],
+) -> Result<Vec<Option<UnixTime>>, redb::Error> {
+    let table = database.begin_read()?.open_table(MARKS)?;
+    let mut marks = Vec::with_capacity(keys.len());
+    for key in keys {
+        marks.push(table.get(key.as_bytes())?.map(|row| UnixTime::new(row.value().0)));
+    }
+    Ok(marks)
+}
+
+/// At most `limit` sessions after `cursor`, which is a key.
+pub(super) fn page(
+    database: &Database,
+    cursor: Option<&Cursor>,
+    limit: usize,
+) -> Result<Page, redb::Error> {
+    let transaction = database.begin_read()?;
+    let (activity, sessions) =
+        (transaction.open_table(ACTIVITY)?, transaction.open_table(SESSIONS)?);
+    let last = cursor.and_then(|cursor| <[u8; 32]>::try_from(cursor.0.as_slice()).ok());
+    let last = last.map(StoreKey::new);
+    let mut page = Page::default();
+    for row in activity.range::<Bytes32<'_>>(after(last.as_ref()))? {
+        if page.listed.len() == limit {
+            page.next = page.listed.last().map(|last| Cursor(last.key.as_bytes().to_vec()));
             break;
         }
+        let (key, row) = row?;
+        let (expires, idle, last_seen, created, _) = row.value();
+        let Some(session) = sessions.get(key.value())? else { continue };
+        page.listed.push(Listed {
+            key: StoreKey::new(*key.value()),
+            app: session.value().1.to_owned(),
+            created: UnixTime::new(created),
+            expires: UnixTime::new(expires),
+            idle,
+            last_seen: UnixTime::new(last_seen),
+        });
     }
-    Ok(stretch)
+    Ok(page)
 }
 
 /// The index entries after `last` that point at no session.

@@ -30,8 +30,10 @@ async fn everything_survives_a_restart() {
     let path = directory.path().join("s");
     let store = EmbeddedStore::open(&path).unwrap();
     let _ = store.create(&key(1), record(9000, &[50])).await.unwrap();
-    let _ = store.replace(&key(1), Version::FIRST, b"second".to_vec(), at(9000)).await.unwrap();
+    let second = b"second".to_vec();
+    let _ = contract::overwrite(&store, &key(1), Version::FIRST, second, at(9000)).await;
     store.touch(&key(1), at(1010)).await.unwrap();
+    store.mark(&key(3), at(1005), at(9000)).await.unwrap();
     assert!(store.consume_once(&key(2), at(9000)).await.unwrap());
     drop(store);
     let store = EmbeddedStore::open(&path).unwrap();
@@ -40,6 +42,7 @@ async fn everything_survives_a_restart() {
     assert_eq!(loaded.last_seen, at(1010));
     assert_eq!(store.find(&key(50)).await.unwrap(), [key(1)]);
     assert!(!store.consume_once(&key(2), at(9000)).await.unwrap());
+    assert_eq!(store.marks(&[key(3)]).await.unwrap(), [Some(at(1005))]);
 }
 
 #[tokio::test]
@@ -105,7 +108,7 @@ fn another_schema_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
     let store = EmbeddedStore::open(&path).unwrap();
-    store.shared.read(|database| tables::plant_schema(database, 2)).unwrap();
+    store.shared.read(|database| tables::plant_schema(database, 3)).unwrap();
     drop(store);
     assert_eq!(EmbeddedStore::open(&path).unwrap_err().reason(), "store.schema");
 }

@@ -12,14 +12,14 @@ use std::{
 };
 
 use redb::{Database, Durability};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{StoreFault, tables::Tables};
 use crate::{
     clock::UnixTime,
     session::store::{
-        Creation, Expiry, RemoveIf, Removed, Replaced, StoreKey, StoreUnavailable, StoredRecord,
-        Version,
+        Creation, Expiry, Fence, Lease, Leased, Owner, RemoveIf, Removed, Replaced, StoreKey,
+        StoreUnavailable, StoredRecord, Version,
     },
 };
 
@@ -38,14 +38,25 @@ pub(super) enum Operation {
     Replace {
         key: StoreKey,
         expected: Version,
+        fence: Fence,
         sealed: Vec<u8>,
         expires: UnixTime,
         reply: Reply<Replaced>,
     },
+    Lease {
+        key: StoreKey,
+        owner: Owner,
+        now: Instant,
+        until: Instant,
+        reply: Reply<Leased>,
+    },
+    Release(StoreKey, Fence, Reply<()>),
     Remove(StoreKey, RemoveIf, Reply<Removed>),
     ConsumeOnce(StoreKey, UnixTime, Reply<bool>),
     Expire(Vec<StoreKey>, UnixTime, Reply<Vec<(String, Expiry)>>),
     ForgetConsumed(Vec<StoreKey>, UnixTime, Reply<u64>),
+    Mark(StoreKey, UnixTime, UnixTime, Reply<()>),
+    ForgetMarks(Vec<StoreKey>, UnixTime, Reply<u64>),
     DropDangling(Vec<(StoreKey, StoreKey)>, Reply<u64>),
     Ping(Reply<()>),
     /// There is activity to write.
@@ -61,13 +72,36 @@ fn answer<T: Send + 'static>(reply: Reply<T>, value: T) -> Answer {
 }
 
 impl Operation {
-    fn apply(self, tables: &mut Tables<'_>) -> Result<Option<Answer>, redb::Error> {
+    fn apply(
+        self,
+        tables: &mut Tables<'_>,
+        leases: &mut Leases,
+    ) -> Result<Option<Answer>, redb::Error> {
         Ok(Some(match self {
             Self::Create(key, record, reply) => answer(reply, tables.create(&key, &record)?),
-            Self::Replace { key, expected, sealed, expires, reply } => {
-                answer(reply, tables.replace(&key, expected, &sealed, expires)?)
+            Self::Replace { key, expected, fence, sealed, expires, reply } => {
+                let replaced = tables.replace(&key, expected, fence, &sealed, expires)?;
+                if matches!(replaced, Replaced::Done(_)) {
+                    leases.remove(&key);
+                }
+                answer(reply, replaced)
             }
-            Self::Remove(key, condition, reply) => answer(reply, tables.remove(&key, condition)?),
+            Self::Lease { key, owner, now, until, reply } => {
+                answer(reply, lease(tables, leases, key, owner, now, until)?)
+            }
+            Self::Release(key, fence, reply) => {
+                if tables.fence(&key)? == Some(fence) {
+                    leases.remove(&key);
+                }
+                answer(reply, ())
+            }
+            Self::Remove(key, condition, reply) => {
+                let removed = tables.remove(&key, condition)?;
+                if matches!(removed, Removed::Done(_)) {
+                    leases.remove(&key);
+                }
+                answer(reply, removed)
+            }
             Self::ConsumeOnce(key, expires, reply) => {
                 answer(reply, tables.consume_once(&key, expires)?)
             }
@@ -75,11 +109,45 @@ impl Operation {
             Self::ForgetConsumed(keys, now, reply) => {
                 answer(reply, tables.forget_consumed(&keys, now)?)
             }
+            Self::Mark(key, time, expires, reply) => {
+                answer(reply, tables.mark(&key, time, expires)?)
+            }
+            Self::ForgetMarks(keys, now, reply) => answer(reply, tables.forget_marks(&keys, now)?),
             Self::DropDangling(entries, reply) => answer(reply, tables.drop_dangling(&entries)?),
             Self::Ping(reply) => answer(reply, tables.ping()?),
             Self::Activity => return Ok(None),
         }))
     }
+}
+
+/// Leases that run, by whom and until when. One process has the file, so they live as long as it does.
+type Leases = HashMap<StoreKey, (Owner, Instant)>;
+
+/// Leases past their time are forgotten once there are this many: their holders died.
+const MANY_LEASES: usize = 10_000;
+
+fn lease(
+    tables: &mut Tables<'_>,
+    leases: &mut Leases,
+    key: StoreKey,
+    owner: Owner,
+    now: Instant,
+    until: Instant,
+) -> Result<Leased, redb::Error> {
+    let held = leases.get(&key);
+    if held.is_some_and(|(holder, until)| *holder != owner && now < *until) {
+        return Ok(Leased::Held);
+    }
+    let abandoned = held.is_some_and(|(holder, _)| *holder != owner);
+    let Some((fence, record)) = tables.lease(&key)? else {
+        leases.remove(&key);
+        return Ok(Leased::Gone);
+    };
+    if leases.len() >= MANY_LEASES {
+        leases.retain(|_, (_, until)| now < *until);
+    }
+    leases.insert(key, (owner, until));
+    Ok(Leased::Granted(Box::new(Lease { fence, record, abandoned })))
 }
 
 /// Opens the file, at the start and after every failure.
@@ -165,13 +233,14 @@ impl Shared {
 pub(super) struct Writer {
     shared: Arc<Shared>,
     queue: Receiver<Operation>,
+    leases: Leases,
     relaxed_in_a_row: u32,
     failing: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, queue: Receiver<Operation>) -> Self {
-        Self { shared, queue, relaxed_in_a_row: 0, failing: false }
+        Self { shared, queue, leases: Leases::new(), relaxed_in_a_row: 0, failing: false }
     }
 
     /// Writes until the last sender is gone, then closes the file cleanly.
@@ -242,7 +311,7 @@ impl Writer {
                 tables.touch(key, *seen)?;
             }
             for operation in batch {
-                answers.extend(operation.apply(&mut tables)?);
+                answers.extend(operation.apply(&mut tables, &mut self.leases)?);
             }
             (tables.dirty, tables.durable)
         };

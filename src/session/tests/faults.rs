@@ -104,3 +104,35 @@ async fn a_logout_gets_the_tokens_that_could_not_be_stored() {
     let ended = house.sessions.end("shop", &handle, EndReason::Logout).await.unwrap().unwrap();
     assert_eq!(ended.refresh_token().unwrap().expose(), "refresh-1");
 }
+
+/// FAPI2-SP-5.3.2.1-9: they are stored without anybody asking, and meanwhile nobody uses the spent token.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_wait_are_stored_by_themselves_and_keep_others_out() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    house.store.fail("replace");
+    assert!(matches!(
+        house.refresh(&handle, Cause::Demanded).await,
+        RefreshOutcome::StoreUnavailable
+    ));
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let rival =
+            house.store.inner.lease(&session.key, Owner::new([3; 16]), Duration::ZERO).await;
+        assert_eq!(rival.unwrap(), Leased::Held);
+    }
+    house.store.heal();
+    // The store's own thread knows nothing of the paused clock: look until it has answered.
+    let stored = async {
+        loop {
+            let session = house.find(&handle, Activity::Polls).await.unwrap();
+            match session.refresh_token().unwrap().expose() {
+                "refresh-0" => tokio::time::sleep(Duration::from_millis(100)).await,
+                other => break other.to_owned(),
+            }
+        }
+    };
+    let stored = tokio::time::timeout(Duration::from_secs(3600), stored).await;
+    assert_eq!(stored.unwrap(), "refresh-1");
+    assert_eq!(house.server.asked(), 1);
+}

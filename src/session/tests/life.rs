@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 
-use super::*;
+use super::{contract::overwrite, *};
 
 /// SES-7.2.1-3
 #[tokio::test]
@@ -279,9 +279,9 @@ async fn a_record_that_does_not_open_is_unknown_counted_and_kept() {
         [sealed[..sealed.len() - 1].to_vec(), Vec::new(), sealed.clone()].into_iter().enumerate()
     {
         // The third is intact, but put back under a later version: a rollback.
-        let replaced =
-            house.store.inner.replace(&session.key, version, spoilt, START.plus(3600)).await;
-        assert_eq!(replaced.unwrap(), Replaced::Done(version.next()));
+        let store = &*house.store.inner;
+        let replaced = overwrite(store, &session.key, version, spoilt, START.plus(3600)).await;
+        assert_eq!(replaced, Replaced::Done(version.next()));
         version = version.next();
         let error = house.find(&handle, Activity::Counts).await.unwrap_err();
         assert_eq!(error, FindError::NoSession(NoSession::Unknown));
@@ -289,8 +289,8 @@ async fn a_record_that_does_not_open_is_unknown_counted_and_kept() {
     }
     let mut flipped = sealed;
     flipped[40] ^= 1;
-    let _ =
-        house.store.inner.replace(&session.key, version, flipped, START.plus(3600)).await.unwrap();
+    let store = &*house.store.inner;
+    let _ = overwrite(store, &session.key, version, flipped, START.plus(3600)).await;
     assert!(house.find(&handle, Activity::Counts).await.is_err());
     assert_eq!(house.sessions.count().await.unwrap(), 1);
 }

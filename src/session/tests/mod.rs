@@ -1,6 +1,7 @@
 //! Owns what the tests of sessions share: a house with a clock that stands still, an authorization server
 //! that answers when told to, a store that fails when told to.
 
+mod cache;
 pub(super) mod contract;
 mod faults;
 mod life;
@@ -14,14 +15,18 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::{Map, json};
 use tempfile::TempDir;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, broadcast};
 
 use super::{
-    store::{Creation, RemoveIf, Removed, Replaced, StoreKey, StoredRecord, Swept},
+    store::{
+        Change, Creation, Cursor, Fence, Leased, Owner, Page, RemoveIf, Removed, Replaced,
+        StoreKey, StoredRecord, Swept,
+    },
     *,
 };
 use crate::{
@@ -51,6 +56,11 @@ pub(super) struct House {
 
 impl House {
     pub(super) fn new() -> Self {
+        Self::remembering(Duration::ZERO)
+    }
+
+    /// One that serves sessions it read so long ago.
+    pub(super) fn remembering(staleness: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sessions");
         let store = Arc::new(FaultyStore::over(Arc::new(EmbeddedStore::open(&file).unwrap())));
@@ -62,11 +72,24 @@ impl House {
         let sessions = Sessions::new(
             store.clone(),
             ServerKey::from_bytes([7; 32]),
+            staleness,
             ambient,
             seen.clone(),
             Pseudonymiser::new(&[9; 32]),
         );
         Self { sessions, clock, store, seen, server, refresher, file, _directory: directory }
+    }
+
+    /// Another instance over the same store; it shares nothing else.
+    pub(super) fn neighbour(&self, staleness: Duration) -> Arc<Sessions> {
+        Sessions::new(
+            self.store.clone(),
+            ServerKey::from_bytes([7; 32]),
+            staleness,
+            self.sessions.ambient.clone(),
+            Arc::new(Seen::default()),
+            Pseudonymiser::new(&[9; 32]),
+        )
     }
 
     pub(super) async fn login(&self) -> (Handle, Session) {
@@ -147,6 +170,9 @@ pub(super) struct Seen {
     pub(super) refreshes: Mutex<Vec<&'static str>>,
     pub(super) ended: Mutex<Vec<(&'static str, u64)>>,
     pub(super) unreadable: AtomicUsize,
+    pub(super) abandoned: AtomicUsize,
+    pub(super) remembered: AtomicUsize,
+    pub(super) elsewhere: AtomicUsize,
     pub(super) unavailable: AtomicUsize,
 }
 
@@ -160,7 +186,17 @@ impl Observer for Seen {
     fn refresh(&self, _: &str, _: &Pseudonym, outcome: &RefreshOutcome, _: f64) {
         self.refreshes.lock().unwrap().push(outcome.name());
     }
+    fn lease_waited(&self, _: f64) {}
+    fn lease_abandoned(&self, _: &str) {
+        self.abandoned.fetch_add(1, Ordering::SeqCst);
+    }
     fn session_started(&self, _: &Session) {}
+    fn remembered(&self) {
+        self.remembered.fetch_add(1, Ordering::SeqCst);
+    }
+    fn ended_elsewhere(&self, _: &Pseudonym) {
+        self.elsewhere.fetch_add(1, Ordering::SeqCst);
+    }
     fn session_ended(&self, _: &str, _: Option<&Pseudonym>, reason: &'static str, count: u64) {
         self.ended.lock().unwrap().push((reason, count));
     }
@@ -262,11 +298,18 @@ impl Refresher for Server {
 pub(super) struct FaultyStore {
     pub(super) inner: Arc<dyn Store>,
     failing: Mutex<HashSet<&'static str>>,
+    /// What other instances tell, if there can be any.
+    pub(super) told: Mutex<Option<broadcast::Sender<Change>>>,
 }
 
 impl FaultyStore {
     pub(super) fn over(inner: Arc<dyn Store>) -> Self {
-        Self { inner, failing: Mutex::default() }
+        Self { inner, failing: Mutex::default(), told: Mutex::default() }
+    }
+
+    /// Other instances may share this store.
+    pub(super) fn share(&self) -> broadcast::Sender<Change> {
+        self.told.lock().unwrap().get_or_insert_with(|| broadcast::channel(4).0).clone()
     }
 
     pub(super) fn fail(&self, operation: &'static str) {
@@ -298,14 +341,21 @@ impl Store for FaultyStore {
     fn load<'a>(&'a self, key: &'a StoreKey) -> Reply<'a, Option<StoredRecord>> {
         self.pass("load", self.inner.load(key))
     }
+    fn lease<'a>(&'a self, key: &'a StoreKey, owner: Owner, ttl: Duration) -> Reply<'a, Leased> {
+        self.pass("lease", self.inner.lease(key, owner, ttl))
+    }
+    fn release<'a>(&'a self, key: &'a StoreKey, fence: Fence) -> Reply<'a, ()> {
+        self.pass("release", self.inner.release(key, fence))
+    }
     fn replace<'a>(
         &'a self,
         key: &'a StoreKey,
         expected: Version,
+        fence: Fence,
         sealed: Vec<u8>,
         expires: UnixTime,
     ) -> Reply<'a, Replaced> {
-        self.pass("replace", self.inner.replace(key, expected, sealed, expires))
+        self.pass("replace", self.inner.replace(key, expected, fence, sealed, expires))
     }
     fn touch<'a>(&'a self, key: &'a StoreKey, last_seen: UnixTime) -> Reply<'a, ()> {
         self.pass("touch", self.inner.touch(key, last_seen))
@@ -318,6 +368,18 @@ impl Store for FaultyStore {
     }
     fn find<'a>(&'a self, index: &'a StoreKey) -> Reply<'a, Vec<StoreKey>> {
         self.pass("find", self.inner.find(index))
+    }
+    fn page(&self, after: Option<Cursor>, limit: usize) -> Reply<'_, Page> {
+        self.pass("page", self.inner.page(after, limit))
+    }
+    fn mark<'a>(&'a self, key: &'a StoreKey, time: UnixTime, expires: UnixTime) -> Reply<'a, ()> {
+        self.pass("mark", self.inner.mark(key, time, expires))
+    }
+    fn marks<'a>(&'a self, keys: &'a [StoreKey]) -> Reply<'a, Vec<Option<UnixTime>>> {
+        self.pass("marks", self.inner.marks(keys))
+    }
+    fn changes(&self) -> Option<broadcast::Receiver<Change>> {
+        self.told.lock().unwrap().as_ref().map(broadcast::Sender::subscribe)
     }
     fn sweep(&self, now: UnixTime) -> Reply<'_, Swept> {
         self.pass("sweep", self.inner.sweep(now))

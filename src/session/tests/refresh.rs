@@ -145,22 +145,95 @@ async fn a_dead_grant_ends_the_session() {
 
 /// Another instance shares the store but not this process's flights.
 fn neighbour(house: &House, server: &Arc<Server>) -> (Arc<Sessions>, Arc<dyn Refresher>) {
-    let sessions = Sessions::new(
-        house.store.clone(),
-        ServerKey::from_bytes([7; 32]),
-        house.sessions.ambient.clone(),
-        Arc::new(Seen::default()),
-        Pseudonymiser::new(&[9; 32]),
-    );
+    let sessions = house.neighbour(Duration::ZERO);
     (sessions, server.clone())
 }
 
-/// BFF-6.1.2.2-PRJ.
+/// BFF-6.1.2.2-PRJ: one refresh token is used once, whichever instance is asked.
+#[tokio::test]
+async fn another_instance_waits_for_the_first_and_takes_what_it_brought() {
+    for cause in [Cause::Demanded, Cause::UpstreamRejected { used_version: Version::FIRST }] {
+        let house = House::new();
+        let (handle, _) = house.login().await;
+        house.server.hold();
+        let idle = Arc::new(Server::new(house.clock.clone()));
+        let (others, refresher) = neighbour(&house, &idle);
+        let first = house.refresh(&handle, cause);
+        let second = async {
+            house.server.arrived.notified().await;
+            let waits = others.refresh("shop", &handle, &POLICY, &refresher, cause, None);
+            let release = async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                house.server.gate.add_permits(1);
+            };
+            tokio::join!(waits, release).0
+        };
+        let (first, second) = tokio::join!(first, second);
+        assert!(matches!(first, RefreshOutcome::Refreshed(_)), "{first:?}");
+        assert!(matches!(second, RefreshOutcome::Joined(_)), "{second:?}");
+        assert_eq!((access(&second), idle.asked()), ("access-1", 0));
+    }
+}
+
+/// BFF-6.1.2.2-1: a good token is not kept waiting for its successor; a spent one is.
+#[tokio::test]
+async fn another_instance_goes_on_with_a_token_that_lives() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    house.clock.advance(290);
+    house.server.hold();
+    let idle = Arc::new(Server::new(house.clock.clone()));
+    let (others, refresher) = neighbour(&house, &idle);
+    let first = house.fresh(session.clone(), &handle);
+    let second = async {
+        house.server.arrived.notified().await;
+        let kept = others.fresh(session, &handle, &POLICY, &refresher, None).await.unwrap();
+        house.server.gate.add_permits(1);
+        kept
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first.unwrap().access_token().expose(), "access-1");
+    assert_eq!((second.access_token().expose(), idle.asked()), ("access-0", 0));
+}
+
+/// An instance that dies in the middle of a refresh holds the others up until its lease ends, and no longer.
+#[tokio::test(start_paused = true)]
+async fn a_lease_whose_holder_died_ends_and_is_reported() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    let dead = house.store.inner.lease(&session.key, Owner::new([3; 16]), LEASE_OF_THE_DEAD).await;
+    assert!(matches!(dead.unwrap(), Leased::Granted(_)));
+    let start = tokio::time::Instant::now();
+    let outcome = house.refresh(&handle, Cause::Demanded).await;
+    assert_eq!(access(&outcome), "access-1");
+    assert!(start.elapsed() >= LEASE_OF_THE_DEAD, "{:?}", start.elapsed());
+    assert!(start.elapsed() < LEASE_OF_THE_DEAD + Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(house.seen.abandoned.load(Ordering::SeqCst), 1);
+}
+
+const LEASE_OF_THE_DEAD: Duration = Duration::from_secs(8);
+
+/// Whoever waited to the end of its patience leaves everything as it is.
+#[tokio::test(start_paused = true)]
+async fn a_lease_without_end_is_not_waited_for() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    let forever = Duration::from_secs(10_000);
+    let held = house.store.inner.lease(&session.key, Owner::new([3; 16]), forever).await;
+    assert!(matches!(held.unwrap(), Leased::Granted(_)));
+    let outcome = house.refresh(&handle, Cause::Demanded).await;
+    assert!(matches!(outcome, RefreshOutcome::Underway(_)), "{outcome:?}");
+    assert_eq!(outcome.into_result().unwrap_err(), TokenTrouble::Unknown);
+    assert_eq!(house.server.asked(), 0);
+    assert!(house.find(&handle, Activity::Polls).await.is_ok());
+}
+
+/// BFF-6.1.2.2-PRJ: one who slept past its lease neither ends the session nor writes over who came after.
 #[tokio::test]
 async fn a_loser_believes_the_winner_and_clears_nothing() {
     for verdict in [Err(RefreshFailure::GrantDead), Err(TROUBLE), Ok(())] {
         let house = House::new();
-        let (handle, _) = house.login().await;
+        let (handle, session) = house.login().await;
         house.server.hold();
         if let Err(failure) = verdict {
             house.server.will(Err(failure));
@@ -171,6 +244,8 @@ async fn a_loser_believes_the_winner_and_clears_nothing() {
         let refresh = house.refresh(&handle, Cause::Demanded);
         let meanwhile = async {
             house.server.arrived.notified().await;
+            // The lease is lost: its time was over before it was used.
+            house.store.inner.release(&session.key, Fence::new(1)).await.unwrap();
             let won =
                 others.refresh("shop", &handle, &POLICY, &refresher, Cause::Demanded, None).await;
             house.server.gate.add_permits(1);
@@ -261,7 +336,7 @@ async fn a_request_without_end_becomes_unknown_at_the_deadline() {
         matches!(outcome, RefreshOutcome::Unknown { reason: "refresh.deadline", .. }),
         "{outcome:?}"
     );
-    assert_eq!(start.elapsed().as_secs(), Duration::from_secs(30).as_secs());
+    assert_eq!(start.elapsed().as_secs(), Duration::from_secs(20).as_secs());
     assert!(house.find(&handle, Activity::Polls).await.is_ok());
 }
 

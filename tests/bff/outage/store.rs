@@ -3,13 +3,17 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use fapi_bff::{
     clock::UnixTime,
     session::{
         BoxFuture, EmbeddedStore, Store, StoreUnavailable,
-        store::{Creation, RemoveIf, Removed, Replaced, StoreKey, StoredRecord, Swept, Version},
+        store::{
+            Change, Creation, Cursor, Fence, Leased, Owner, Page, RemoveIf, Removed, Replaced,
+            StoreKey, StoredRecord, Swept, Version,
+        },
     },
 };
 use fapi_bff_conformance::{
@@ -17,6 +21,7 @@ use fapi_bff_conformance::{
     demo::browser::{Answer, Call},
 };
 use tempfile::TempDir;
+use tokio::sync::broadcast;
 
 use super::jar;
 use crate::support::{Bed, Wish, soon};
@@ -65,14 +70,21 @@ impl Store for FlakyStore {
     fn load<'a>(&'a self, key: &'a StoreKey) -> Answered<'a, Option<StoredRecord>> {
         self.maybe("load", self.inner.load(key))
     }
+    fn lease<'a>(&'a self, key: &'a StoreKey, owner: Owner, ttl: Duration) -> Answered<'a, Leased> {
+        self.maybe("lease", self.inner.lease(key, owner, ttl))
+    }
+    fn release<'a>(&'a self, key: &'a StoreKey, fence: Fence) -> Answered<'a, ()> {
+        self.maybe("release", self.inner.release(key, fence))
+    }
     fn replace<'a>(
         &'a self,
         key: &'a StoreKey,
         expected: Version,
+        fence: Fence,
         sealed: Vec<u8>,
         expires: UnixTime,
     ) -> Answered<'a, Replaced> {
-        self.maybe("replace", self.inner.replace(key, expected, sealed, expires))
+        self.maybe("replace", self.inner.replace(key, expected, fence, sealed, expires))
     }
     fn touch<'a>(&'a self, key: &'a StoreKey, last_seen: UnixTime) -> Answered<'a, ()> {
         self.maybe("touch", self.inner.touch(key, last_seen))
@@ -85,6 +97,23 @@ impl Store for FlakyStore {
     }
     fn find<'a>(&'a self, index: &'a StoreKey) -> Answered<'a, Vec<StoreKey>> {
         self.maybe("find", self.inner.find(index))
+    }
+    fn page(&self, after: Option<Cursor>, limit: usize) -> Answered<'_, Page> {
+        self.maybe("page", self.inner.page(after, limit))
+    }
+    fn mark<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        time: UnixTime,
+        expires: UnixTime,
+    ) -> Answered<'a, ()> {
+        self.maybe("mark", self.inner.mark(key, time, expires))
+    }
+    fn marks<'a>(&'a self, keys: &'a [StoreKey]) -> Answered<'a, Vec<Option<UnixTime>>> {
+        self.maybe("marks", self.inner.marks(keys))
+    }
+    fn changes(&self) -> Option<broadcast::Receiver<Change>> {
+        self.inner.changes()
     }
     fn sweep(&self, now: UnixTime) -> Answered<'_, Swept> {
         self.maybe("sweep", self.inner.sweep(now))
