@@ -278,7 +278,17 @@ impl Provider {
             exp_leeway: registration.exp_leeway,
             future_tolerance: registration.future_tolerance,
         };
-        self.judged(|keys| verify_logout_token(token, keys, &expected)).await
+        let verdict = self.judged(|keys| verify_logout_token(token, keys, &expected)).await;
+        // Nobody asks the user to try again here: a key that may be new is not called wrong while the AS
+        // does not say.
+        match (verdict, self.keys.last_failure()) {
+            (Err(LogoutTokenFailure::Rejected(rejected)), Some(failure))
+                if rejected.may_be_new_key() =>
+            {
+                Err(failure.into())
+            }
+            (verdict, _) => verdict,
+        }
     }
 
     /// The AS's key to encrypt request objects to, if they are to be encrypted.

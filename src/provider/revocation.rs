@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Provider, calls::judged};
@@ -75,6 +78,12 @@ impl Default for Revocations {
 }
 
 impl Revocations {
+    /// Room for this many tokens to wait in, if there is any left; it is free again when dropped.
+    fn room_for(&self, tokens: usize) -> Option<OwnedSemaphorePermit> {
+        let tokens = u32::try_from(tokens).ok()?;
+        Arc::clone(&self.room).try_acquire_many_owned(tokens).ok()
+    }
+
     /// Nothing is waited for any longer.
     pub(super) fn stop(&self) {
         self.stopping.cancel();
@@ -93,8 +102,7 @@ impl Provider {
         for _ in &tokens {
             self.telemetry.metrics.revocation(label, "given_up");
         }
-        let many = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-        let Ok(room) = Arc::clone(&self.revocations.room).try_acquire_many_owned(many) else {
+        let Some(room) = self.revocations.room_for(tokens.len()) else {
             for (_, hint) in &tokens {
                 self.came_to(Fate::Dropped, hint, "too many wait for the AS");
             }
@@ -166,15 +174,14 @@ impl Provider {
         }
         let form = [("token", token.expose()), ("token_type_hint", hint)];
         match self.post(Endpoint::Revocation, &form, None).await {
-            // Nothing in the body is of interest (REV-2.2).
-            Ok(answer) if answer.status == 200 => Attempt::Over(Fate::Revoked),
-            Ok(answer) => match judged(&answer).document() {
+            Ok(answer) => match judged(&answer).done() {
+                Ok(()) => Attempt::Over(Fate::Revoked),
                 Err(AsAnswer::Unavailable { retry_after, .. }) => Attempt::Later(retry_after),
                 Err(refused) if refused.is("unsupported_token_type") => {
                     Attempt::Over(Fate::Unsupported)
                 }
                 Err(AsAnswer::Rejected { .. }) => Attempt::Over(Fate::Refused),
-                _ => Attempt::Over(Fate::Failed),
+                Err(AsAnswer::Malformed { .. }) => Attempt::Over(Fate::Failed),
             },
             Err(failure) if failure.is_outage() => Attempt::Later(failure.retry_after()),
             Err(_) => Attempt::Over(Fate::Failed),
@@ -219,6 +226,19 @@ mod tests {
             assert!((seconds(0, Some(wish), u32::MAX) - most).abs() < 1e-6, "{wish}");
         }
         assert!(pause(0, Some(u64::MAX), u32::MAX) > LONGEST);
+    }
+
+    /// REV-2.2.1: an AS that is down for long costs a bounded amount of memory.
+    #[test]
+    fn only_so_many_tokens_wait() {
+        let revocations = Revocations::default();
+        let mut waiting: Vec<_> =
+            (0..MOST_WAITING / 2).map(|_| revocations.room_for(2).unwrap()).collect();
+        assert!(revocations.room_for(1).is_none());
+        waiting.pop();
+        assert!(revocations.room_for(3).is_none());
+        assert!(revocations.room_for(2).is_some());
+        assert!(revocations.room_for(usize::MAX).is_none());
     }
 
     #[test]
