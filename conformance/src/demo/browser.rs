@@ -239,7 +239,8 @@ impl Answer {
         if ancestors.peek().is_none() {
             return !self.headers.contains_key(header::X_FRAME_OPTIONS);
         }
-        ancestors.all(|sources| sources.split_whitespace().any(|source| source == origin))
+        let allows = |source: &str| source == origin || matches!(source, "*" | "https:");
+        ancestors.all(|sources| sources.split_whitespace().any(allows))
     }
 
     /// The cookies it sets.
@@ -553,6 +554,7 @@ mod tests {
             (vec![(CSP, "default-src 'none'; frame-ancestors 'none'")], false),
             (vec![(CSP, "default-src 'none'; frame-ancestors https://op.example")], true),
             (vec![(CSP, "frame-ancestors https://op.example:8443")], false),
+            (vec![(CSP, "frame-ancestors *")], true),
             (vec![(CSP, "frame-ancestors https://op.example"), ("x-frame-options", "DENY")], true),
             (vec![(CSP, "frame-ancestors https://op.example, frame-ancestors 'none'")], false),
             (vec![(CSP, "frame-ancestors https://op.example"), (CSP, "frame-ancestors")], false),

@@ -378,7 +378,8 @@ pub(super) fn modules() -> Vec<Module> {
             "let the logout win, and give up the tokens that come too late",
             &["BCL-2.7", "REV-2.1"],
             |stage| Box::pin(during_refresh(stage)),
-        ),
+        )
+        .behaving(|double| double.behave(|behaviour| behaviour.rotate_refresh_tokens = true)),
         Module::new(
             "backchannel-logout-while-the-server-is-deaf",
             "The server that sent the logout token answers nothing itself.",
