@@ -142,8 +142,8 @@ async fn finish(core: &Core, call: &mut Call, ending: Ending) -> Response {
     let (sub, sid) = (ending.sub.as_deref(), ending.sid.as_deref());
     if let Some(answer) = tell(core, &ending.client_id, sub, sid).await {
         let LogoutAnswer { status, cache_control } = answer;
-        let said = json!({ "status": status, "cache_control": cache_control });
-        call.note("backchannel_logout", said);
+        let answer = json!({ "status": status, "cache_control": cache_control });
+        call.note("backchannel_logout", answer);
     }
     let frame = sid.and_then(|sid| frame(core, &ending.client_id, sid));
     match (frame, ending.destination) {

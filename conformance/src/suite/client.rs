@@ -36,6 +36,24 @@ pub const FRONT_CHANNEL: &str = "/bff/frontchannel-logout";
 /// What goes before the settings of the client under test, and what after.
 const SECTION: (&str, &str) = ("[clients.main]\n", "\n\n");
 
+/// How a client is told that a session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// By the server itself.
+    Back,
+    /// By the browser, in a frame.
+    Front,
+}
+
+/// Whether a client takes logout tokens without `typ`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogoutTokenTyp {
+    /// It does not.
+    Required,
+    /// It does, since there are servers that send such.
+    Optional,
+}
+
 /// A client, and the server it meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -53,10 +71,10 @@ pub struct Client {
     pub details: bool,
     /// The national scheme it belongs to.
     pub scheme: Option<Scheme>,
-    /// Whether it is told in a frame that a session has ended, instead of by the back channel.
-    pub front_channel: bool,
-    /// Whether it takes logout tokens that do not say what they are.
-    pub untyped_logout_tokens: bool,
+    /// How it is told that a session has ended.
+    pub logout: Channel,
+    /// Whether logout tokens must say to it what they are.
+    pub logout_token_typ: LogoutTokenTyp,
 }
 
 impl Default for Client {
@@ -77,8 +95,8 @@ impl Client {
             id_token_encryption: None,
             details: false,
             scheme: None,
-            front_channel: false,
-            untyped_logout_tokens: false,
+            logout: Channel::Back,
+            logout_token_typ: LogoutTokenTyp::Required,
         }
     }
 
@@ -203,7 +221,7 @@ impl Client {
         if signed_requests && self.profile() != "fapi2-message-signing" {
             let _ = writeln!(out, "signed_request_object = true");
         }
-        if self.untyped_logout_tokens {
+        if self.logout_token_typ == LogoutTokenTyp::Optional {
             let _ = writeln!(out, "logout_token_typ_required = false");
         }
         let _ = writeln!(out, "scopes = {}", json!(self.scopes()));
@@ -232,7 +250,7 @@ impl Client {
             let details = format!("{login}authorization_details = [{details}]\n");
             text = text.replace(login, &details);
         }
-        if self.front_channel {
+        if self.logout == Channel::Front {
             let app = "[apps.web]\n";
             text = text.replace(app, &format!("{app}frontchannel_logout = true\n"));
         }
@@ -282,7 +300,7 @@ impl Client {
             write_private(&dir.join(PS256_FILE), &key.to_pem())?;
             registration.jwks = json!({"keys": [key.public_jwk()]});
         }
-        if self.front_channel {
+        if self.logout == Channel::Front {
             registration.frontchannel_logout_uri = Some(format!("{origin}{FRONT_CHANNEL}"));
             registration.frontchannel_logout_session_required = true;
             registration.backchannel_logout_uri = None;
@@ -420,7 +438,11 @@ mod tests {
                 &["acr_values = [\"urn:cds.au:cdr:2\"]"],
             ),
             (
-                Client { front_channel: true, untyped_logout_tokens: true, ..Client::of(ms) },
+                Client {
+                    logout: Channel::Front,
+                    logout_token_typ: LogoutTokenTyp::Optional,
+                    ..Client::of(ms)
+                },
                 &["[apps.web]\nfrontchannel_logout = true", "logout_token_typ_required = false"],
             ),
             (

@@ -9,7 +9,7 @@ use crate::{
     },
     jws::{Alg, random_token},
     suite::{
-        client::Client,
+        client::{Channel, Client, LogoutTokenTyp},
         mutation::{Mutation as M, Others},
         plan::{Entry, Parameter, Plan, Variant, value},
     },
@@ -206,7 +206,7 @@ const FRAMES: &str = "session management by frames, which no BFF should do";
 /// A row of a logout, which the script decides.
 const LOGOUT: Row = Row {
     besides: as_in_logouts,
-    client: |client| Client { untyped_logout_tokens: true, ..client.clone() },
+    client: |client| Client { logout_token_typ: LogoutTokenTyp::Optional, ..client.clone() },
     over: Over::Script,
     ..ROW
 };
@@ -223,7 +223,7 @@ fn as_in_logouts(behaviour: &mut Behaviour) {
 
 /// The client that is told in frames.
 fn in_frames(client: &Client) -> Client {
-    Client { front_channel: true, untyped_logout_tokens: true, ..client.clone() }
+    Client { logout: Channel::Front, logout_token_typ: LogoutTokenTyp::Optional, ..client.clone() }
 }
 
 const ACCEPT: &str = "accept it and call userinfo";

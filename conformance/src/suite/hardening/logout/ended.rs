@@ -308,6 +308,11 @@ async fn encrypted(stage: &mut Stage) -> Step {
 }
 
 pub(super) fn modules() -> Vec<Module> {
+    [whose(), once(), meanwhile(), around()].into_iter().flatten().collect()
+}
+
+/// Whose sessions end.
+fn whose() -> Vec<Module> {
     vec![
         Module::new(
             "backchannel-logout-ends-this-session",
@@ -341,6 +346,12 @@ pub(super) fn modules() -> Vec<Module> {
             |stage| Box::pin(ended_before(stage)),
         )
         .reasons(&[]),
+    ]
+}
+
+/// That each token works once.
+fn once() -> Vec<Module> {
+    vec![
         Module::new(
             "backchannel-logout-token-replayed",
             "The server's logout token is sent a second time, after a new login.",
@@ -364,6 +375,12 @@ pub(super) fn modules() -> Vec<Module> {
             |stage| Box::pin(many_at_once(stage)),
         )
         .reasons(&[REPLAYED]),
+    ]
+}
+
+/// What else goes on at the same time.
+fn meanwhile() -> Vec<Module> {
+    vec![
         Module::new(
             "backchannel-logout-while-a-call-streams",
             "The server ends a session whose page listens to events without end.",
@@ -405,6 +422,12 @@ pub(super) fn modules() -> Vec<Module> {
             |stage| Box::pin(keys_unavailable(stage)),
         )
         .timed(),
+    ]
+}
+
+/// How the token comes.
+fn around() -> Vec<Module> {
+    vec![
         Module::new(
             "backchannel-logout-in-odd-company",
             "The logout token comes with another session's cookie and with other names beside it.",

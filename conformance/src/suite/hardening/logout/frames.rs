@@ -7,7 +7,7 @@ use super::told::Seat;
 use crate::{
     demo::browser::{Answer, Call, From as Coming},
     suite::{
-        client::{Client, FRONT_CHANNEL},
+        client::{Channel, Client, FRONT_CHANNEL},
         hardening::acts::leaves_cookies_alone,
         module::{Halt, Module, Step},
         stage::{Raw, Stage},
@@ -19,7 +19,7 @@ const ACTION: &str = "logout.frontchannel";
 const EVIL: &str = "https://evil.example";
 
 fn client() -> Client {
-    Client { front_channel: true, ..Client::default() }
+    Client { logout: Channel::Front, ..Client::default() }
 }
 
 impl Stage {

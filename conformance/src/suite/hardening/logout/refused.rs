@@ -9,7 +9,7 @@ use crate::{
     jws::Object,
     ledger::Endpoint,
     suite::{
-        client::{BACK_CHANNEL, Client},
+        client::{BACK_CHANNEL, Client, LogoutTokenTyp},
         hardening::{
             acts::FORM,
             change::{Change, edit, header, placed, rewrite, tamper},
@@ -70,7 +70,7 @@ fn without(claim: &str) -> Change {
     edit(T, edits::remove(claim))
 }
 
-fn event(value: Value) -> Change {
+fn event(value: &Value) -> Change {
     set("events", json!({ EVENT: value }))
 }
 
@@ -136,12 +136,9 @@ fn signatures() -> Vec<Module> {
     ]
 }
 
-fn claims() -> Vec<Module> {
-    const ORIGIN: &[&str] = &["BCL-2.6-3"];
-    const EVENTS: &[&str] = &["BCL-2.6-4/5/6"];
-    const JTI: &[&str] = &["BCL-2.6-7"];
-    let origin = |id, does, reason, change| row(id, does, ORIGIN, reason, change);
-    let events = |id, does, reason, change| row(id, does, EVENTS, reason, change);
+/// By whom and for whom.
+fn origins() -> Vec<Module> {
+    let origin = |id, does, reason, change| row(id, does, &["BCL-2.6-3"], reason, change);
     vec![
         origin(
             "of-another-issuer",
@@ -185,6 +182,14 @@ fn claims() -> Vec<Module> {
             "logout_token.issued_at_missing",
             without("iat"),
         ),
+    ]
+}
+
+/// What for, about whom, and under which name.
+fn events() -> Vec<Module> {
+    const JTI: &[&str] = &["BCL-2.6-7"];
+    let events = |id, does, reason, change| row(id, does, &["BCL-2.6-4/5/6"], reason, change);
+    vec![
         events(
             "without-events",
             "The logout token has no events.",
@@ -201,13 +206,13 @@ fn claims() -> Vec<Module> {
             "event-as-string",
             "The logout token's event is a string.",
             "logout_token.event_invalid",
-            event(json!("{}")),
+            event(&json!("{}")),
         ),
         events(
             "event-null",
             "The logout token's event is null.",
             "logout_token.event_invalid",
-            event(json!(null)),
+            event(&json!(null)),
         ),
         events(
             "events-as-list",
@@ -298,7 +303,7 @@ fn times() -> Vec<Module> {
 fn types() -> Vec<Module> {
     const TYPE: &[&str] = &["BCL-4.1"];
     const TYPED: &str = "logout_token.typ_not_allowed";
-    let untyped = || Client { untyped_logout_tokens: true, ..Client::default() };
+    let untyped = || Client { logout_token_typ: LogoutTokenTyp::Optional, ..Client::default() };
     let typ = |id, does, typ: Value| row(id, does, TYPE, TYPED, header(T, &json!({"typ": typ})));
     vec![
         typ("untyped", "The logout token does not say what it is (typ).", json!(null)),
@@ -410,7 +415,7 @@ async fn in_another_form(stage: &mut Stage) -> Step {
 
 pub(super) fn modules() -> Vec<Module> {
     let mut modules: Vec<Module> =
-        [signatures(), claims(), times(), types()].into_iter().flatten().collect();
+        [signatures(), origins(), events(), times(), types()].into_iter().flatten().collect();
     modules.push(Module::new(
         "backchannel-logout-token-in-another-form",
         "The right logout token comes by GET, in the query, as JSON, in parts, twice, and not at all.",
