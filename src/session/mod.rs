@@ -303,6 +303,23 @@ impl Sessions {
         self.observed("consume_once", self.store.consume_once(&key, expires)).await
     }
 
+    /// Notes that what was consumed has done its work, until after `expires`.
+    pub async fn note_done(
+        &self,
+        what: &[&[u8]],
+        expires: UnixTime,
+    ) -> Result<(), StoreUnavailable> {
+        let key = self.keys.done(what);
+        self.observed("mark", self.store.mark(&key, self.ambient.now(), expires)).await
+    }
+
+    /// Whether it has: what was consumed and is not done broke off, or is under way elsewhere.
+    pub async fn is_done(&self, what: &[&[u8]]) -> Result<bool, StoreUnavailable> {
+        let keys = [self.keys.done(what)];
+        let marks = self.observed("marks", self.store.marks(&keys)).await?;
+        Ok(marks.iter().any(Option::is_some))
+    }
+
     /// Removes what is past its time and reports the ended sessions to the observer.
     pub async fn sweep(&self) -> Result<Swept, StoreUnavailable> {
         let now = self.ambient.now();
