@@ -82,6 +82,8 @@ pub enum Whose<'a> {
         issuer: &'a str,
         /// `sid`
         sid: &'a str,
+        /// `sub`, if it is said whose session it is; then both must match (BCL-2.7).
+        subject: Option<&'a str>,
     },
     /// All sessions of a subject: `sub`.
     Subject {
@@ -202,6 +204,11 @@ impl Sessions {
         self.pseudonyms.session(self.keys.record(handle).as_bytes())
     }
 
+    /// Names a person, whether or not there is a session, as [`Session::subject_pseudonym`] does.
+    pub fn subject_pseudonym(&self, issuer: &str, subject: &str) -> Pseudonym {
+        self.pseudonyms.subject(issuer, subject)
+    }
+
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
     ///
     /// A caller who gives up waiting may have ended it nevertheless: run this where nothing cancels it.
@@ -237,14 +244,21 @@ impl Sessions {
         in_app: impl Fn(&str) -> bool + Send,
         reason: EndReason,
     ) -> Result<Vec<Ended>, StoreUnavailable> {
-        let index = match whose {
-            Whose::Sid { issuer, sid } => self.keys.sid(issuer, sid),
-            Whose::Subject { issuer, subject } => self.keys.subject(issuer, subject),
+        let (index, also) = match whose {
+            Whose::Sid { issuer, sid, subject } => (
+                self.keys.sid(issuer, sid),
+                subject.map(|subject| self.keys.subject(issuer, subject)),
+            ),
+            Whose::Subject { issuer, subject } => (self.keys.subject(issuer, subject), None),
+        };
+        // What a record is found by never changes, so what is read here holds when it is removed.
+        let is_meant = |record: &StoredRecord| {
+            also.is_none_or(|also| record.indexes.contains(&also)) && in_app(&record.app)
         };
         let mut ended = Vec::new();
         for key in self.observed("find", self.store.find(&index)).await? {
             match self.observed("load", self.store.load(&key)).await? {
-                Some(record) if in_app(&record.app) => {}
+                Some(record) if is_meant(&record) => {}
                 _ => continue,
             }
             if let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record()
@@ -287,6 +301,23 @@ impl Sessions {
     ) -> Result<bool, StoreUnavailable> {
         let key = self.keys.consumed(what);
         self.observed("consume_once", self.store.consume_once(&key, expires)).await
+    }
+
+    /// Notes that what was consumed has done its work, until after `expires`.
+    pub async fn note_done(
+        &self,
+        what: &[&[u8]],
+        expires: UnixTime,
+    ) -> Result<(), StoreUnavailable> {
+        let key = self.keys.done(what);
+        self.observed("mark", self.store.mark(&key, self.ambient.now(), expires)).await
+    }
+
+    /// Whether it has: what was consumed and is not done broke off, or is under way elsewhere.
+    pub async fn is_done(&self, what: &[&[u8]]) -> Result<bool, StoreUnavailable> {
+        let keys = [self.keys.done(what)];
+        let marks = self.observed("marks", self.store.marks(&keys)).await?;
+        Ok(marks.iter().any(Option::is_some))
     }
 
     /// Removes what is past its time and reports the ended sessions to the observer.

@@ -39,7 +39,7 @@ async fn every_failing_operation_is_unavailable_and_removes_nothing() {
         house.store.fail(operation);
     }
     let issuer = "https://as.example";
-    let whose = Whose::Sid { issuer, sid: "sid-1" };
+    let whose = Whose::Sid { issuer, sid: "sid-1", subject: None };
     assert!(house.sessions.end_all(whose, |_| true, EndReason::BackChannelLogout).await.is_err());
     assert!(house.sessions.sweep().await.is_err());
     assert!(house.sessions.count().await.is_err());
