@@ -2,7 +2,7 @@
 //! it shows while it logs a user out (front channel). Must not know: HTTP, or how the AS is answered.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,7 +12,6 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
 use crate::{
-    clock::{Ambient, UnixTime},
     protocol::{LogoutTokenRejected, VerifiedLogoutToken, logout_token_in},
     provider::{AsFailure, LogoutTokenFailure, Provider},
     session::{EndReason, Ended, Sessions, StoreUnavailable, Whose},
@@ -28,8 +27,6 @@ const MOST: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Seconds a used token is remembered after its end: another instance's clock may be behind.
 const REMEMBERED: i64 = 60;
-/// How many tokens are remembered that were used, and whose sessions could not all be ended.
-const MOST_UNFINISHED: usize = 1024;
 /// Longest name of a session that is looked for.
 const MAX_SID: usize = 1024;
 
@@ -98,8 +95,7 @@ pub struct RemoteLogout {
     sessions: Arc<Sessions>,
     room: Semaphore,
     turns: Semaphore,
-    unfinished: Unfinished,
-    ambient: Ambient,
+    under_way: UnderWay,
     telemetry: Telemetry,
 }
 
@@ -116,7 +112,6 @@ impl RemoteLogout {
         apps: BTreeSet<String>,
         provider: Arc<Provider>,
         sessions: Arc<Sessions>,
-        ambient: Ambient,
         telemetry: Telemetry,
     ) -> Self {
         Self {
@@ -126,8 +121,7 @@ impl RemoteLogout {
             sessions,
             room: Semaphore::new(MOST),
             turns: Semaphore::new(AT_ONCE),
-            unfinished: Unfinished::default(),
-            ambient,
+            under_way: UnderWay::default(),
             telemetry,
         }
     }
@@ -212,31 +206,30 @@ impl RemoteLogout {
         Ok((token, ended))
     }
 
-    /// BCL-2.6-7: a token works once, on all instances together; one that could not do all of its work
-    /// may come again here.
+    /// BCL-2.6-7: a token works once, on all instances together. One whose work broke off may come again,
+    /// at any of them: to call it a replay would leave sessions alive that the AS has ended.
     async fn end_once(
         &self,
         token: &VerifiedLogoutToken,
     ) -> Result<Vec<Ended>, RemoteLogoutFailure> {
         let registration = self.provider.registration();
         let issuer = registration.issuer.as_str();
-        let dead = token.expires().plus(registration.exp_leeway);
-        if !self.unfinished.take(token.jti()) {
-            let what = [b"logout_token".as_slice(), issuer.as_bytes(), token.jti().as_bytes()];
-            if !self.sessions.consume_once(&what, dead.plus(REMEMBERED)).await? {
-                return Err(LogoutTokenRejected::Replayed.into());
-            }
+        let replayed = || RemoteLogoutFailure::from(LogoutTokenRejected::Replayed);
+        let _work = self.under_way.begin(token.jti()).ok_or_else(replayed)?;
+        let what = [b"logout_token".as_slice(), issuer.as_bytes(), token.jti().as_bytes()];
+        let until = token.expires().plus(registration.exp_leeway).plus(REMEMBERED);
+        let first = self.sessions.consume_once(&what, until).await?;
+        if !first && self.sessions.is_done(&what).await? {
+            return Err(replayed());
         }
         let whose = match (token.sid(), token.subject()) {
             (Some(sid), subject) => Whose::Sid { issuer, sid, subject },
             (None, Some(subject)) => Whose::Subject { issuer, subject },
             (None, None) => return Err(LogoutTokenRejected::NobodyNamed.into()),
         };
-        let ended = self.end(whose, EndReason::BackChannelLogout).await;
-        if ended.is_err() {
-            self.unfinished.put(token.jti(), dead, self.ambient.now());
-        }
-        Ok(ended?)
+        let ended = self.end(whose, EndReason::BackChannelLogout).await?;
+        self.sessions.note_done(&what, until).await?;
+        Ok(ended)
     }
 
     async fn check_and_end(
@@ -297,27 +290,30 @@ fn found(ended: &[Ended]) -> &'static str {
     if ended.is_empty() { "session.unknown" } else { "none" }
 }
 
-/// Tokens that are used and whose work is not done, by `jti`: the store failed in between. To refuse
-/// their repetition would leave sessions alive that the AS has ended.
+/// Tokens at work here, by `jti`: the same one does not work twice at a time.
 #[derive(Debug, Default)]
-struct Unfinished(Mutex<BTreeMap<String, UnixTime>>);
+struct UnderWay(Mutex<HashSet<String>>);
 
-impl Unfinished {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, UnixTime>> {
+impl UnderWay {
+    fn all(&self) -> MutexGuard<'_, HashSet<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this one was; from now on it is not.
-    fn take(&self, jti: &str) -> bool {
-        self.all().remove(jti).is_some()
+    /// None if it is under way already.
+    fn begin<'a>(&'a self, jti: &'a str) -> Option<AtWork<'a>> {
+        self.all().insert(jti.to_owned()).then_some(AtWork { all: self, jti })
     }
+}
 
-    fn put(&self, jti: &str, dead: UnixTime, now: UnixTime) {
-        let mut all = self.all();
-        all.retain(|_, dead| now < *dead);
-        if all.len() < MOST_UNFINISHED {
-            all.insert(jti.to_owned(), dead);
-        }
+/// A token at work, until it is dropped.
+struct AtWork<'a> {
+    all: &'a UnderWay,
+    jti: &'a str,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.all.all().remove(self.jti);
     }
 }
 
@@ -326,26 +322,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unfinished_token_may_come_again_until_it_is_dead() {
-        let (unfinished, now) = (Unfinished::default(), UnixTime::new(100));
-        assert!(!unfinished.take("a"));
-        unfinished.put("a", now.plus(10), now);
-        assert!(!unfinished.take("b"));
-        assert!(unfinished.take("a"));
-        assert!(!unfinished.take("a"));
-        unfinished.put("a", now.plus(10), now);
-        unfinished.put("b", now.plus(20), now.plus(10));
-        assert!(!unfinished.take("a"), "dead ones make room");
-        assert!(unfinished.take("b"));
-    }
-
-    #[test]
-    fn the_unfinished_are_bounded() {
-        let (unfinished, now) = (Unfinished::default(), UnixTime::new(100));
-        for number in 0..=MOST_UNFINISHED {
-            unfinished.put(&number.to_string(), now.plus(10), now);
-        }
-        assert!(unfinished.take("0"));
-        assert!(!unfinished.take(&MOST_UNFINISHED.to_string()));
+    fn a_token_is_not_at_work_twice_at_a_time() {
+        let under_way = UnderWay::default();
+        let work = under_way.begin("a").unwrap();
+        assert!(under_way.begin("a").is_none());
+        assert!(under_way.begin("b").is_some());
+        drop(work);
+        assert!(under_way.begin("a").is_some());
+        assert!(under_way.all().is_empty());
     }
 }

@@ -260,7 +260,6 @@ impl House {
             siblings,
             Arc::clone(&client.provider),
             Arc::clone(&self.sessions),
-            self.ambient.clone(),
             self.telemetry.clone(),
         ));
         let guard = Guard::new(app.origin.clone(), app.csrf_headers.clone());

@@ -49,7 +49,7 @@ use crate::{
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A refresh ended after `seconds`.
     fn refresh(&self, app: &str, session: &Pseudonym, outcome: &RefreshOutcome, seconds: f64);
-    /// The lease for a refresh was granted after so many seconds; 0 if nobody else had it.
+    /// A refresh waited so many seconds for another instance.
     fn lease_waited(&self, seconds: f64);
     /// The holder of a lease before this one never said how its refresh ended.
     fn lease_abandoned(&self, app: &str);
@@ -301,6 +301,23 @@ impl Sessions {
     ) -> Result<bool, StoreUnavailable> {
         let key = self.keys.consumed(what);
         self.observed("consume_once", self.store.consume_once(&key, expires)).await
+    }
+
+    /// Notes that what was consumed has done its work, until after `expires`.
+    pub async fn note_done(
+        &self,
+        what: &[&[u8]],
+        expires: UnixTime,
+    ) -> Result<(), StoreUnavailable> {
+        let key = self.keys.done(what);
+        self.observed("mark", self.store.mark(&key, self.ambient.now(), expires)).await
+    }
+
+    /// Whether it has: what was consumed and is not done broke off, or is under way elsewhere.
+    pub async fn is_done(&self, what: &[&[u8]]) -> Result<bool, StoreUnavailable> {
+        let keys = [self.keys.done(what)];
+        let marks = self.observed("marks", self.store.marks(&keys)).await?;
+        Ok(marks.iter().any(Option::is_some))
     }
 
     /// Removes what is past its time and reports the ended sessions to the observer.

@@ -189,7 +189,7 @@ async fn a_sid_with_a_subject_ends_that_subjects_session_only() {
     let issuer = "https://as.example";
     let login = async |sid: Option<&str>, subject: Option<&str>| {
         let [sid, subject] = [sid, subject].map(|name| name.map(str::to_owned));
-        let identity = Identity { sid, subject, ..identity() };
+        let identity = Identity { subject, sid, ..identity() };
         house.login_as(identity).await.0
     };
     let end = async |sid, subject| {
@@ -238,6 +238,20 @@ async fn consuming_depends_on_every_part() {
     assert!(!once(&[b"transaction", b"a"]).await);
     assert!(once(&[b"transaction", b"b"]).await);
     assert!(once(&[b"transactiona"]).await);
+}
+
+/// BCL-2.6-7: what is consumed is not done before somebody says so.
+#[tokio::test]
+async fn what_is_done_is_noted_apart_from_what_is_consumed() {
+    let house = House::new();
+    let (what, expires): (&[&[u8]], _) = (&[b"token", b"a"], START.plus(60));
+    let is_done = async |what: &[&[u8]]| house.sessions.is_done(what).await.unwrap();
+    assert!(house.sessions.consume_once(what, expires).await.unwrap());
+    assert!(!is_done(what).await);
+    house.sessions.note_done(what, expires).await.unwrap();
+    assert!(is_done(what).await);
+    assert!(!is_done(&[b"token", b"b"]).await);
+    assert!(!house.sessions.consume_once(what, expires).await.unwrap());
 }
 
 /// SES-7.2.1-3
