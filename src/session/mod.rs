@@ -270,13 +270,12 @@ impl Sessions {
                 });
             }
         }
-        self.forgotten_elsewhere().await;
         Ok(ended)
     }
 
-    /// Waits until no instance serves any more what has ended by now (BCL-PRJ). Also if this call ended
-    /// nothing: it may be the repetition of one whose answer was lost.
-    async fn forgotten_elsewhere(&self) {
+    /// Waits until no instance serves any more what has ended by now (BCL-PRJ). Wait also after an end that
+    /// found nothing: it may be the repetition of one whose answer was lost.
+    pub async fn holds_everywhere(&self) {
         if self.store.changes().is_some() {
             tokio::time::sleep(self.cache.bound()).await;
         }
