@@ -301,7 +301,9 @@ impl UnderWay {
 
     /// None if it is under way already.
     fn begin<'a>(&'a self, jti: &'a str) -> Option<AtWork<'a>> {
-        self.all().insert(jti.to_owned()).then_some(AtWork { all: self, jti })
+        let is_new = self.all().insert(jti.to_owned());
+        // Made only then, and after the lock: its end takes the name out.
+        is_new.then(|| AtWork { all: self, jti })
     }
 }
 
