@@ -49,7 +49,7 @@ use crate::{
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A refresh ended after `seconds`.
     fn refresh(&self, app: &str, session: &Pseudonym, outcome: &RefreshOutcome, seconds: f64);
-    /// The lease for a refresh was granted after so many seconds; 0 if nobody else had it.
+    /// A refresh waited so many seconds for another instance.
     fn lease_waited(&self, seconds: f64);
     /// The holder of a lease before this one never said how its refresh ended.
     fn lease_abandoned(&self, app: &str);
