@@ -308,8 +308,9 @@ impl UnderWay {
 
     /// None if it is under way already.
     fn begin<'a>(&'a self, jti: &'a str) -> Option<AtWork<'a>> {
-        // Made only if it is new: one that is dropped strikes its token off.
-        self.all().insert(jti.to_owned()).then(|| AtWork { all: self, jti })
+        let is_new = self.all().insert(jti.to_owned());
+        // Made only then, and after the lock: its end takes the name out.
+        is_new.then(|| AtWork { all: self, jti })
     }
 }
 
