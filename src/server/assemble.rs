@@ -31,10 +31,10 @@ use crate::{
     protocol::{Discovery, StepUp},
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
-    seal::ServerKey,
+    seal::KeyRing,
     session::{Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
-    telemetry::{Pseudonymiser, Telemetry},
+    telemetry::Telemetry,
     tls::{self, Identity, Roots, TlsFault},
     web::{CookieNames, Guard},
 };
@@ -69,6 +69,7 @@ pub(super) struct House {
     sessions: Arc<Sessions>,
     derived: Arc<DerivedTokens>,
     certificates: Vec<(String, crate::clock::UnixTime)>,
+    ring: KeyRing,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -89,7 +90,7 @@ impl House {
     pub(super) fn build(
         settings: &Settings,
         store: Arc<dyn Store>,
-        server_key: &ServerKey,
+        ring: &KeyRing,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
@@ -101,15 +102,14 @@ impl House {
         let observer =
             SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
         let observer = Arc::new(observer);
-        let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
-        let sessions =
-            Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
+        let sessions = Sessions::new(store, ring.clone(), ambient.clone(), observer);
         let mut house = Self {
             apps: Vec::new(),
             providers: Vec::new(),
             sessions,
             derived,
             certificates: Vec::new(),
+            ring: ring.clone(),
             ambient,
             telemetry,
         };
@@ -123,7 +123,7 @@ impl House {
             let client = clients.get(app.client.as_str()).ok_or_else(|| {
                 AssemblyFault::new(format!("apps.{name}.client"), "names no configured client")
             })?;
-            let front = house.app(name, app, client, server_key)?;
+            let front = house.app(name, app, client, ring)?;
             house.apps.push(front);
         }
         Ok(house)
@@ -207,7 +207,7 @@ impl House {
         name: &str,
         app: &config::App,
         client: &ClientParts,
-        server_key: &ServerKey,
+        ring: &KeyRing,
     ) -> Result<Front, AssemblyFault> {
         let refresher: Arc<dyn Refresher> = Arc::new(ProviderRefresher::new(
             Arc::clone(&client.provider),
@@ -227,7 +227,7 @@ impl House {
             policy,
             Arc::clone(&client.provider),
             Arc::clone(&self.sessions),
-            server_key,
+            ring,
             self.ambient.clone(),
             self.telemetry.clone(),
         ));
@@ -415,6 +415,7 @@ impl House {
             Arc::clone(&self.sessions),
             self.providers.clone(),
             self.certificates.clone(),
+            &self.ring,
             self.ambient.clone(),
         ))
     }

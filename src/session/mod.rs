@@ -37,8 +37,8 @@ use self::{
 };
 use crate::{
     clock::{Ambient, UnixTime},
-    seal::ServerKey,
-    telemetry::{Pseudonym, Pseudonymiser},
+    seal::KeyRing,
+    telemetry::Pseudonym,
 };
 
 /// Learns what happens, for metrics and audit. Names come from closed sets and from configuration.
@@ -63,6 +63,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64);
     /// A record did not open under the handle that found it: damaged or tampered with.
     fn unreadable(&self, app: &str);
+    /// A handle was made under a server key that is not in use here.
+    fn unknown_key(&self, app: &str);
 }
 
 /// By which name of the authorization server sessions are meant.
@@ -98,23 +100,21 @@ pub struct Ended {
 pub struct Sessions {
     store: Arc<dyn Store>,
     keys: Keys,
-    pseudonyms: Pseudonymiser,
     ambient: Ambient,
     observer: Arc<dyn Observer>,
     flights: Flights,
 }
 
 impl Sessions {
-    /// Sessions kept in `store` and sealed under `key`.
+    /// Sessions kept in `store` and sealed under the keys of `ring`.
     pub fn new(
         store: Arc<dyn Store>,
-        key: ServerKey,
+        ring: impl Into<KeyRing>,
         ambient: Ambient,
         observer: Arc<dyn Observer>,
-        pseudonyms: Pseudonymiser,
     ) -> Arc<Self> {
-        let (keys, flights) = (Keys::new(key), Flights::default());
-        Arc::new(Self { store, keys, pseudonyms, ambient, observer, flights })
+        let (keys, flights) = (Keys::new(&ring.into()), Flights::default());
+        Arc::new(Self { store, keys, ambient, observer, flights })
     }
 
     /// Begins a session under a new handle (SES-7.2.4). Ending the one it replaces is the caller's part.
@@ -123,7 +123,7 @@ impl Sessions {
         policy: &Policy,
         new: NewSession,
     ) -> Result<(Handle, Session), CreateError> {
-        let handle = Handle::generate(&self.ambient)?;
+        let handle = self.keys.new_handle(&self.ambient)?;
         let key = self.keys.record(&handle);
         let now = self.ambient.now();
         let contents = Contents {
@@ -147,13 +147,14 @@ impl Sessions {
             expires: contents.absolute_expires,
             idle: contents.idle,
             last_seen: now,
-            indexes: contents.indexes(&self.keys),
+            indexes: contents.indexes(self.keys.active()),
         };
         match self.observed("create", self.store.create(&key, record)).await? {
             Creation::Created => {}
             Creation::AlreadyThere => return Err(CreateError::NotUnique),
         }
-        let session = Session::new(key, Version::FIRST, contents, now, &self.pseudonyms, None);
+        let names = self.keys.pseudonyms(&key);
+        let session = Session::new(key, Version::FIRST, contents, now, names, None);
         self.observer.session_started(&session);
         Ok((handle, session))
     }
@@ -182,7 +183,7 @@ impl Sessions {
 
     /// Names the session of `handle`, whether or not there is one, as [`Session::pseudonym`] does.
     pub fn pseudonym(&self, handle: &Handle) -> Pseudonym {
-        self.pseudonyms.session(self.keys.record(handle).as_bytes())
+        self.keys.pseudonym(&self.keys.record(handle))
     }
 
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
@@ -194,6 +195,9 @@ impl Sessions {
         handle: &Handle,
         reason: EndReason,
     ) -> Result<Option<Session>, StoreUnavailable> {
+        if !self.knows(app, handle) {
+            return Ok(None);
+        }
         let key = self.keys.record(handle);
         match self.observed("load", self.store.load(&key)).await? {
             Some(record) if record.app == app => {}
@@ -220,23 +224,22 @@ impl Sessions {
         in_app: impl Fn(&str) -> bool + Send,
         reason: EndReason,
     ) -> Result<Vec<Ended>, StoreUnavailable> {
-        let index = match whose {
-            Whose::Sid { issuer, sid } => self.keys.sid(issuer, sid),
-            Whose::Subject { issuer, subject } => self.keys.subject(issuer, subject),
-        };
         let mut ended = Vec::new();
-        for key in self.observed("find", self.store.find(&index)).await? {
-            match self.observed("load", self.store.load(&key)).await? {
-                Some(record) if in_app(&record.app) => {}
-                _ => continue,
-            }
-            if let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record()
-            {
-                drop(self.flights.take_unsaved(&key, record.version));
-                ended.push(Ended {
-                    app: record.app,
-                    pseudonym: self.pseudonyms.session(key.as_bytes()),
-                });
+        for keys in self.keys.all() {
+            let index = match whose {
+                Whose::Sid { issuer, sid } => keys.sid(issuer, sid),
+                Whose::Subject { issuer, subject } => keys.subject(issuer, subject),
+            };
+            for key in self.observed("find", self.store.find(&index)).await? {
+                match self.observed("load", self.store.load(&key)).await? {
+                    Some(record) if in_app(&record.app) => {}
+                    _ => continue,
+                }
+                let removed = self.remove(&key, RemoveIf::Present, reason).await?;
+                if let Some(record) = removed.into_record() {
+                    drop(self.flights.take_unsaved(&key, record.version));
+                    ended.push(Ended { app: record.app, pseudonym: self.keys.pseudonym(&key) });
+                }
             }
         }
         Ok(ended)
@@ -248,8 +251,15 @@ impl Sessions {
         what: &[&[u8]],
         expires: UnixTime,
     ) -> Result<bool, StoreUnavailable> {
-        let key = self.keys.consumed(what);
-        self.observed("consume_once", self.store.consume_once(&key, expires)).await
+        // Instances may have different keys active, yet any two rings of a rolling change share one: who
+        // consumes under all of its keys meets everybody else there. All go in one order, so that one wins.
+        for keys in self.keys.all() {
+            let key = keys.consumed(what);
+            if !self.observed("consume_once", self.store.consume_once(&key, expires)).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Removes what is past its time and reports the ended sessions to the observer.
@@ -280,6 +290,9 @@ impl Sessions {
         handle: &Handle,
         policy: &Policy,
     ) -> Result<Session, FindError> {
+        if !self.knows(app, handle) {
+            return Err(NoSession::UnknownKey.into());
+        }
         let key = self.keys.record(handle);
         loop {
             let record = self.observed("load", self.store.load(&key)).await?;
@@ -301,6 +314,15 @@ impl Sessions {
         }
     }
 
+    /// Whether the handle's server key is in use here.
+    fn knows(&self, app: &str, handle: &Handle) -> bool {
+        let known = self.keys.know(handle);
+        if !known {
+            self.observer.unknown_key(app);
+        }
+        known
+    }
+
     fn opened(
         &self,
         key: &StoreKey,
@@ -313,7 +335,8 @@ impl Sessions {
             return None;
         };
         let (version, last_seen) = (record.version, record.last_seen);
-        Some(Session::new(*key, version, contents, last_seen, &self.pseudonyms, policy))
+        let names = self.keys.pseudonyms(key);
+        Some(Session::new(*key, version, contents, last_seen, names, policy))
     }
 
     /// Removes a record and counts the end, once.
@@ -325,7 +348,7 @@ impl Sessions {
     ) -> Result<Removed, StoreUnavailable> {
         let removed = self.observed("remove", self.store.remove(key, condition)).await?;
         if let Removed::Done(record) = &removed {
-            let session = self.pseudonyms.session(key.as_bytes());
+            let session = self.keys.pseudonym(key);
             self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);
         }
         Ok(removed)

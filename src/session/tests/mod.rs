@@ -5,6 +5,7 @@ pub(super) mod contract;
 mod faults;
 mod life;
 mod refresh;
+mod rotation;
 mod targets;
 
 use std::{
@@ -31,6 +32,7 @@ use super::{
 use crate::{
     clock::{ManualClock, SystemEntropy},
     protocol::{Continuity, Target, Token},
+    seal::ServerKey,
 };
 
 pub(super) const START: UnixTime = UnixTime::new(1_800_000_000);
@@ -63,13 +65,8 @@ impl House {
         let seen = Arc::new(Seen::default());
         let server = Arc::new(Server::new(clock.clone()));
         let refresher: Arc<dyn Refresher> = server.clone();
-        let sessions = Sessions::new(
-            store.clone(),
-            ServerKey::from_bytes([7; 32]),
-            ambient,
-            seen.clone(),
-            Pseudonymiser::new(&[9; 32]),
-        );
+        let sessions =
+            Sessions::new(store.clone(), ServerKey::from_bytes([7; 32]), ambient, seen.clone());
         Self { sessions, clock, store, seen, server, refresher, file, _directory: directory }
     }
 
@@ -143,6 +140,7 @@ pub(super) struct Seen {
     pub(super) refreshes: Mutex<Vec<&'static str>>,
     pub(super) ended: Mutex<Vec<(&'static str, u64)>>,
     pub(super) unreadable: AtomicUsize,
+    pub(super) unknown_keys: AtomicUsize,
     pub(super) abandoned: AtomicUsize,
     pub(super) unavailable: AtomicUsize,
 }
@@ -169,6 +167,9 @@ impl Observer for Seen {
         if outcome == "unavailable" {
             self.unavailable.fetch_add(1, Ordering::SeqCst);
         }
+    }
+    fn unknown_key(&self, _: &str) {
+        self.unknown_keys.fetch_add(1, Ordering::SeqCst);
     }
     fn unreadable(&self, _: &str) {
         self.unreadable.fetch_add(1, Ordering::SeqCst);

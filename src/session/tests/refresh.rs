@@ -150,7 +150,6 @@ fn neighbour(house: &House, server: &Arc<Server>) -> (Arc<Sessions>, Arc<dyn Ref
         ServerKey::from_bytes([7; 32]),
         house.sessions.ambient.clone(),
         Arc::new(Seen::default()),
-        Pseudonymiser::new(&[9; 32]),
     );
     (sessions, server.clone())
 }
