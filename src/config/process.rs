@@ -83,9 +83,10 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let further = s.or("further_server_key_files", Some(Vec::new()), |setting| {
         Some(further_server_keys(setting, server_key.as_ref()))
     });
+    let read_cache = s.or("read_cache", seconds(1), |s| duration(s, seconds(0)..=seconds(10)));
     section.finish();
     let place = StorePlace::Embedded { path: path? };
-    Some(Store { place, server_key: server_key?, further_server_keys: further? })
+    Some(Store { place, server_key: server_key?, further_server_keys: further?, read_cache })
 }
 
 /// Each key once: two of one id could not be told apart.

@@ -102,7 +102,8 @@ impl House {
         let observer =
             SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
         let observer = Arc::new(observer);
-        let sessions = Sessions::new(store, ring.clone(), ambient.clone(), observer);
+        let staleness = settings.store.read_cache;
+        let sessions = Sessions::new(store, ring.clone(), staleness, ambient.clone(), observer);
         let mut house = Self {
             apps: Vec::new(),
             providers: Vec::new(),
@@ -441,6 +442,12 @@ impl House {
                         }
                     }
                 })
+                .map_drop(),
+        );
+        let sessions = Arc::clone(&self.sessions);
+        tasks.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(async move { sessions.attend().await })
                 .map_drop(),
         );
         for provider in &self.providers {

@@ -247,7 +247,7 @@ const CASES: &[Case] = &[
         "[store]",
         "zebra = 1",
         "store.zebra",
-        "known here: further_server_key_files, kind, path, server_key_file",
+        "known here: further_server_key_files, kind, path, read_cache, server_key_file",
     ),
     (
         "[apps.portal]",

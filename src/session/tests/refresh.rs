@@ -145,12 +145,7 @@ async fn a_dead_grant_ends_the_session() {
 
 /// Another instance shares the store but not this process's flights.
 fn neighbour(house: &House, server: &Arc<Server>) -> (Arc<Sessions>, Arc<dyn Refresher>) {
-    let sessions = Sessions::new(
-        house.store.clone(),
-        ServerKey::from_bytes([7; 32]),
-        house.sessions.ambient.clone(),
-        Arc::new(Seen::default()),
-    );
+    let sessions = house.neighbour(Duration::ZERO);
     (sessions, server.clone())
 }
 

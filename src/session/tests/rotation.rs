@@ -14,7 +14,7 @@ fn instance(house: &House, (active, further): (u8, &[u8])) -> (Arc<Sessions>, Ar
     let ring = KeyRing::new(key(active), further.iter().copied().map(key)).unwrap();
     let seen = Arc::new(Seen::default());
     let ambient = house.sessions.ambient.clone();
-    (Sessions::new(house.store.clone(), ring, ambient, seen.clone()), seen)
+    (Sessions::new(house.store.clone(), ring, Duration::ZERO, ambient, seen.clone()), seen)
 }
 
 fn new_session() -> NewSession {
