@@ -69,6 +69,7 @@ pub(super) struct KeySet {
     records: HashKey,
     indexes: HashKey,
     consumed: HashKey,
+    done: HashKey,
     pseudonyms: Pseudonymiser,
 }
 
@@ -78,6 +79,7 @@ impl Keys {
             records: server.hash_key("session-key v1"),
             indexes: server.hash_key("session-index v1"),
             consumed: server.hash_key("session-consumed v1"),
+            done: server.hash_key("session-done v1"),
             pseudonyms: Pseudonymiser::new(&server.hash_key("pseudonym v1").hash(&[])),
             server: server.clone(),
         }))
@@ -135,12 +137,21 @@ impl Keys {
 }
 
 impl KeySet {
+    /// Names a person.
+    pub(super) fn person(&self, issuer: &str, subject: &str) -> Pseudonym {
+        self.pseudonyms.subject(issuer, subject)
+    }
+
     pub(super) fn sid(&self, issuer: &str, sid: &str) -> StoreKey {
         StoreKey::new(self.indexes.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
     }
 
     pub(super) fn subject(&self, issuer: &str, subject: &str) -> StoreKey {
         StoreKey::new(self.indexes.hash(&[b"sub", issuer.as_bytes(), subject.as_bytes()]))
+    }
+
+    pub(super) fn done(&self, what: &[&[u8]]) -> StoreKey {
+        StoreKey::new(self.done.hash(what))
     }
 
     pub(super) fn consumed(&self, what: &[&[u8]]) -> StoreKey {
@@ -200,7 +211,8 @@ mod tests {
         let handle = keys(1, &[]).new_handle(&ambient).unwrap();
         let record = keys(1, &[]).record(&handle);
         let sealed = keys(1, &[]).sealing(&handle).seal(b"", b"text").unwrap();
-        for ring in [keys(1, &[2]), keys(2, &[1]), keys(3, &[2, 1])] {
+        for (active, further) in [(1, [2, 4]), (2, [1, 4]), (3, [2, 1])] {
+            let ring = keys(active, &further);
             assert!(ring.know(&handle));
             assert_eq!(ring.record(&handle), record);
             assert!(ring.sealing(&handle).open(b"", &sealed).is_ok());

@@ -49,7 +49,7 @@ use crate::{
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A refresh ended after `seconds`.
     fn refresh(&self, app: &str, session: &Pseudonym, outcome: &RefreshOutcome, seconds: f64);
-    /// The lease for a refresh was granted after so many seconds; 0 if nobody else had it.
+    /// A refresh waited so many seconds for another instance.
     fn lease_waited(&self, seconds: f64);
     /// The holder of a lease before this one never said how its refresh ended.
     fn lease_abandoned(&self, app: &str);
@@ -84,6 +84,8 @@ pub enum Whose<'a> {
         issuer: &'a str,
         /// `sid`
         sid: &'a str,
+        /// `sub`, if it is said whose session it is; then both must match (BCL-2.7).
+        subject: Option<&'a str>,
     },
     /// All sessions of a subject: `sub`.
     Subject {
@@ -203,6 +205,12 @@ impl Sessions {
         self.keys.pseudonym(&self.keys.record(handle))
     }
 
+    /// Names a person, whether or not there is a session, as [`Session::subject_pseudonym`] does of
+    /// sessions made now.
+    pub fn subject_pseudonym(&self, issuer: &str, subject: &str) -> Pseudonym {
+        self.keys.active().person(issuer, subject)
+    }
+
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
     ///
     /// A caller who gives up waiting may have ended it nevertheless: run this where nothing cancels it.
@@ -243,13 +251,19 @@ impl Sessions {
     ) -> Result<Vec<Ended>, StoreUnavailable> {
         let mut ended = Vec::new();
         for keys in self.keys.all() {
-            let index = match whose {
-                Whose::Sid { issuer, sid } => keys.sid(issuer, sid),
-                Whose::Subject { issuer, subject } => keys.subject(issuer, subject),
+            let (index, also) = match whose {
+                Whose::Sid { issuer, sid, subject } => {
+                    (keys.sid(issuer, sid), subject.map(|subject| keys.subject(issuer, subject)))
+                }
+                Whose::Subject { issuer, subject } => (keys.subject(issuer, subject), None),
+            };
+            // What a record is found by never changes, so what is read here holds when it is removed.
+            let is_meant = |record: &StoredRecord| {
+                also.is_none_or(|also| record.indexes.contains(&also)) && in_app(&record.app)
             };
             for key in self.observed("find", self.store.find(&index)).await? {
                 match self.observed("load", self.store.load(&key)).await? {
-                    Some(record) if in_app(&record.app) => {}
+                    Some(record) if is_meant(&record) => {}
                     _ => continue,
                 }
                 let removed = self.remove(&key, RemoveIf::Present, reason).await?;
@@ -297,6 +311,23 @@ impl Sessions {
             }
         }
         Ok(true)
+    }
+
+    /// Notes that what was consumed has done its work, until after `expires`.
+    pub async fn note_done(
+        &self,
+        what: &[&[u8]],
+        expires: UnixTime,
+    ) -> Result<(), StoreUnavailable> {
+        let key = self.keys.active().done(what);
+        self.observed("mark", self.store.mark(&key, self.ambient.now(), expires)).await
+    }
+
+    /// Whether it has: what was consumed and is not done broke off, or is under way elsewhere.
+    pub async fn is_done(&self, what: &[&[u8]]) -> Result<bool, StoreUnavailable> {
+        let keys: Vec<_> = self.keys.all().map(|keys| keys.done(what)).collect();
+        let marks = self.observed("marks", self.store.marks(&keys)).await?;
+        Ok(marks.iter().any(Option::is_some))
     }
 
     /// Removes what is past its time and reports the ended sessions to the observer.

@@ -40,6 +40,7 @@ pub struct Metrics {
     unknown_server_keys: IntCounterVec,
     server_keys: IntGaugeVec,
     backchannel_logouts: IntCounterVec,
+    revocations: IntCounterVec,
     guard_rejections: IntCounterVec,
     as_calls: IntCounterVec,
     as_call_seconds: HistogramVec,
@@ -132,6 +133,12 @@ impl Metrics {
                 "backchannel_logouts_total",
                 "Back-channel logouts received.",
                 &["app", "outcome", "reason"],
+            ),
+            revocations: counters(
+                r,
+                "revocations_total",
+                "Tokens given up at authorization servers, and what became of them.",
+                &["provider", "outcome"],
             ),
             guard_rejections: counters(
                 r,
@@ -326,7 +333,13 @@ impl Metrics {
         self.sessions_active.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    /// A logout token arrived and was `accepted` or `rejected` for `reason`.
+    /// A token was `given_up`, and became `revoked`, `refused`, `unsupported`, `failed` or `dropped`.
+    pub fn revocation(&self, provider: &str, outcome: &'static str) {
+        self.count(&self.revocations, &[Named(provider), Fixed(outcome)]);
+    }
+
+    /// A logout token arrived and was `accepted` or `rejected`, or could not be judged or heeded
+    /// (`failed`), for `reason`.
     pub fn backchannel_logout(&self, app: &str, outcome: &'static str, reason: &'static str) {
         self.count(&self.backchannel_logouts, &[Named(app), Fixed(outcome), Fixed(reason)]);
     }
@@ -572,6 +585,7 @@ mod tests {
         m.unknown_server_key("bank");
         m.server_key(KeyId::new([1, 2, 3, 4]), "active");
         m.backchannel_logout("bank", "accepted", "none");
+        m.revocation("as", "given_up");
         m.guard_rejected("bank", "guard.origin_mismatch");
         m.as_call("as", "token", "ok", 0.1);
         m.jwks_fetch("as", "unknown_kid", "ok");
@@ -620,7 +634,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 30);
+        assert_eq!(families, 31);
         assert!(samples(&text).len() > families);
     }
 

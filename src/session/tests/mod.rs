@@ -97,10 +97,18 @@ impl House {
     }
 
     pub(super) async fn login_with(&self, refresh_token: Option<&str>) -> (Handle, Session) {
+        self.login_of(identity(), refresh_token).await
+    }
+
+    pub(super) async fn login_as(&self, identity: Identity) -> (Handle, Session) {
+        self.login_of(identity, Some("refresh-0")).await
+    }
+
+    async fn login_of(&self, identity: Identity, refresh_token: Option<&str>) -> (Handle, Session) {
         let new = NewSession {
             app: "shop".to_owned(),
             client: "client".to_owned(),
-            identity: identity(),
+            identity,
             tokens: Tokens {
                 access_token: token("access-0"),
                 access_expires: Some(self.sessions.ambient.now().plus(ACCESS)),

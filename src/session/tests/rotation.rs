@@ -84,7 +84,11 @@ async fn nobody_is_logged_out_while_instances_take_the_steps_in_any_order() {
             assert_eq!(seen.version(), Version::new(2));
         }
         // The end, too: by the AS's word on one instance, for sessions of either key.
-        let whose = Whose::Sid { issuer: "https://as.example", sid: "sid-1" };
+        let whose = Whose::Sid {
+            issuer: "https://as.example",
+            sid: "sid-1",
+            subject: Some("subject-alice"),
+        };
         let ended =
             instances[1].0.end_all(whose, |_| true, EndReason::BackChannelLogout).await.unwrap();
         let mut names: Vec<_> = ended.iter().map(|ended| ended.pseudonym.as_str()).collect();
