@@ -9,6 +9,7 @@ use super::{
     files,
     reader::Section,
     settings::{Admin, AuditSink, Log, Server, Store, StorePlace},
+    valkey,
     values::{
         choice, duration, hours, integer, list, minutes, network_range, seconds, socket_address,
     },
@@ -69,16 +70,27 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
 
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let s = &mut section;
-    s.or("kind", (), |s| choice(s, &[("embedded", ())]));
-    let path = s.required(
-        "path",
-        "name the file sessions are kept in, such as \"sessions.db\"",
-        files::path,
-    );
+    let kinds = [("embedded", StoreKind::Embedded), ("valkey", StoreKind::Valkey)];
+    let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
+        StoreKind::Embedded => embedded(s),
+        StoreKind::Valkey => valkey::place(s),
+    };
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);
     section.finish();
-    Some(Store { place: StorePlace::Embedded { path: path? }, server_key: server_key? })
+    Some(Store { place: place?, server_key: server_key? })
+}
+
+/// What keeps sessions.
+#[derive(Clone, Copy)]
+enum StoreKind {
+    Embedded,
+    Valkey,
+}
+
+fn embedded(s: &mut Section<'_>) -> Option<StorePlace> {
+    let remedy = "name the file sessions are kept in, such as \"sessions.db\"";
+    s.required("path", remedy, files::path).map(|path| StorePlace::Embedded { path })
 }
 
 pub(super) fn log(mut section: Section<'_>) -> Log {

@@ -27,7 +27,7 @@ use crate::{
     clock::Ambient,
     config::{AuditSink, Settings, StorePlace},
     seal::ServerKey,
-    session::{EmbeddedStore, Store as SessionStore},
+    session::{EmbeddedStore, Store as SessionStore, ValkeyStore},
     telemetry::{Audit, Metrics, Telemetry},
     tls,
 };
@@ -111,6 +111,10 @@ impl Server {
         let store: Arc<dyn SessionStore> = match (store, &settings.store.place) {
             (Some(store), _) => store,
             (None, StorePlace::Embedded { path }) => Arc::new(EmbeddedStore::open(path)?),
+            // It need not answer yet: until it does, we are not ready.
+            (None, StorePlace::Valkey(valkey)) => Arc::new(
+                ValkeyStore::new(valkey).map_err(|fault| AssemblyFault::tls("store", &fault))?,
+            ),
         };
         let server_key = ServerKey::from_bytes(*settings.store.server_key.expose());
         let mut house = House::build(&settings, store, &server_key, ambient, telemetry.clone())?;

@@ -12,6 +12,7 @@ mod outcome;
 mod record;
 mod refresh;
 pub mod store;
+mod valkey;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use self::{
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},
+    valkey::ValkeyStore,
 };
 use self::{
     handle::Keys,
