@@ -168,8 +168,11 @@ impl Server {
     /// [`Server::ask`] for words without spaces, and an answer that is text.
     pub(crate) fn say(&self, line: &str) -> String {
         let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
-        let lines: Vec<_> =
-            self.ask(&words).iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+        let lines: Vec<_> = self
+            .ask(&words)
+            .iter()
+            .map(|part| String::from_utf8_lossy(part).into_owned())
+            .collect();
         lines.join("\n")
     }
 
@@ -230,7 +233,8 @@ pub(crate) fn cluster() -> Vec<Server> {
         assert_eq!(server.say(&format!("CLUSTER ADDSLOTSRANGE {range}")), "OK");
     }
     for server in &servers[1..] {
-        let bus = server.settings.iter().find_map(|line| line.strip_prefix("cluster-port ")).unwrap();
+        let bus =
+            server.settings.iter().find_map(|line| line.strip_prefix("cluster-port ")).unwrap();
         let meet = format!("CLUSTER MEET 127.0.0.1 {} {bus}", server.port);
         assert_eq!(servers[0].say(&meet), "OK");
     }

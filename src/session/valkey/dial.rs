@@ -117,7 +117,9 @@ impl Dialer {
     pub(super) async fn listen(&self, address: &Address) -> Result<PubSub, Trouble> {
         self.in_time(async {
             let stream = self.stream(address).await?;
-            PubSub::new(&self.credentials(), stream).await.map_err(|error| Trouble::greeting(&error))
+            PubSub::new(&self.credentials(), stream)
+                .await
+                .map_err(|error| Trouble::greeting(&error))
         })
         .await
     }
@@ -146,10 +148,9 @@ impl Dialer {
 
     async fn stream(&self, address: &Address) -> Result<Stream, Trouble> {
         let unreachable = |error| Trouble::not_sent("the server cannot be reached", error);
-        let resolved =
-            tokio::net::lookup_host((address.host.as_str(), address.port)).await.map_err(
-                |error| Trouble::not_sent("the server's name cannot be resolved", error),
-            )?;
+        let resolved = tokio::net::lookup_host((address.host.as_str(), address.port))
+            .await
+            .map_err(|error| Trouble::not_sent("the server's name cannot be resolved", error))?;
         let mut last = Trouble::new(Kind::NotSent, "the server's name has no address");
         let host = &address.host;
         for address in resolved {
@@ -191,6 +192,7 @@ impl Dialer {
         {
             Ok(Value::BulkString(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
             Ok(Value::VerbatimString { text, .. }) => text,
+            Ok(Value::ServerError(error)) => return Err(Trouble::answered(&error, address)),
             Ok(_) => return Err(Trouble::not_understood()),
             Err(error) => return Err(Trouble::greeting(&error)),
         };
@@ -200,7 +202,8 @@ impl Dialer {
         if told("loading") == Some("1") {
             return refused("the server is still loading its data");
         }
-        let major = told("redis_version").and_then(|version| version.split('.').next()?.parse().ok());
+        let major =
+            told("redis_version").and_then(|version| version.split('.').next()?.parse().ok());
         if major.is_none_or(|major: u32| major < 7) {
             return refused("the server is too old: Valkey, or Redis 7, is needed");
         }
@@ -250,7 +253,9 @@ struct Lane {
 
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane").field("connected", &self.connection.is_some()).finish_non_exhaustive()
+        f.debug_struct("Lane")
+            .field("connected", &self.connection.is_some())
+            .finish_non_exhaustive()
     }
 }
 

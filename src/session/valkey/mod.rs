@@ -127,9 +127,10 @@ fn address(server: &ServerAddress) -> Address {
 fn connector(settings: &ValkeyTls) -> Result<TlsConnector, TlsFault> {
     let extra = settings.trust_roots.iter().map(|file| file.pem.as_slice());
     let roots = Roots::new(settings.system_roots, extra)?;
-    let identity = settings.identity.as_ref().map(|files| {
-        Identity::from_pem(&files.certificate_pem, files.private_key_pem.expose())
-    });
+    let identity = settings
+        .identity
+        .as_ref()
+        .map(|files| Identity::from_pem(&files.certificate_pem, files.private_key_pem.expose()));
     let config = tls::client_config(&roots, identity.transpose()?.as_ref(), &[])?;
     Ok(TlsConnector::from(Arc::new(config)))
 }
@@ -157,9 +158,8 @@ impl Health {
     fn down(&self, trouble: &Trouble) {
         self.down.store(true, Ordering::Relaxed);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = told.is_none_or(|(reason, at)| {
-            reason != trouble.reason || at.elapsed() >= REMINDER
-        });
+        let news =
+            told.is_none_or(|(reason, at)| reason != trouble.reason || at.elapsed() >= REMINDER);
         if news {
             *told = Some((trouble.reason, Instant::now()));
             tracing::error!(reason = trouble.reason, detail = %trouble.detail, "session store: unavailable");
@@ -253,8 +253,7 @@ impl Shared {
     /// Removes an index entry; how many there were.
     async fn unindex(&self, index: &StoreKey, key: &StoreKey) -> Result<u64, Trouble> {
         let keys = [self.names.index(index), self.names.checks(shard(index))];
-        let parts =
-            Parts::new(&scripts::UNINDEX, keys).arg(key.as_bytes()).arg(entry(index, key));
+        let parts = Parts::new(&scripts::UNINDEX, keys).arg(key.as_bytes()).arg(entry(index, key));
         reply::count(&self.run(shard(index), parts).await?)
     }
 
@@ -297,8 +296,12 @@ impl Shared {
             "there" => {
                 // The other record's own entries stay.
                 let theirs = reply::keys(&reply::bytes(told.next()?)?)?;
-                let ours: Vec<_> =
-                    record.indexes.iter().filter(|index| !theirs.contains(index)).copied().collect();
+                let ours: Vec<_> = record
+                    .indexes
+                    .iter()
+                    .filter(|index| !theirs.contains(index))
+                    .copied()
+                    .collect();
                 self.unindex_all(&ours, key).await;
                 Ok(Creation::AlreadyThere)
             }
@@ -317,12 +320,7 @@ impl Shared {
         Told::of(values).record().map(Some)
     }
 
-    async fn lease(
-        &self,
-        key: &StoreKey,
-        owner: Owner,
-        ttl: Duration,
-    ) -> Result<Leased, Trouble> {
+    async fn lease(&self, key: &StoreKey, owner: Owner, ttl: Duration) -> Result<Leased, Trouble> {
         let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let parts = Parts::new(&scripts::LEASE, [self.names.record(key)])
             .arg(owner.as_bytes())
@@ -464,16 +462,10 @@ impl Shared {
         }))
     }
 
-    async fn mark(
-        &self,
-        key: &StoreKey,
-        time: UnixTime,
-        expires: UnixTime,
-    ) -> Result<(), Trouble> {
+    async fn mark(&self, key: &StoreKey, time: UnixTime, expires: UnixTime) -> Result<(), Trouble> {
         let shard = shard(key);
         let keys = [self.names.mark(key), self.names.mark_ends(shard)];
-        let parts =
-            Parts::new(&scripts::MARK, keys).arg(key.as_bytes()).time(time).time(expires);
+        let parts = Parts::new(&scripts::MARK, keys).arg(key.as_bytes()).time(time).time(expires);
         self.write(shard, self.told(parts, Change::Marked(*key))).await.map(drop)
     }
 
@@ -609,9 +601,8 @@ impl Shared {
                 for key in &past {
                     parts = parts.arg(key.as_bytes());
                 }
-                forgotten += self
-                    .bounded(async { reply::count(&self.run(shard, parts).await?) })
-                    .await?;
+                forgotten +=
+                    self.bounded(async { reply::count(&self.run(shard, parts).await?) }).await?;
             }
             if past.len() < STRETCH {
                 return Ok(forgotten);
@@ -623,10 +614,11 @@ impl Shared {
     async fn claim(&self, shard: Shard) -> Result<Vec<(StoreKey, StoreKey)>, Trouble> {
         let parts = Parts::new(&scripts::CLAIM, [self.names.checks(shard)]).number(STRETCH);
         let entries = reply::array(self.run(shard, parts).await?)?;
-        let pairs = entries.into_iter().map(|entry| match reply::keys(&reply::bytes(entry)?)?[..] {
-            [index, key] => Ok((index, key)),
-            _ => Err(Trouble::not_understood()),
-        });
+        let pairs =
+            entries.into_iter().map(|entry| match reply::keys(&reply::bytes(entry)?)?[..] {
+                [index, key] => Ok((index, key)),
+                _ => Err(Trouble::not_understood()),
+            });
         pairs.collect()
     }
 
@@ -687,8 +679,8 @@ impl Store for ValkeyStore {
         key: &'a StoreKey,
         fence: Fence,
     ) -> BoxFuture<'a, Result<(), StoreUnavailable>> {
-        let parts = Parts::new(&scripts::RELEASE, [self.shared.names.record(key)])
-            .number(fence.as_u64());
+        let parts =
+            Parts::new(&scripts::RELEASE, [self.shared.names.record(key)]).number(fence.as_u64());
         let run = self.shared.run(shard(key), parts);
         Box::pin(self.shared.bounded(async { run.await.map(drop) }))
     }

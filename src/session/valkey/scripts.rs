@@ -171,9 +171,10 @@ for at = 3, #KEYS do
     end
   end
   if limit or not r[1] then
-    redis.call('ZREM', KEYS[1], member)
-    redis.call('ZREM', KEYS[2], member)
-    table.insert(out, {limit or 'dangling', member, r[1] or '', r[5] or ''})
+    local left = redis.call('ZREM', KEYS[1], member) + redis.call('ZREM', KEYS[2], member)
+    if limit or left > 0 then
+      table.insert(out, {limit or 'dangling', member, r[1] or '', r[5] or ''})
+    end
   end
 end
 return out

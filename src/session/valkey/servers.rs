@@ -158,9 +158,7 @@ impl Watched {
     async fn ask(&self, dialer: &Arc<Dialer>, request: Request<'_>) -> Result<Value, Trouble> {
         let node = self.primary(dialer).await?;
         let answer = node.ask(request).await;
-        let lost = |trouble: &Trouble| {
-            trouble.kind == Kind::NotSent || trouble.spoils_connection()
-        };
+        let lost = |trouble: &Trouble| trouble.kind == Kind::NotSent || trouble.spoils_connection();
         if !answer.as_ref().is_err_and(lost) {
             return answer;
         }

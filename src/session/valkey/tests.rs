@@ -184,7 +184,8 @@ async fn everything_in_the_server_has_an_end_beyond_its_own() {
     )
     .unwrap();
     let hour = at(now + 3600);
-    let _ = store.create(&key(1), StoredRecord { expires: hour, ..record(0, &[50]) }).await.unwrap();
+    let _ =
+        store.create(&key(1), StoredRecord { expires: hour, ..record(0, &[50]) }).await.unwrap();
     store.mark(&key(2), at(now), hour).await.unwrap();
     assert!(store.consume_once(&key(3), hour).await.unwrap());
     let keys = server.say("KEYS *");
@@ -210,7 +211,9 @@ async fn everything_in_the_server_has_an_end_beyond_its_own() {
     let later = at(now + 10 * 86_400);
     let done = store.replace(&key(1), Version::FIRST, lease.fence, vec![1], later).await.unwrap();
     assert_eq!(done, Replaced::Done(Version::new(2)));
-    for name in [format!("{{test:01}}:r:{}", "01".repeat(32)), format!("{{test:32}}:i:{}", "32".repeat(32))] {
+    for name in
+        [format!("{{test:01}}:r:{}", "01".repeat(32)), format!("{{test:32}}:i:{}", "32".repeat(32))]
+    {
         let left: i64 = server.say(&format!("PTTL {name}")).parse().unwrap();
         assert!((left - 11 * day).abs() < slack, "{name}: {left}");
     }
@@ -222,13 +225,17 @@ async fn scripts_that_the_server_forgot_are_told_again() {
         return;
     }
     let server = Server::run(&[]);
+    for script in scripts::all() {
+        let named = server.ask(&[b"SCRIPT", b"LOAD", script.source.as_bytes()]);
+        assert_eq!(named, [script.sha1.as_bytes()]);
+    }
     let store = store(&single(server.port));
     let _ = store.create(&key(1), record(9000, &[50])).await.unwrap();
+    let sealed = record(9000, &[50]).sealed;
+    let disk = server.dump();
+    assert!(disk.windows(sealed.len()).any(|part| part == sealed), "it is on the disk");
     assert_eq!(server.say("SCRIPT FLUSH"), "OK");
-    assert!(matches!(
-        store.remove(&key(1), RemoveIf::Present).await.unwrap(),
-        Removed::Done(_)
-    ));
+    assert!(matches!(store.remove(&key(1), RemoveIf::Present).await.unwrap(), Removed::Done(_)));
     assert_eq!(store.find(&key(50)).await.unwrap(), []);
 }
 

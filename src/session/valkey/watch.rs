@@ -140,6 +140,9 @@ mod tests {
         let mut unknown = message([1; 8], Change::Marked(key));
         unknown[8] = b'?';
         assert_eq!(heard(&unknown, [2; 8]), None);
-        assert_eq!([&removal([1; 8])[..], &[7; 32]].concat(), message([1; 8], Change::Removed(key)));
+        assert_eq!(
+            [&removal([1; 8])[..], &[7; 32]].concat(),
+            message([1; 8], Change::Removed(key))
+        );
     }
 }

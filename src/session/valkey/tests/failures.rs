@@ -61,15 +61,13 @@ async fn a_server_that_hangs_is_unavailable_in_time_and_taken_up_again() {
     }
     let server = Server::run(&[]);
     let second = Duration::from_secs(1);
-    let store = store(&Valkey {
-        connect_timeout: second,
-        response_timeout: second,
-        ..single(server.port)
-    });
+    let store =
+        store(&Valkey { connect_timeout: second, response_timeout: second, ..single(server.port) });
     let _ = store.create(&key(1), record(9000, &[])).await.unwrap();
     server.signal("STOP");
     let started = Instant::now();
-    let all = (0..50).map(|_| store.load(&key(1)));
+    let wanted = key(1);
+    let all = (0..50).map(|_| store.load(&wanted));
     for answer in futures_util::future::join_all(all).await {
         assert!(answer.is_err());
     }
@@ -179,9 +177,11 @@ async fn servers_that_may_not_keep_sessions_are_refused_with_words_that_help() {
     assert!(refusal(&alone).await.contains("not all slots"));
     let secured = Server::run(&["requirepass hunter22"]);
     assert!(refusal(&single(secured.port)).await.contains("credentials"));
-    let right = Valkey { password: Some(Secret::new(b"hunter22".to_vec())), ..single(secured.port) };
+    let right =
+        Valkey { password: Some(Secret::new(b"hunter22".to_vec())), ..single(secured.port) };
     store(&right).ping().await.unwrap();
-    let wrong = Valkey { password: Some(Secret::new(b"hunter23".to_vec())), ..single(secured.port) };
+    let wrong =
+        Valkey { password: Some(Secret::new(b"hunter23".to_vec())), ..single(secured.port) };
     assert!(refusal(&wrong).await.contains("credentials"));
     // Something that answers, but is no server of this kind.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -205,7 +205,11 @@ async fn refusals_that_pass_are_outlived() {
     let store = store(&single(server.port));
     let _ = store.create(&key(1), record(9000, &[50])).await.unwrap();
     for (sets, resets, words) in [
-        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "min-replicas"),
+        (
+            "CONFIG SET min-replicas-to-write 1",
+            "CONFIG SET min-replicas-to-write 0",
+            "min-replicas",
+        ),
         ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "out of memory"),
         ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "replica"),
     ] {
@@ -214,7 +218,9 @@ async fn refusals_that_pass_are_outlived() {
             store.create(&key(2), record(9000, &[50])).await.unwrap_err();
         assert!(reason.contains(words), "{reason}");
         assert!(store.ping().await.is_err(), "not ready");
-        assert!(store.remove(&key(1), RemoveIf::Present).await.is_err() || words == "out of memory");
+        assert!(
+            store.remove(&key(1), RemoveIf::Present).await.is_err() || words == "out of memory"
+        );
         assert_eq!(server.say(resets), "OK");
         in_the_end(async || store.ping().await).await;
         let _ = store.create(&key(1), record(9000, &[50])).await.unwrap();
@@ -238,11 +244,8 @@ async fn too_few_replicas_are_unavailable_in_time() {
     }
     let primary = Server::run(&["repl-diskless-sync-delay 0"]);
     let second = Duration::from_secs(1);
-    let store = store(&Valkey {
-        wait_replicas: 1,
-        response_timeout: second,
-        ..single(primary.port)
-    });
+    let store =
+        store(&Valkey { wait_replicas: 1, response_timeout: second, ..single(primary.port) });
     let StoreUnavailable(reason) = store.create(&key(1), record(9000, &[])).await.unwrap_err();
     assert!(reason.contains("wait_replicas"), "{reason}");
     assert!(store.ping().await.is_err(), "not ready");
@@ -269,7 +272,8 @@ async fn a_failover_by_sentinels_is_followed() {
     if !server::available() {
         return;
     }
-    let mut primary = Server::run(&["repl-diskless-sync-delay 0", "requirepass hunter22", "masterauth hunter22"]);
+    let mut primary =
+        Server::run(&["repl-diskless-sync-delay 0", "requirepass hunter22", "masterauth hunter22"]);
     let replica = Server::run(&[
         &format!("replicaof 127.0.0.1 {}", primary.port),
         "requirepass hunter22",
