@@ -147,10 +147,11 @@ impl Dialer {
     }
 
     async fn stream(&self, address: &Address) -> Result<Stream, Trouble> {
-        let unreachable = |error| Trouble::not_sent("the server cannot be reached", error);
+        let unreachable =
+            |error: std::io::Error| Trouble::not_sent("the server cannot be reached", &error);
         let resolved = tokio::net::lookup_host((address.host.as_str(), address.port))
             .await
-            .map_err(|error| Trouble::not_sent("the server's name cannot be resolved", error))?;
+            .map_err(|error| Trouble::not_sent("the server's name cannot be resolved", &error))?;
         let mut last = Trouble::new(Kind::NotSent, "the server's name has no address");
         let host = &address.host;
         for address in resolved {
@@ -176,8 +177,9 @@ impl Dialer {
     async fn secured(&self, tcp: TcpStream, host: &str) -> Result<Stream, Trouble> {
         let Some(tls) = &self.tls else { return Ok(Box::new(tcp)) };
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| Trouble::not_sent("the server's name fits no certificate", error))?;
-        let refused = |error| Trouble::not_sent("TLS with the server failed", error);
+            .map_err(|error| Trouble::not_sent("the server's name fits no certificate", &error))?;
+        let refused =
+            |error: std::io::Error| Trouble::not_sent("TLS with the server failed", &error);
         Ok(Box::new(tls.connect(name, tcp).await.map_err(refused)?))
     }
 
@@ -326,8 +328,8 @@ impl Node {
 
     async fn connected(&self, lane: &Mutex<Lane>) -> Result<(u64, MultiplexedConnection), Trouble> {
         let since = Instant::now();
-        let late = |_| Trouble::new(Kind::NotSent, "the server cannot be connected to in time");
-        let mut lane = timeout(self.dialer.connect_timeout, lane.lock()).await.map_err(late)?;
+        let too_long = |_| Trouble::new(Kind::NotSent, "the server cannot be connected to in time");
+        let mut lane = timeout(self.dialer.connect_timeout, lane.lock()).await.map_err(too_long)?;
         // A driver that has ended saw the server close the connection.
         if let Some((connection, driver)) = &lane.connection
             && !driver.is_finished()

@@ -137,7 +137,7 @@ fn connector(settings: &ValkeyTls) -> Result<TlsConnector, TlsFault> {
 
 impl fmt::Debug for ValkeyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ValkeyStore").field("servers", &self.shared.servers).finish()
+        f.debug_struct("ValkeyStore").field("servers", &self.shared.servers).finish_non_exhaustive()
     }
 }
 
@@ -180,7 +180,7 @@ impl Parts {
         self
     }
 
-    fn number(self, number: impl ToString) -> Self {
+    fn number(self, number: impl fmt::Display + Copy) -> Self {
         self.arg(number.to_string())
     }
 
@@ -275,9 +275,9 @@ impl Shared {
     }
 
     async fn create(&self, key: &StoreKey, record: &StoredRecord) -> Result<Creation, Trouble> {
-        let indexed = self.index(&record.indexes, key, record.expires).await?;
+        let since = self.index(&record.indexes, key, record.expires).await?;
         // Without entries that might be swept before the record is there, it may take its time.
-        let latest = indexed.map_or(i64::MAX.unsigned_abs(), |at| at.saturating_add(LATEST));
+        let latest = since.map_or(i64::MAX.unsigned_abs(), |at| at.saturating_add(LATEST));
         let indexes: Vec<u8> = record.indexes.iter().flat_map(|index| *index.as_bytes()).collect();
         let parts = Parts::new(&scripts::CREATE, self.record_keys(key))
             .arg(key.as_bytes())

@@ -37,7 +37,7 @@ impl Trouble {
         Self { kind, reason, detail: String::new() }
     }
 
-    pub(super) fn not_sent(reason: &'static str, detail: impl ToString) -> Self {
+    pub(super) fn not_sent(reason: &'static str, detail: &impl ToString) -> Self {
         Self { kind: Kind::NotSent, reason, detail: detail.to_string() }
     }
 
@@ -81,7 +81,7 @@ impl Trouble {
             ErrorKind::Server(_) | ErrorKind::Extension => advice(code),
             _ => "the server does not answer as Valkey or Redis would",
         };
-        Self::not_sent(reason, error.category())
+        Self::not_sent(reason, &error.category())
     }
 
     /// The connection is of no more use: another server, or the same one asked anew, may answer.

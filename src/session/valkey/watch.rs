@@ -99,7 +99,7 @@ async fn listen_once(
     subscribed: &mut bool,
 ) -> Result<(), Trouble> {
     let lost = |error: redis::RedisError| Trouble::lost(&error);
-    let late = |_| Trouble::not_sent("the server did not answer in time", "");
+    let late = |_| Trouble::not_sent("the server did not answer in time", &"");
     let (mut sink, mut messages) = shared.servers.listen().await?.split();
     let subscription = sink.subscribe(shared.names.channel());
     timeout(shared.limit, subscription).await.map_err(late)?.map_err(lost)?;
