@@ -100,7 +100,7 @@ impl Server {
         fs::write(&conf, lines.join("\n")).unwrap();
         // So that what an earlier run said is not taken for this one's.
         let _ = fs::remove_file(&log);
-        let mut command = Command::new(program().expect("available() was asked"));
+        let mut command = Command::new(program().unwrap());
         command.arg(&conf);
         if self.sentinel {
             command.arg("--sentinel");
@@ -128,7 +128,7 @@ impl Server {
 
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.as_ref().expect("runs").id().to_string();
+        let id = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([format!("-{name}"), id]).status().unwrap().success());
     }
 

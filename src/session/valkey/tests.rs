@@ -12,6 +12,7 @@ use std::{sync::Arc, time::Duration};
 use self::server::Server;
 use super::*;
 use crate::{
+    clock::{Clock as _, SystemClock},
     config::PemFile,
     session::tests::contract::{self, record},
     tls::testing::{Authority, Leaf},
@@ -179,10 +180,7 @@ async fn everything_in_the_server_has_an_end_beyond_its_own() {
     }
     let server = Server::run(&[]);
     let store = store(&single(server.port));
-    let now = i64::try_from(
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(),
-    )
-    .unwrap();
+    let now = SystemClock::new().now().as_i64();
     let hour = at(now + 3600);
     let _ =
         store.create(&key(1), StoredRecord { expires: hour, ..record(0, &[50]) }).await.unwrap();

@@ -307,36 +307,16 @@ async fn a_failover_by_sentinels_is_followed() {
     assert!(refusal(&watched(ports, "nobody")).await.contains("sentinel.master"));
     assert!(refusal(&watched(vec![server::free_port()], "sessions")).await.contains("server"));
 
-    let auth = |server: &Server, line: &str| {
-        let stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-        use std::io::{Read as _, Write as _};
-        (&stream).write_all(format!("AUTH hunter22\r\n{line}\r\nQUIT\r\n").as_bytes()).unwrap();
-        let mut all = String::new();
-        (&stream).read_to_string(&mut all).unwrap();
-        all
-    };
     let until = Instant::now() + Duration::from_secs(30);
     let name = format!("{{test:01}}:r:{}", "01".repeat(32));
-    while !auth(&replica, &format!("EXISTS {name}")).contains(":1") {
+    while !told(&replica, "hunter22", &format!("EXISTS {name}")).contains(":1") {
         assert!(Instant::now() < until, "never replicated");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // The sentinels have to know of each other and of the replica.
     for sentinel in &sentinels {
-        let known = || {
-            let stream = std::net::TcpStream::connect(("127.0.0.1", sentinel.port)).unwrap();
-            use std::io::{Read as _, Write as _};
-            let ask = "AUTH watcher22\r\nINFO sentinel\r\nSHUTDOWN-NOT\r\n";
-            (&stream).write_all(ask.as_bytes()).unwrap();
-            stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-            let mut all = vec![0; 8192];
-            let mut text = String::new();
-            while let Ok(read @ 1..) = (&stream).read(&mut all) {
-                text.push_str(&String::from_utf8_lossy(&all[..read]));
-            }
-            text.contains("slaves=1,sentinels=3")
-        };
-        while !known() {
+        let all = "slaves=1,sentinels=3";
+        while !told(sentinel, "watcher22", "INFO sentinel").contains(all) {
             assert!(Instant::now() < until, "the sentinels do not find each other");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -351,6 +331,18 @@ async fn a_failover_by_sentinels_is_followed() {
     contract_in_short(&followed).await;
     let fresh = store(&watched(vec![sentinels[0].port], "sessions"));
     assert_eq!(in_the_end(async || fresh.load(&key(1)).await).await, Some(record(9000, &[50])));
+}
+
+/// What a server that wants a password answers, all of it.
+fn told(server: &Server, password: &str, line: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    stream.write_all(format!("AUTH {password}\r\n{line}\r\n").as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut all = Vec::new();
+    // It ends by the time-out; what came until then is there.
+    let _ = stream.read_to_end(&mut all);
+    String::from_utf8_lossy(&all).into_owned()
 }
 
 /// A session's life.

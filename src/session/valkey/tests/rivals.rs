@@ -182,9 +182,8 @@ async fn a_record_is_not_written_long_after_its_index_entries() {
     let parts = Parts::new(&scripts::CREATE, shared.record_keys(&key(1)))
         .arg(key(1).as_bytes())
         .number(1000);
-    let parts = ["1", "shop", "900", "sealed", "9000", "100", "1000", ""]
-        .iter()
-        .fold(parts, |parts, argument| parts.arg(argument));
+    let parts =
+        ["1", "shop", "900", "sealed", "9000", "100", "1000", ""].iter().fold(parts, Parts::arg);
     let (word, _) = Told::read(shared.run(1, parts).await.unwrap()).unwrap();
     assert_eq!(word, "late");
     assert_eq!(store.load(&key(1)).await.unwrap(), None);
