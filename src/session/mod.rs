@@ -13,6 +13,7 @@ mod outcome;
 mod record;
 mod refresh;
 pub mod store;
+mod valkey;
 mod watch;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use self::{
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},
+    valkey::ValkeyStore,
 };
 use crate::{
     clock::{Ambient, UnixTime},

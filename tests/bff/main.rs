@@ -33,3 +33,7 @@ mod secrets;
 mod step_up;
 mod support;
 mod unsigned;
+mod valkey;
+#[path = "../servers/valkey.rs"]
+#[expect(dead_code, reason = "the store's own tests need more of it")]
+mod valkey_server;
