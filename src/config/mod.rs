@@ -7,6 +7,7 @@ mod fault;
 mod files;
 mod grants;
 mod parties;
+mod postgres;
 mod process;
 mod reader;
 mod refused;
@@ -20,9 +21,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
-    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
-    Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
-    PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
+    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DatabaseHost,
+    DatabaseTls, DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log,
+    LoginSettings, Migrate, Narrowing, PemFile, Postgres, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
     StorePlace, TlsFiles, TokenPolicy,
 };
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    files,
+    files, postgres,
     reader::Section,
     settings::{Admin, AuditSink, Log, Server, Store, StorePlace},
     values::{
@@ -67,18 +67,31 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
     Admin { listen }
 }
 
+/// Kinds of session stores.
+#[derive(Clone, Copy)]
+enum StoreKind {
+    Embedded,
+    Postgres,
+}
+
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let s = &mut section;
-    s.or("kind", (), |s| choice(s, &[("embedded", ())]));
-    let path = s.required(
-        "path",
-        "name the file sessions are kept in, such as \"sessions.db\"",
-        files::path,
-    );
+    let kinds = [("embedded", StoreKind::Embedded), ("postgres", StoreKind::Postgres)];
+    let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
+        StoreKind::Embedded => s
+            .required(
+                "path",
+                "name the file sessions are kept in, such as \"sessions.db\"",
+                files::path,
+            )
+            .map(|path| StorePlace::Embedded { path }),
+        StoreKind::Postgres => postgres::database(s.section("postgres"))
+            .map(|database| StorePlace::Postgres(Box::new(database))),
+    };
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);
     section.finish();
-    Some(Store { place: StorePlace::Embedded { path: path? }, server_key: server_key? })
+    Some(Store { place: place?, server_key: server_key? })
 }
 
 pub(super) fn log(mut section: Section<'_>) -> Log {

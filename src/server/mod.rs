@@ -27,7 +27,7 @@ use crate::{
     clock::Ambient,
     config::{AuditSink, Settings, StorePlace},
     seal::ServerKey,
-    session::{EmbeddedStore, Store as SessionStore},
+    session::{EmbeddedStore, PostgresStore, Store as SessionStore},
     telemetry::{Audit, Metrics, Telemetry},
     tls,
 };
@@ -80,6 +80,9 @@ pub enum StartError {
     /// The session store cannot be opened.
     #[error("the session store cannot be opened: {0}")]
     Store(#[from] crate::session::StoreFault),
+    /// What the connection to the session store needs cannot be used. That it is down is no fault.
+    #[error("the session store cannot be used: {0}")]
+    Postgres(#[from] crate::session::PostgresFault),
 }
 
 /// A running server. Dropping it stops it at once; [`Server::shutdown`] drains it first.
@@ -111,6 +114,7 @@ impl Server {
         let store: Arc<dyn SessionStore> = match (store, &settings.store.place) {
             (Some(store), _) => store,
             (None, StorePlace::Embedded { path }) => Arc::new(EmbeddedStore::open(path)?),
+            (None, StorePlace::Postgres(database)) => Arc::new(PostgresStore::new(database)?),
         };
         let server_key = ServerKey::from_bytes(*settings.store.server_key.expose());
         let mut house = House::build(&settings, store, &server_key, ambient, telemetry.clone())?;

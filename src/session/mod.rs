@@ -9,6 +9,7 @@
 mod embedded;
 mod handle;
 mod outcome;
+mod postgres;
 mod record;
 mod refresh;
 pub mod store;
@@ -25,6 +26,7 @@ pub use self::{
         Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,
     },
+    postgres::{Migrated, PostgresFault, PostgresStore},
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},
