@@ -23,8 +23,8 @@ pub use fault::{Fault, Faults, Source};
 pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DatabaseHost,
     DatabaseTls, DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log,
-    LoginSettings, Migrate, Narrowing, PemFile, Postgres, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
-    StorePlace, TlsFiles, TokenPolicy,
+    LoginSettings, Migrate, Narrowing, PemFile, Postgres, Provider, Route, Secret, Server,
+    ServerKey, SessionSettings, Settings, Store, StorePlace, TlsFiles, TokenPolicy,
 };
 
 use cross::Facts;

@@ -25,9 +25,8 @@ pub(super) fn database(mut section: Section<'_>) -> Option<Postgres> {
         |s| filled_list(s, host),
     );
     let tls = tls(s, hosts.as_deref().unwrap_or_default());
-    let require_channel_binding = s.or("channel_binding", false, |s| {
-        choice(s, &[("prefer", false), ("require", true)])
-    });
+    let require_channel_binding =
+        s.or("channel_binding", false, |s| choice(s, &[("prefer", false), ("require", true)]));
     if require_channel_binding && tls.is_none() {
         s.place_of("channel_binding").report(
             s.report,
@@ -42,9 +41,8 @@ pub(super) fn database(mut section: Section<'_>) -> Option<Postgres> {
     let migrations = [("start", Migrate::Start), ("command", Migrate::Command)];
     let migrate = s.or("migrate", Migrate::Start, |s| choice(s, &migrations));
     let connections = s.or("connections", 10, |s| integer(s, 1..=1000));
-    let mut limit = |key, default| {
-        s.or(key, seconds(default), |s| duration(s, seconds(1)..=minutes(1)))
-    };
+    let mut limit =
+        |key, default| s.or(key, seconds(default), |s| duration(s, seconds(1)..=minutes(1)));
     let connect_timeout = limit("connect_timeout", 2);
     let statement_timeout = limit("statement_timeout", 2);
     let lock_timeout = limit("lock_timeout", 1);
@@ -134,9 +132,7 @@ fn parse_host(text: &str) -> Option<DatabaseHost> {
         return Some(DatabaseHost::Socket { directory: PathBuf::from(name), port });
     }
     let bare = match name.strip_prefix('[') {
-        Some(rest) => {
-            rest.strip_suffix(']').filter(|address| address.parse::<IpAddr>().is_ok())?
-        }
+        Some(rest) => rest.strip_suffix(']').filter(|address| address.parse::<IpAddr>().is_ok())?,
         None => name,
     };
     // A port after an address without brackets could be part of it.

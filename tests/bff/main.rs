@@ -29,5 +29,6 @@ mod refresh;
 mod responses;
 mod secrets;
 mod step_up;
+mod stores;
 mod support;
 mod unsigned;

@@ -28,14 +28,14 @@ pub(crate) struct Postgres {
 
 /// The folder with the newest `initdb`. Without one, says so; fails if servers are required.
 pub(crate) fn installed() -> Option<PathBuf> {
+    let complete = |bin: &PathBuf| {
+        ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| bin.join(name).exists())
+    };
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let mut found: Vec<_> = versions
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()))
-        .filter(|bin| bin.join("initdb").exists() && bin.join("postgres").exists())
-        .collect();
-    found.sort();
-    let newest = found.pop();
+    let debian = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let newest =
+        debian.filter(complete).max().or_else(|| std::env::split_paths(&path).find(complete));
     if newest.is_none() {
         let required = std::env::var_os("FAPI_BFF_REQUIRE_SERVERS").is_some_and(|v| v == "1");
         assert!(!required, "PostgreSQL is not installed, and FAPI_BFF_REQUIRE_SERVERS=1");
@@ -149,7 +149,18 @@ impl Postgres {
 
     fn psql(&self, database: &str, sql: &str) -> std::process::Output {
         self.command("psql")
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database])
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                "postgres",
+                "-d",
+                database,
+            ])
             .arg("-h")
             .arg(self.socket())
             .arg("-p")
@@ -192,8 +203,15 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Its children notice that it is gone and end by themselves.
-        self.kill();
+        // In order, so that nothing of it is left when its folder goes.
+        if let Some(mut child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let pid = child.id().to_string();
+            let told = Command::new("kill").args(["-QUIT", &pid]).status();
+            if !told.is_ok_and(|status| status.success()) {
+                let _ = child.kill();
+            }
+            let _ = child.wait();
+        }
     }
 }
 

@@ -28,13 +28,13 @@ use tokio_postgres::{
     types::{FromSql, ToSql},
 };
 
-pub use self::{fault::PostgresFault, schema::Migrated};
 use self::{
     changes::{Kind, News},
     connect::{Connector, Manager, Pool, Tied},
     spoken::Spoken,
     statements::Statements,
 };
+pub use self::{fault::PostgresFault, schema::Migrated};
 use super::store::{
     BoxFuture, Change, Creation, Cursor, Expiry, Fence, Lease, Leased, Listed, Owner, Page,
     RemoveIf, Removed, Replaced, Store, StoreKey, StoreUnavailable, StoredRecord, Swept, Version,
@@ -77,8 +77,7 @@ impl PostgresStore {
     pub fn new(settings: &Postgres) -> Result<Self, PostgresFault> {
         let connector = Arc::new(Connector::new(settings)?);
         let behind = Arc::new(Notify::new());
-        let manager =
-            Manager { connector: Arc::clone(&connector), behind: Arc::clone(&behind) };
+        let manager = Manager { connector: Arc::clone(&connector), behind: Arc::clone(&behind) };
         let pool = Pool::builder(manager)
             .max_size(settings.connections)
             .build()
@@ -426,9 +425,8 @@ impl Store for PostgresStore {
             }
             let wanted: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes().as_slice()).collect();
             let rows = self.ask(|statements| &statements.marks, Twice::Same, &[&wanted]).await?;
-            let found: Vec<(StoreKey, UnixTime)> = self.sense(
-                rows.iter().map(|row| Ok((key_at(row, 0)?, time_at(row, 1)?))).collect(),
-            )?;
+            let found: Vec<(StoreKey, UnixTime)> = self
+                .sense(rows.iter().map(|row| Ok((key_at(row, 0)?, time_at(row, 1)?))).collect())?;
             let time_of = |key| found.iter().find(|(found, _)| found == key).map(|(_, time)| *time);
             Ok(keys.iter().map(time_of).collect())
         })
