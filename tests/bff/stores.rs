@@ -46,7 +46,7 @@ async fn aside(server: &Arc<postgres::Postgres>, run: fn(&postgres::Postgres)) {
 /// without the database is no crash.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_in_postgresql_survive_outages_and_restarts() {
-    let Some(server) = postgres::Postgres::start(&[]).map(Arc::new) else { return };
+    let Some(server) = postgres::Postgres::start().map(Arc::new) else { return };
     let wish = wish(&server, "sessions", "");
     aside(&server, postgres::Postgres::kill).await;
     let mut bed = Bed::with(wish).await;
@@ -80,6 +80,37 @@ async fn sessions_in_postgresql_survive_outages_and_restarts() {
     browser.fetch(Call::post("/bff/logout")).await.unwrap().expect(200).unwrap();
     assert!(!bed.is_logged_in(&mut browser).await);
     assert_eq!(server.sql("sessions", "SELECT count(*) FROM fapi_bff.session"), "0");
+}
+
+/// A standby takes over, and nobody notices but for a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_in_postgresql_survive_a_failover() {
+    let Some(server) = postgres::Postgres::start().map(Arc::new) else { return };
+    let mut wish = wish(&server, "sessions", "");
+    let primary = Arc::clone(&server);
+    let standby = tokio::task::spawn_blocking(move || primary.standby()).await.unwrap();
+    let standby = Arc::new(standby);
+    let both = format!("\"127.0.0.1:{}\", \"127.0.0.1:{}\"", standby.port, server.port);
+    for (_, to) in &mut wish.edit {
+        *to = to.replace(&format!("\"127.0.0.1:{}\"", server.port), &both);
+    }
+    let bed = Bed::with(wish).await;
+    ready(&bed).await;
+    let mut browser = bed.logged_in().await;
+    let caught_up = "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication";
+    soon("replication", async {
+        while server.sql("postgres", caught_up) != "t" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    aside(&server, postgres::Postgres::kill).await;
+    let answer = browser.fetch(Call::get("/bff/session")).await.unwrap();
+    answer.expect_refusal(503, "store_unavailable").unwrap();
+    aside(&standby, |standby| drop(standby.sql("postgres", "SELECT pg_promote()"))).await;
+    ready(&bed).await;
+    assert!(bed.is_logged_in(&mut browser).await);
+    browser.fetch(Call::post("/bff/refresh")).await.unwrap().expect(200).unwrap();
 }
 
 /// With `migrate = "command"` an instance is ready once the command has run, without a restart.

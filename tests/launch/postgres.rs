@@ -22,14 +22,15 @@ pub(crate) struct Postgres {
     pub(crate) port: u16,
     bin: PathBuf,
     user: Option<(u32, u32)>,
-    options: Vec<String>,
     child: Mutex<Option<Child>>,
 }
 
 /// The folder with the newest `initdb`. Without one, says so; fails if servers are required.
 pub(crate) fn installed() -> Option<PathBuf> {
     let complete = |bin: &PathBuf| {
-        ["initdb", "postgres", "psql", "pg_dump"].iter().all(|name| bin.join(name).exists())
+        ["initdb", "postgres", "psql", "pg_dump", "pg_basebackup"]
+            .iter()
+            .all(|name| bin.join(name).exists())
     };
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let debian = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
@@ -51,21 +52,15 @@ pub(crate) fn shared() -> Option<Arc<Postgres>> {
     if let Some(running) = shared.upgrade() {
         return Some(running);
     }
-    let started = Arc::new(Postgres::start(&[])?);
+    let started = Arc::new(Postgres::start()?);
     *shared = Arc::downgrade(&started);
     Some(started)
 }
 
 impl Postgres {
-    /// A new server with these `name=value` settings.
-    pub(crate) fn start(options: &[&str]) -> Option<Self> {
-        let bin = installed()?;
-        let dir = tempfile::tempdir().unwrap();
-        let user = ordinary_user();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let server = Self { dir, port, bin, user, options, child: Mutex::new(None) };
-        server.give(server.dir.path());
+    /// A new server.
+    pub(crate) fn start() -> Option<Self> {
+        let server = Self::planned(installed()?);
         server.secret("password", PASSWORD);
         let made = server
             .command("initdb")
@@ -78,6 +73,33 @@ impl Postgres {
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         server.resume();
         Some(server)
+    }
+
+    /// A standby that follows this server.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self::planned(self.bin.clone());
+        let copied = standby
+            .command("pg_basebackup")
+            .args(["-U", "postgres", "--write-recovery-conf", "--no-sync", "--checkpoint=fast"])
+            .arg("-h")
+            .arg(self.socket())
+            .arg("-p")
+            .arg(self.port.to_string())
+            .arg("-D")
+            .arg(standby.data())
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        standby.resume();
+        standby
+    }
+
+    fn planned(bin: PathBuf) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Self { dir, port, bin, user: ordinary_user(), child: Mutex::new(None) };
+        server.give(server.dir.path());
+        server
     }
 
     /// The folder of the Unix socket.
@@ -122,9 +144,6 @@ impl Postgres {
         command.arg("-k").arg(self.socket());
         // No machine is switched off here; killed processes lose nothing that was handed to the kernel.
         for option in ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=200"] {
-            command.arg("-c").arg(option);
-        }
-        for option in &self.options {
             command.arg("-c").arg(option);
         }
         command.stdout(Stdio::null()).stderr(log);

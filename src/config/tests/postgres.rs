@@ -178,8 +178,8 @@ fn documented() -> Vec<(String, String)> {
 #[test]
 fn the_example_names_every_setting_and_its_default() {
     let folder = folder();
-    let written: String =
-        documented().iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let line = |(key, value): &(String, String)| format!("{key} = {value}\n");
+    let written = documented().iter().map(line).collect::<Vec<_>>().concat();
     let database = database(folder.load(&text(&written), &[]).unwrap());
     assert_eq!(database.password.unwrap().expose(), b"correct horse");
     let path = folder.config(&text(GOOD));
@@ -194,11 +194,8 @@ fn the_example_names_every_setting_and_its_default() {
         assert!(documented.iter().any(|(name, _)| name == key), "the example lacks {key}");
     }
     let set = ["hosts", "database", "user", "password_file", "trust_roots", "tls_identity"];
-    let defaults: String = documented
-        .iter()
-        .filter(|(key, _)| !set.contains(&key.as_str()))
-        .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect();
+    let others = documented.iter().filter(|(key, _)| !set.contains(&key.as_str()));
+    let defaults = others.map(line).collect::<Vec<_>>().concat();
     let spelt_out = self::database(folder.load(&text(&format!("{GOOD}{defaults}")), &[]).unwrap());
     let plain = self::database(folder.load(&text(GOOD), &[]).unwrap());
     assert_eq!(format!("{spelt_out:?}"), format!("{plain:?}"));

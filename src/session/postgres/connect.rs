@@ -249,11 +249,8 @@ pub(super) struct Manager {
 /// At most so many connections, made when needed.
 pub(super) type Pool = managed::Pool<Manager>;
 
-impl managed::Manager for Manager {
-    type Type = Link;
-    type Error = PostgresFault;
-
-    async fn create(&self) -> Result<Link, PostgresFault> {
+impl Manager {
+    async fn make(&self) -> Result<Link, PostgresFault> {
         let (client, messages) = self.connector.connect(Purpose::Work).await?;
         let reader = drain(messages);
         let found = schema::version(&client).await?;
@@ -261,8 +258,18 @@ impl managed::Manager for Manager {
             self.behind.notify_one();
             return Err(fault);
         }
-        let statements = Statements::prepare(&client).await?;
+        let statements = Box::pin(Statements::prepare(&client)).await?;
         Ok(Link { client, statements, _reader: reader })
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Link;
+    type Error = PostgresFault;
+
+    async fn create(&self) -> Result<Link, PostgresFault> {
+        // Rarely run and large: kept out of every operation's future.
+        Box::pin(self.make()).await
     }
 
     async fn recycle(&self, link: &mut Link, _: &Metrics) -> RecycleResult<PostgresFault> {

@@ -50,8 +50,8 @@ impl Bed {
     }
 
     /// On a server of its own, which may be killed.
-    fn alone(options: &[&str]) -> Option<Self> {
-        Some(Self::on(Arc::new(launch::Postgres::start(options)?)))
+    fn alone() -> Option<Self> {
+        Some(Self::on(Arc::new(launch::Postgres::start()?)))
     }
 
     fn on(server: Arc<launch::Postgres>) -> Self {
@@ -313,23 +313,24 @@ async fn only_activity_does_not_wait_for_the_disk() {
     assert_eq!(seen(), "off on on on", "a lease, a write, a removal");
 }
 
+/// Whether another instance listens already is seen by its hearing something.
+async fn hears(teller: &PostgresStore, listener: &mut Receiver<Change>) {
+    for _ in 0..200 {
+        let _ = teller.mark(&key(9), at(1000), at(9000)).await;
+        let news = tokio::time::timeout(Duration::from_millis(100), listener.recv()).await;
+        if let Ok(Ok(news)) = news {
+            assert_eq!(news, Change::Marked(key(9)));
+            return;
+        }
+    }
+    panic!("nothing was heard");
+}
+
 #[tokio::test]
 async fn other_instances_hear_of_changes() {
-    let Some(bed) = Bed::alone(&[]) else { return };
+    let Some(bed) = Bed::alone() else { return };
     let (one, two) = (bed.store().await, bed.store().await);
     let (mut ours, mut theirs) = (one.changes().unwrap(), two.changes().unwrap());
-    // Whether the other listens already is seen by its hearing something.
-    async fn hears(teller: &PostgresStore, listener: &mut Receiver<Change>) {
-        for _ in 0..200 {
-            let _ = teller.mark(&key(9), at(1000), at(9000)).await;
-            let news = tokio::time::timeout(Duration::from_millis(100), listener.recv()).await;
-            if let Ok(Ok(news)) = news {
-                assert_eq!(news, Change::Marked(key(9)));
-                return;
-            }
-        }
-        panic!("nothing was heard");
-    }
     hears(&one, &mut theirs).await;
     while theirs.try_recv().is_ok() {}
     let _ = one.create(&key(1), record(9000, &[])).await.unwrap();
@@ -362,7 +363,7 @@ async fn other_instances_hear_of_changes() {
 /// Unavailable is never absent, every answer comes in time, and all is there again afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_is_unavailable_and_the_store_recovers() {
-    let Some(bed) = Bed::alone(&[]) else { return };
+    let Some(bed) = Bed::alone() else { return };
     let store = bed.store().await;
     let _ = store.create(&key(1), record(9000, &[50])).await.unwrap();
     let fence = granted(&store, 1, OWNER).await.fence;
@@ -463,7 +464,7 @@ async fn locks_and_slow_statements_end_in_time() {
 /// A primary that turns into a standby is unavailable; so is one that never was a primary.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_no_writes_is_unavailable() {
-    let Some(bed) = Bed::alone(&[]) else { return };
+    let Some(bed) = Bed::alone() else { return };
     let store = bed.store().await;
     let _ = store.create(&key(1), record(9000, &[])).await.unwrap();
     bed.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", bed.database));
@@ -481,12 +482,52 @@ async fn a_server_that_takes_no_writes_is_unavailable() {
     assert!(store.load(&key(1)).await.unwrap().is_some());
 }
 
+/// A standby becomes the primary: the store finds it, with all that was durable. What need not be durable
+/// waits for no standby, and what must be is never said to be done without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_loses_nothing_that_was_answered() {
+    let Some(bed) = Bed::alone() else { return };
+    let standby = bed.server.standby();
+    bed.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    bed.sql("SELECT pg_reload_conf()");
+    let mut settings = bed.settings();
+    let second = Duration::from_secs(1);
+    (settings.statement_timeout, settings.lock_timeout) = (second, second);
+    settings.connect_timeout = second;
+    // The standby first: it must be passed over as long as it is one.
+    let there = DatabaseHost::Socket { directory: standby.socket().to_owned(), port: standby.port };
+    settings.hosts.insert(0, there);
+    let store = ready(&settings).await;
+    let _ = store.create(&key(1), record(9000, &[50])).await.unwrap();
+    let fence = granted(&store, 1, OWNER).await.fence;
+
+    standby.kill();
+    let started = std::time::Instant::now();
+    let unknown = store.create(&key(2), record(9000, &[])).await;
+    assert_eq!(unknown, Err(StoreUnavailable("no answer in time")));
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    store.touch(&key(1), at(1010)).await.unwrap();
+    assert!(store.ping().await.is_err(), "a durable write would not succeed now");
+    standby.resume();
+    soon(&store).await;
+
+    bed.server.kill();
+    assert!(store.load(&key(1)).await.is_err(), "a standby may be behind");
+    standby.sql("postgres", "ALTER SYSTEM RESET synchronous_standby_names");
+    standby.sql("postgres", "SELECT pg_promote()");
+    soon(&store).await;
+    let loaded = store.load(&key(1)).await.unwrap().unwrap();
+    assert_eq!(loaded.indexes, [key(50)]);
+    let done = store.replace(&key(1), Version::FIRST, fence, vec![2], at(9000)).await;
+    assert_eq!(done, Ok(Replaced::Done(Version::new(2))));
+}
+
 /// FAPI2-SP-5.2.1-1, FAPI2-SP-5.2.1-5
 #[tokio::test]
 async fn tls_checks_who_the_server_is() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let certificate = authority.issue(&Leaf::new(&["localhost"]));
-    let Some(server) = launch::Postgres::start(&[]) else { return };
+    let Some(server) = launch::Postgres::start() else { return };
     server.secret("server.crt", &certificate.certificate);
     server.secret("server.key", &certificate.key);
     server.secret("ca.crt", &authority.pem);
@@ -758,7 +799,7 @@ async fn a_dump_holds_no_secret() {
     let dump = bed.server.dump(&bed.database);
     assert!(dump.contains("'shop'") && dump.contains("INSERT INTO fapi_bff.consumed"));
     let handle = handle.to_cookie_value();
-    let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+    let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
     for secret in [
         handle.as_str(),
         "access-0",
