@@ -41,6 +41,18 @@ pub struct AppSummary {
     pub post_logout_redirect_uri: String,
     /// Where the client's public keys are.
     pub jwks_uri: String,
+    /// Where logout tokens are to be posted, if the app takes them (BCL-2.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backchannel_logout_uri: Option<String>,
+    /// Logout tokens shall name the session: without, all of a user's sessions end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backchannel_logout_session_required: Option<bool>,
+    /// What the logout page is to show in a frame, if the app takes that (FCL-2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontchannel_logout_uri: Option<String>,
+    /// The frame's address shall name issuer and session: without, nothing ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontchannel_logout_session_required: Option<bool>,
 }
 
 /// The credentials of a client.
@@ -168,6 +180,10 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
         redirect_uris: app.redirect_uris(),
         post_logout_redirect_uri: app.post_logout_redirect_uri(),
         jwks_uri: app.jwks_uri(),
+        backchannel_logout_uri: app.backchannel_logout_uri(),
+        backchannel_logout_session_required: app.backchannel_logout.then_some(true),
+        frontchannel_logout_uri: app.frontchannel_logout_uri(),
+        frontchannel_logout_session_required: app.frontchannel_logout.then_some(true),
     });
     Ok(Summary { apps: apps.collect(), clients })
 }
@@ -327,6 +343,14 @@ impl fmt::Display for Summary {
             }
             writeln!(f, "  post_logout_redirect_uri  {}", app.post_logout_redirect_uri)?;
             writeln!(f, "  jwks_uri                  {}", app.jwks_uri)?;
+            if let Some(uri) = &app.backchannel_logout_uri {
+                writeln!(f, "  backchannel_logout_uri    {uri}")?;
+                writeln!(f, "  backchannel_logout_session_required  true")?;
+            }
+            if let Some(uri) = &app.frontchannel_logout_uri {
+                writeln!(f, "  frontchannel_logout_uri   {uri}")?;
+                writeln!(f, "  frontchannel_logout_session_required  true")?;
+            }
         }
         Ok(())
     }

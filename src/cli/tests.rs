@@ -62,6 +62,8 @@ fn check_prints_what_to_register() {
         "https://portal.example.com/bff/callback",
         "https://portal.example.com/bff/logout/callback",
         "https://portal.example.com/bff/jwks",
+        "backchannel_logout_uri    https://portal.example.com/bff/backchannel-logout\n",
+        "backchannel_logout_session_required  true\n",
         "private_key_jwt",
         "client_assertion key  ES256  kid ",
         "request_object key  PS256  kid ",
@@ -69,6 +71,31 @@ fn check_prints_what_to_register() {
     ] {
         assert!(out.contains(expected), "{expected} in {out}");
     }
+}
+
+/// BCL-2.2, FCL-2: what the app takes is registered, and nothing else.
+#[test]
+fn check_prints_the_logout_channels_that_there_are() {
+    let (folder, config) = signed_folder();
+    let told = |lines: &str| {
+        folder.config(&example_with(&[("[apps.portal]", lines)]));
+        let (result, text) = cli(&["check", "--config", &config]);
+        result.unwrap();
+        let (result, json) = cli(&["check", "--config", &config, "--format", "json"]);
+        result.unwrap();
+        (text, serde_json::from_str::<Value>(&json).unwrap()["apps"][0].clone())
+    };
+    let (text, json) = told("");
+    assert!(text.contains("backchannel_logout_uri") && !text.contains("frontchannel"), "{text}");
+    assert_eq!(json["backchannel_logout_session_required"], true);
+    assert!(json.get("frontchannel_logout_uri").is_none());
+    let (text, json) = told("backchannel_logout = false\nfrontchannel_logout = true");
+    assert!(!text.contains("backchannel"), "{text}");
+    assert!(text.contains("frontchannel_logout_session_required  true\n"), "{text}");
+    assert!(json.get("backchannel_logout_uri").is_none());
+    let uri = "https://portal.example.com/bff/frontchannel-logout";
+    assert_eq!(json["frontchannel_logout_uri"], uri);
+    assert!(text.contains(uri), "{text}");
 }
 
 #[test]

@@ -84,6 +84,9 @@ pub struct Store {
     pub place: StorePlace,
     /// The key the records' keys are derived from, together with each session's handle.
     pub server_key: ServerKey,
+    /// How long a session that was read is served without asking the store again: the longest that one
+    /// instance serves what another has ended.
+    pub read_cache: Duration,
 }
 
 /// Where sessions live.
@@ -257,6 +260,8 @@ pub struct Client {
     pub encryption: Encryption,
     /// Whether client assertions carry `typ`.
     pub client_assertion_typ: bool,
+    /// Whether logout tokens must carry `typ` (BCL-4.1).
+    pub logout_token_typ_required: bool,
     /// Seconds `iat` and `nbf` may lie ahead (CLK-1: 10 to 60).
     pub future_tolerance: i64,
     /// Seconds `exp` may have passed (CLK-1: 0 to 60).
@@ -350,6 +355,10 @@ pub struct App {
     pub login: LoginSettings,
     /// How long sessions live and what they show.
     pub session: SessionSettings,
+    /// Whether the authorization server may end sessions by logout tokens (BCL-2.5).
+    pub backchannel_logout: bool,
+    /// Whether it may end them by a frame on its logout page (FCL-PRJ).
+    pub frontchannel_logout: bool,
     /// What pages may have authorized in detail, by name (RAR-12).
     pub authorizations: BTreeMap<String, Authorization>,
     /// What is forwarded where.
@@ -417,6 +426,16 @@ impl App {
     /// Where the client's public keys are published; has to be registered.
     pub fn jwks_uri(&self) -> String {
         self.url("/jwks")
+    }
+
+    /// Where the authorization server posts logout tokens; to be registered, if it may (BCL-2.2).
+    pub fn backchannel_logout_uri(&self) -> Option<String> {
+        self.backchannel_logout.then(|| self.url("/backchannel-logout"))
+    }
+
+    /// What the authorization server's logout page shows in a frame; to be registered, if it may (FCL-2).
+    pub fn frontchannel_logout_uri(&self) -> Option<String> {
+        self.frontchannel_logout.then(|| self.url("/frontchannel-logout"))
     }
 
     fn url(&self, path: &str) -> String {

@@ -5,6 +5,7 @@ mod authorization;
 mod end;
 mod failure;
 mod logout;
+mod remote_logout;
 mod start;
 mod transactions;
 
@@ -14,6 +15,7 @@ pub use authorization::{IntentFailure, Intents, Template};
 pub use end::{Answer, Ended};
 pub use failure::{Channel, LoginFailure};
 pub use logout::{LeaveTaking, Left};
+pub use remote_logout::{RemoteLogout, RemoteLogoutFailure};
 pub use start::{Start, Started};
 pub use transactions::SealedTransaction;
 

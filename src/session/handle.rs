@@ -48,6 +48,7 @@ pub(super) struct Keys {
     records: HashKey,
     indexes: HashKey,
     consumed: HashKey,
+    done: HashKey,
 }
 
 impl Keys {
@@ -56,6 +57,7 @@ impl Keys {
             records: server.hash_key("session-key v1"),
             indexes: server.hash_key("session-index v1"),
             consumed: server.hash_key("session-consumed v1"),
+            done: server.hash_key("session-done v1"),
             server,
         }
     }
@@ -76,6 +78,10 @@ impl Keys {
 
     pub(super) fn subject(&self, issuer: &str, subject: &str) -> StoreKey {
         StoreKey::new(self.indexes.hash(&[b"sub", issuer.as_bytes(), subject.as_bytes()]))
+    }
+
+    pub(super) fn done(&self, what: &[&[u8]]) -> StoreKey {
+        StoreKey::new(self.done.hash(what))
     }
 
     pub(super) fn consumed(&self, what: &[&[u8]]) -> StoreKey {

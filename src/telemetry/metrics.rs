@@ -33,9 +33,11 @@ pub struct Metrics {
     refresh_lease_wait: HistogramVec,
     refreshes_abandoned: IntCounterVec,
     sessions_started: IntCounterVec,
+    sessions_remembered: IntCounterVec,
     sessions_ended: IntCounterVec,
     sessions_active: IntGauge,
     backchannel_logouts: IntCounterVec,
+    revocations: IntCounterVec,
     guard_rejections: IntCounterVec,
     as_calls: IntCounterVec,
     as_call_seconds: HistogramVec,
@@ -95,6 +97,12 @@ impl Metrics {
                 &["app"],
             ),
             sessions_started: counters(r, "sessions_started_total", "Sessions begun.", &["app"]),
+            sessions_remembered: counters(
+                r,
+                "session_cache_hits_total",
+                "Sessions found among those read a moment ago.",
+                &[],
+            ),
             sessions_ended: counters(
                 r,
                 "sessions_ended_total",
@@ -110,6 +118,12 @@ impl Metrics {
                 "backchannel_logouts_total",
                 "Back-channel logouts received.",
                 &["app", "outcome", "reason"],
+            ),
+            revocations: counters(
+                r,
+                "revocations_total",
+                "Tokens given up at authorization servers, and what became of them.",
+                &["provider", "outcome"],
             ),
             guard_rejections: counters(
                 r,
@@ -279,6 +293,11 @@ impl Metrics {
         self.count(&self.sessions_started, &[Named(app)]);
     }
 
+    /// A session was not read again.
+    pub fn session_remembered(&self) {
+        self.count(&self.sessions_remembered, &[]);
+    }
+
     /// A session ended for `reason`.
     pub fn sessions_ended(&self, app: &str, reason: &'static str, n: u64) {
         self.count_by(&self.sessions_ended, &[Named(app), Fixed(reason)], n);
@@ -289,7 +308,13 @@ impl Metrics {
         self.sessions_active.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    /// A logout token arrived and was `accepted` or `rejected` for `reason`.
+    /// A token was `given_up`, and became `revoked`, `refused`, `unsupported`, `failed` or `dropped`.
+    pub fn revocation(&self, provider: &str, outcome: &'static str) {
+        self.count(&self.revocations, &[Named(provider), Fixed(outcome)]);
+    }
+
+    /// A logout token arrived and was `accepted` or `rejected`, or could not be judged or heeded
+    /// (`failed`), for `reason`.
     pub fn backchannel_logout(&self, app: &str, outcome: &'static str, reason: &'static str) {
         self.count(&self.backchannel_logouts, &[Named(app), Fixed(outcome), Fixed(reason)]);
     }
@@ -533,6 +558,7 @@ mod tests {
         m.sessions_ended("bank", "session.idle_expired", 1);
         m.set_sessions_active(3);
         m.backchannel_logout("bank", "accepted", "none");
+        m.revocation("as", "given_up");
         m.guard_rejected("bank", "guard.origin_mismatch");
         m.as_call("as", "token", "ok", 0.1);
         m.jwks_fetch("as", "unknown_kid", "ok");
@@ -581,7 +607,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 28);
+        assert_eq!(families, 29);
         assert!(samples(&text).len() > families);
     }
 

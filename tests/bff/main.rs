@@ -19,6 +19,7 @@ mod initiated;
 mod isolation;
 mod login;
 mod logout;
+mod logout_channels;
 mod mixups;
 mod navigation;
 mod outage;

@@ -773,6 +773,7 @@ async fn a_dump_holds_no_secret() {
     let sessions = Sessions::new(
         store.clone(),
         ServerKey::from_bytes([7; 32]),
+        Duration::ZERO,
         Ambient::system(),
         Arc::new(Seen::default()),
         Pseudonymiser::new(&[9; 32]),
