@@ -764,7 +764,6 @@ async fn a_dump_holds_no_secret() {
             Identity, NewSession, Policy, Sessions, Tokens,
             tests::{Seen, identity, token},
         },
-        telemetry::Pseudonymiser,
     };
     let Some(bed) = Bed::new() else { return };
     let settings =
@@ -776,7 +775,6 @@ async fn a_dump_holds_no_secret() {
         Duration::ZERO,
         Ambient::system(),
         Arc::new(Seen::default()),
-        Pseudonymiser::new(&[9; 32]),
     );
     let identity: Identity = identity();
     let new = NewSession {
