@@ -19,7 +19,7 @@ fn wish(server: &postgres::Postgres, database: &str, more: &str) -> Wish {
     );
     Wish {
         edit: vec![
-            ("path = \"sessions.redb\"", "kind = \"postgres\"".to_owned()),
+            ("path = \"sessions.redb\"", "kind = \"postgres\"\nread_cache = 0".to_owned()),
             ("[providers.as]", table),
         ],
         files: vec![("password", postgres::PASSWORD)],
