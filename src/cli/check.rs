@@ -12,7 +12,7 @@ use x509_parser::parse_x509_certificate;
 
 use crate::{
     clock::UnixTime,
-    config::{App, Client, Fault, Faults, KeyFile, Settings, Source, TlsFiles},
+    config::{App, Client, Fault, Faults, KeyFile, Settings, Source, StorePlace, TlsFiles},
     ecosystem::EcosystemName,
     jose::{EncryptionJwk, JweAlg, Signer as _, SoftwareSigner},
     profile::Profile,
@@ -139,6 +139,11 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
     let mut proving = Proving::new();
     if let Some(tls) = &settings.server.tls {
         certificate("server.tls", tls, now).map_err(|fault| faults.push(fault)).ok();
+    }
+    if let StorePlace::Valkey(valkey) = &settings.store.place
+        && let Some(tls) = valkey.tls.as_ref().and_then(|tls| tls.identity.as_ref())
+    {
+        certificate("store.tls_identity", tls, now).map_err(|fault| faults.push(fault)).ok();
     }
     let mut clients = Vec::new();
     for (name, client) in &settings.clients {

@@ -15,6 +15,7 @@ mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod valkey;
 mod values;
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -24,7 +25,8 @@ pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DatabaseHost,
     DatabaseTls, DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log,
     LoginSettings, Migrate, Narrowing, PemFile, Postgres, Provider, Route, Secret, Server,
-    ServerKey, SessionSettings, Settings, Store, StorePlace, TlsFiles, TokenPolicy,
+    ServerAddress, ServerKey, SessionSettings, Settings, Store, StorePlace, TlsFiles, TokenPolicy,
+    Valkey, ValkeyServers, ValkeyTls,
 };
 
 use cross::Facts;

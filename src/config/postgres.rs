@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use super::{
     files, parties,
     reader::{Section, Setting, quoted},
-    settings::{DatabaseHost, DatabaseTls, Migrate, Postgres},
+    settings::{DatabaseHost, DatabaseTls, Migrate, Postgres, StorePlace},
     values::{choice, duration, filled_list, integer, minutes, seconds},
 };
 
@@ -17,7 +17,11 @@ const PORT: u16 = 5432;
 /// Leaves room within PostgreSQL's 63 for what names made of it end with.
 const LONGEST_SCHEMA: usize = 48;
 
-pub(super) fn database(mut section: Section<'_>) -> Option<Postgres> {
+pub(super) fn place(s: &mut Section<'_>) -> Option<StorePlace> {
+    database(s.section("postgres")).map(|database| StorePlace::Postgres(Box::new(database)))
+}
+
+fn database(mut section: Section<'_>) -> Option<Postgres> {
     let s = &mut section;
     let hosts = s.required(
         "hosts",

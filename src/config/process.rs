@@ -9,6 +9,7 @@ use super::{
     files, postgres,
     reader::{Section, Setting},
     settings::{Admin, AuditSink, Log, Server, ServerKey, Store, StorePlace},
+    valkey,
     values::{
         choice, duration, hours, integer, list, minutes, network_range, seconds, socket_address,
     },
@@ -70,26 +71,17 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
     Admin { listen }
 }
 
-/// Kinds of session stores.
-#[derive(Clone, Copy)]
-enum StoreKind {
-    Embedded,
-    Postgres,
-}
-
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let s = &mut section;
-    let kinds = [("embedded", StoreKind::Embedded), ("postgres", StoreKind::Postgres)];
+    let kinds = [
+        ("embedded", StoreKind::Embedded),
+        ("postgres", StoreKind::Postgres),
+        ("valkey", StoreKind::Valkey),
+    ];
     let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
-        StoreKind::Embedded => s
-            .required(
-                "path",
-                "name the file sessions are kept in, such as \"sessions.db\"",
-                files::path,
-            )
-            .map(|path| StorePlace::Embedded { path }),
-        StoreKind::Postgres => postgres::database(s.section("postgres"))
-            .map(|database| StorePlace::Postgres(Box::new(database))),
+        StoreKind::Embedded => embedded(s),
+        StoreKind::Postgres => postgres::place(s),
+        StoreKind::Valkey => valkey::place(s),
     };
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);
@@ -104,6 +96,19 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
         further_server_keys: further?,
         read_cache,
     })
+}
+
+/// What keeps sessions.
+#[derive(Clone, Copy)]
+enum StoreKind {
+    Embedded,
+    Postgres,
+    Valkey,
+}
+
+fn embedded(s: &mut Section<'_>) -> Option<StorePlace> {
+    let remedy = "name the file sessions are kept in, such as \"sessions.db\"";
+    s.required("path", remedy, files::path).map(|path| StorePlace::Embedded { path })
 }
 
 /// Each key once: two of one id could not be told apart.

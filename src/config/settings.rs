@@ -101,6 +101,69 @@ pub enum StorePlace {
     },
     /// A PostgreSQL database that any number of instances share.
     Postgres(Box<Postgres>),
+    /// Valkey or Redis.
+    Valkey(Box<Valkey>),
+}
+
+/// Servers of Valkey or Redis, and how they are met.
+#[derive(Clone, Debug)]
+pub struct Valkey {
+    /// Where they are.
+    pub servers: ValkeyServers,
+    /// How they are known; `None` only on loopback addresses (FAPI2-SP-5.2.1-1).
+    pub tls: Option<ValkeyTls>,
+    /// The user to log in as; `None` is the server's default user.
+    pub username: Option<String>,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// Limit for connecting, TLS and login included.
+    pub connect_timeout: Duration,
+    /// Limit for an answer.
+    pub response_timeout: Duration,
+    /// Replicas that must have a write that must not be lost.
+    pub wait_replicas: u32,
+    /// What the names of all keys begin with.
+    pub key_prefix: String,
+}
+
+/// Where servers are.
+#[derive(Clone, Debug)]
+pub enum ValkeyServers {
+    /// One server.
+    Single(ServerAddress),
+    /// Some servers of a cluster, which know the others.
+    Cluster(Vec<ServerAddress>),
+    /// A primary that sentinels watch over.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<ServerAddress>,
+        /// Their name for the primary.
+        master: String,
+        /// The user to log in as at the sentinels.
+        username: Option<String>,
+        /// That user's password.
+        password: Option<Secret>,
+    },
+}
+
+/// A host, by name or address, and a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerAddress {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// How servers are known, and we to them.
+#[derive(Clone, Debug)]
+pub struct ValkeyTls {
+    /// Certificate authorities trusted in addition to, or instead of, the system's.
+    pub trust_roots: Vec<PemFile>,
+    /// Whether the system's certificate authorities are trusted.
+    pub system_roots: bool,
+    /// Certificate shown to the servers.
+    pub identity: Option<TlsFiles>,
 }
 
 /// A PostgreSQL database.

@@ -27,7 +27,7 @@ use crate::{
     clock::Ambient,
     config::{self, AuditSink, Settings, StorePlace},
     seal::{KeyRing, ServerKey},
-    session::{EmbeddedStore, PostgresStore, Store as SessionStore},
+    session::{EmbeddedStore, PostgresStore, Store as SessionStore, ValkeyStore},
     telemetry::{Audit, Metrics, Telemetry},
     tls,
 };
@@ -122,6 +122,10 @@ impl Server {
             (Some(store), _) => store,
             (None, StorePlace::Embedded { path }) => Arc::new(EmbeddedStore::open(path)?),
             (None, StorePlace::Postgres(database)) => Arc::new(PostgresStore::new(database)?),
+            // It need not answer yet: until it does, we are not ready.
+            (None, StorePlace::Valkey(valkey)) => Arc::new(
+                ValkeyStore::new(valkey).map_err(|fault| AssemblyFault::tls("store", &fault))?,
+            ),
         };
         let ring = key_ring(&settings.store)?;
         let mut house = House::build(&settings, store, &ring, ambient, telemetry.clone())?;

@@ -14,6 +14,7 @@ mod postgres;
 mod record;
 mod refresh;
 pub mod store;
+mod valkey;
 mod watch;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use self::{
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},
+    valkey::ValkeyStore,
 };
 use crate::{
     clock::{Ambient, UnixTime},

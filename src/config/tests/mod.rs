@@ -7,6 +7,7 @@ mod example;
 mod files;
 mod postgres;
 mod refusals;
+mod stores;
 
 use std::{
     fs,

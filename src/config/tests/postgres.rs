@@ -23,7 +23,7 @@ fn text(settings: &str) -> String {
 fn database(settings: Settings) -> Postgres {
     match settings.store.place {
         StorePlace::Postgres(database) => *database,
-        StorePlace::Embedded { .. } => panic!("another kind"),
+        other => panic!("{other:?}"),
     }
 }
 
