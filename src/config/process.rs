@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    files,
+    files, postgres,
     reader::{Section, Setting},
     settings::{Admin, AuditSink, Log, Server, ServerKey, Store, StorePlace},
     valkey,
@@ -73,9 +73,14 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
 
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let s = &mut section;
-    let kinds = [("embedded", StoreKind::Embedded), ("valkey", StoreKind::Valkey)];
+    let kinds = [
+        ("embedded", StoreKind::Embedded),
+        ("postgres", StoreKind::Postgres),
+        ("valkey", StoreKind::Valkey),
+    ];
     let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
         StoreKind::Embedded => embedded(s),
+        StoreKind::Postgres => postgres::place(s),
         StoreKind::Valkey => valkey::place(s),
     };
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
@@ -97,6 +102,7 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
 #[derive(Clone, Copy)]
 enum StoreKind {
     Embedded,
+    Postgres,
     Valkey,
 }
 
