@@ -22,8 +22,8 @@ pub use fault::{Fault, Faults, Source};
 pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
     Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
-    PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
-    StorePlace, TlsFiles, TokenPolicy,
+    OverLimit, PemFile, Provider, Route, Secret, Server, ServerKey, SessionLimit, SessionSettings,
+    Settings, Store, StorePlace, TlsFiles, TokenPolicy,
 };
 
 use cross::Facts;

@@ -63,8 +63,9 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
             "listen on 127.0.0.1 or [::1], or set allow_remote = true if the network protects it";
         s.place_of("listen").report(s.report, message, remedy);
     }
+    let token = s.optional("token_file", files::admin_token);
     section.finish();
-    Admin { listen }
+    Admin { listen, token }
 }
 
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {

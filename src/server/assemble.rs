@@ -32,7 +32,7 @@ use crate::{
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
     seal::ServerKey,
-    session::{Policy, Refresher, Sessions, Store},
+    session::{Limit, OverLimit, Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
     telemetry::{Pseudonymiser, Telemetry},
     tls::{self, Identity, Roots, TlsFault},
@@ -254,6 +254,7 @@ impl House {
             redirect_path: app.login.redirect_path.clone(),
             default_return_to: app.login.default_return_to.clone(),
             post_logout_path: app.login.post_logout_path.clone(),
+            manage_max_age: app.session.manage_max_age,
             ambient: self.ambient.clone(),
             telemetry: self.telemetry.clone(),
         });
@@ -331,6 +332,13 @@ impl House {
             names_consent: app.login.consent_parameter,
             claims: app.session.claims.clone(),
             revoke_on_logout: app.session.revoke_on_logout,
+            session_limit: app.session.limit.map(|limit| Limit {
+                most: limit.most,
+                over: match limit.over {
+                    config::OverLimit::EndOldest => OverLimit::EndOldest,
+                    config::OverLimit::Refuse => OverLimit::Refuse,
+                },
+            }),
         })
     }
 

@@ -6,8 +6,10 @@
 //! store or of the authorization server removes one. "No session" and "store unavailable" are different
 //! types all the way up.
 
+mod admin;
 mod embedded;
 mod handle;
+mod limit;
 mod outcome;
 mod record;
 mod refresh;
@@ -19,15 +21,17 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 pub use self::{
+    admin::{Entry, Listing, Own},
     embedded::{EmbeddedStore, StoreFault},
     handle::Handle,
+    limit::{Limit, NoRoom, OverLimit},
     outcome::{
         Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,
     },
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
-    store::{BoxFuture, Store, StoreUnavailable, Version},
+    store::{BoxFuture, Cursor, Store, StoreUnavailable, Version},
 };
 use self::{
     handle::Keys,
@@ -183,6 +187,11 @@ impl Sessions {
     /// Names the session of `handle`, whether or not there is one, as [`Session::pseudonym`] does.
     pub fn pseudonym(&self, handle: &Handle) -> Pseudonym {
         self.pseudonyms.session(self.keys.record(handle).as_bytes())
+    }
+
+    /// Names a person, whether or not there is a session, as [`Session::subject_pseudonym`] does.
+    pub fn subject_pseudonym(&self, issuer: &str, subject: &str) -> Pseudonym {
+        self.pseudonyms.subject(issuer, subject)
     }
 
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.

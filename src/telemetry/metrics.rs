@@ -34,6 +34,7 @@ pub struct Metrics {
     refreshes_abandoned: IntCounterVec,
     sessions_started: IntCounterVec,
     sessions_ended: IntCounterVec,
+    sessions_refused: IntCounterVec,
     sessions_active: IntGauge,
     backchannel_logouts: IntCounterVec,
     guard_rejections: IntCounterVec,
@@ -100,6 +101,12 @@ impl Metrics {
                 "sessions_ended_total",
                 "Sessions ended.",
                 &["app", "reason"],
+            ),
+            sessions_refused: counters(
+                r,
+                "sessions_refused_total",
+                "Logins that found no room for another session of their user.",
+                &["app"],
             ),
             sessions_active: registered(
                 r,
@@ -282,6 +289,11 @@ impl Metrics {
     /// A session ended for `reason`.
     pub fn sessions_ended(&self, app: &str, reason: &'static str, n: u64) {
         self.count_by(&self.sessions_ended, &[Named(app), Fixed(reason)], n);
+    }
+
+    /// A login found as many sessions of its user as there may be.
+    pub fn session_refused(&self, app: &str) {
+        self.count(&self.sessions_refused, &[Named(app)]);
     }
 
     /// Sessions now in the store.
@@ -531,6 +543,7 @@ mod tests {
         m.refresh("bank", "joined", 0.01);
         m.session_started("bank");
         m.sessions_ended("bank", "session.idle_expired", 1);
+        m.session_refused("bank");
         m.set_sessions_active(3);
         m.backchannel_logout("bank", "accepted", "none");
         m.guard_rejected("bank", "guard.origin_mismatch");
@@ -581,7 +594,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 28);
+        assert_eq!(families, 29);
         assert!(samples(&text).len() > families);
     }
 
