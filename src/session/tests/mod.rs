@@ -4,6 +4,7 @@
 pub(super) mod contract;
 mod faults;
 mod life;
+mod limit;
 mod refresh;
 mod targets;
 
