@@ -1,8 +1,9 @@
 //! Owns the commands as the operator types them, and what each prints.
-//! Must not know: OAuth, HTTP; `serve` only gets as far as sound settings here.
+//! Must not know: OAuth; `serve` only gets as far as sound settings here.
 
 mod check;
 mod keys;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,9 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
-pub use check::{AppSummary, CertificateSummary, ClientSummary, KeySummary, Summary, inspect};
+pub use check::{
+    AppSummary, CertificateSummary, ClientSummary, KeySummary, SessionSummary, Summary, inspect,
+};
 
 use crate::{
     clock::Ambient,
@@ -48,6 +51,9 @@ pub enum Command {
     /// Make and show keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// List and end sessions of the running server.
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
 }
 
 /// Names the configuration.
@@ -112,13 +118,20 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Runs `check` or `keys`; `serve` returns the settings to serve with.
+/// Runs `check`, `keys` or `sessions`; `serve` returns the settings to serve with.
 pub fn run(
     command: Command,
     environment: impl IntoIterator<Item = (String, String)>,
     ambient: &Ambient,
     out: &mut impl Write,
 ) -> Result<Option<Settings>, Failure> {
+    let command = match command {
+        Command::Sessions(command) => {
+            sessions::run(command, environment, out)?;
+            return Ok(None);
+        }
+        command => command,
+    };
     let load = |config: &ConfigArgument| -> Result<(Settings, Summary), Faults> {
         let settings = config::load(&config.config, environment)?;
         let summary = inspect(&settings, &config.config, ambient.now())?;
@@ -130,8 +143,8 @@ pub fn run(
         Command::Check { config, format: Format::Json } => {
             let result = load(&config);
             let report = match &result {
-                Ok((_, Summary { apps, clients })) => {
-                    json!({ "ok": true, "apps": apps, "clients": clients })
+                Ok((_, Summary { apps, clients, session_administration })) => {
+                    json!({ "ok": true, "apps": apps, "clients": clients, "session_administration": session_administration })
                 }
                 Err(faults) => json!({ "ok": false, "faults": faults }),
             };
@@ -143,6 +156,8 @@ pub fn run(
             writeln!(out, "{:#}", keys::public(&settings, client.as_deref())?)?;
         }
         Command::Keys(command) => keys::make(&command, ambient, out)?,
+        // Run above.
+        Command::Sessions(_) => {}
     }
     Ok(None)
 }

@@ -119,6 +119,11 @@ pub(super) fn admin_token(setting: &Setting<'_>) -> Option<Secret> {
     )
 }
 
+/// Whether the operators' token is the server key: sent about, it would be none for long.
+pub(super) fn is_server_key(token: &Secret, key: &ServerKey) -> bool {
+    decode_server_key(token.expose()).is_some_and(|decoded| decoded.expose() == key.expose())
+}
+
 /// The server key: 32 bytes as base64url or hexadecimal digits.
 pub(super) fn server_key(setting: &Setting<'_>) -> Option<ServerKey> {
     let text = Zeroizing::new(setting.text()?);

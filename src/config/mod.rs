@@ -83,8 +83,14 @@ fn settings(mut root: Section<'_>) -> Option<Settings> {
     let report = root.report;
     let mut facts = Facts::default();
     let server = process::server(root.section("server"));
-    let admin = process::admin(root.section("admin"));
+    let (admin, token_place) = process::admin(root.section("admin"));
     let store = process::store(root.section("store"));
+    if let (Some(token), Some(store)) = (&admin.token, &store)
+        && files::is_server_key(token, &store.server_key)
+    {
+        let remedy = "make another with `fapi-bff keys admin --out FILE`";
+        token_place.report(report, "is the server key, which is shown to nobody", remedy);
+    }
     let log = process::log(root.section("log"));
     let providers =
         root.named("providers", "describe the authorization server in [providers.NAME]");

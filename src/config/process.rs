@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     files,
-    reader::Section,
+    reader::{Place, Section},
     settings::{Admin, AuditSink, Log, Server, Store, StorePlace},
     values::{
         choice, duration, hours, integer, list, minutes, network_range, seconds, socket_address,
@@ -52,7 +52,7 @@ pub(super) fn server(mut section: Section<'_>) -> Option<Server> {
     server
 }
 
-pub(super) fn admin(mut section: Section<'_>) -> Admin {
+pub(super) fn admin(mut section: Section<'_>) -> (Admin, Place) {
     let s = &mut section;
     let allow_remote = s.flag("allow_remote", false);
     let listen =
@@ -64,8 +64,9 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
         s.place_of("listen").report(s.report, message, remedy);
     }
     let token = s.optional("token_file", files::admin_token);
+    let place = s.place_of("token_file");
     section.finish();
-    Admin { listen, token }
+    (Admin { listen, token }, place)
 }
 
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {

@@ -19,7 +19,7 @@ use super::{
     readiness::HouseReadiness,
 };
 use crate::{
-    admin::Readiness,
+    admin::{Administration, Readiness},
     admission::Admission,
     clock::Ambient,
     config::{self, ClientAuthentication, Settings, TlsFiles, TokenPolicy},
@@ -416,6 +416,16 @@ impl House {
 
     pub(super) fn router(&self, trusted_proxies: &[IpNet]) -> axum::Router {
         front::router(&self.apps, trusted_proxies, &self.ambient, &self.telemetry)
+    }
+
+    pub(super) fn administration(
+        &self,
+        token: &config::Secret,
+    ) -> Result<Arc<Administration>, AssemblyFault> {
+        let (sessions, telemetry) = (Arc::clone(&self.sessions), self.telemetry.clone());
+        Administration::new(sessions, token.expose(), self.ambient.clone(), telemetry)
+            .map(Arc::new)
+            .map_err(|fault| AssemblyFault::new("admin.token_file", fault))
     }
 
     pub(super) fn readiness(&self) -> Arc<dyn Readiness> {
