@@ -4,6 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     protocol::Target,
@@ -79,6 +80,11 @@ impl Admission {
         let session = self.sessions.find(&self.app, handle, &self.policy, activity).await?;
         let ours = session.is_of(&self.client, &self.issuer);
         if ours { Ok(session) } else { Err(NoSession::Unknown.into()) }
+    }
+
+    /// Cancelled when the session ends. Hold it as long as it is of interest.
+    pub fn watch(&self, session: &Session) -> Arc<CancellationToken> {
+        self.sessions.watch(session)
     }
 
     /// Every handle among the session cookies, a few at most: to end them all.

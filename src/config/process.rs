@@ -79,8 +79,9 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     );
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);
+    let read_cache = s.or("read_cache", seconds(1), |s| duration(s, seconds(0)..=seconds(10)));
     section.finish();
-    Some(Store { place: StorePlace::Embedded { path: path? }, server_key: server_key? })
+    Some(Store { place: StorePlace::Embedded { path: path? }, server_key: server_key?, read_cache })
 }
 
 pub(super) fn log(mut section: Section<'_>) -> Log {

@@ -86,6 +86,9 @@ pub struct Store {
     pub place: StorePlace,
     /// The key the records' keys are derived from, together with each session's handle.
     pub server_key: ServerKey,
+    /// How long a session that was read is served without asking the store again: the longest that one
+    /// instance serves what another has ended.
+    pub read_cache: Duration,
 }
 
 /// Where sessions live.

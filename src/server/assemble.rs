@@ -102,8 +102,14 @@ impl House {
             SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
         let observer = Arc::new(observer);
         let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
-        let sessions =
-            Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
+        let sessions = Sessions::new(
+            store,
+            server_key.clone(),
+            settings.store.read_cache,
+            ambient.clone(),
+            observer,
+            pseudonyms,
+        );
         let mut house = Self {
             apps: Vec::new(),
             providers: Vec::new(),
@@ -458,6 +464,12 @@ impl House {
                         }
                     }
                 })
+                .map_drop(),
+        );
+        let sessions = Arc::clone(&self.sessions);
+        tasks.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(async move { sessions.attend().await })
                 .map_drop(),
         );
         for provider in &self.providers {

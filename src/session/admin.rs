@@ -103,6 +103,7 @@ impl Sessions {
                 ended.extend(self.end_key(&key, reason).await?);
             }
         }
+        self.forgotten_elsewhere().await;
         Ok(ended)
     }
 
@@ -119,10 +120,13 @@ impl Sessions {
             let named =
                 |listed: &&Listed| self.pseudonyms.session(listed.key.as_bytes()).as_str() == id;
             if let Some(found) = page.listed.iter().find(named) {
-                return self.end_key(&found.key, reason).await;
+                let ended = self.end_key(&found.key, reason).await?;
+                self.forgotten_elsewhere().await;
+                return Ok(ended);
             }
             after = page.next;
             if after.is_none() {
+                self.forgotten_elsewhere().await;
                 return Ok(None);
             }
         }
@@ -150,6 +154,7 @@ impl Sessions {
             }
             after = page.next;
             if after.is_none() {
+                self.forgotten_elsewhere().await;
                 return Ok(count);
             }
         }

@@ -7,6 +7,7 @@
 //! types all the way up.
 
 mod admin;
+mod cache;
 mod embedded;
 mod handle;
 mod limit;
@@ -14,11 +15,12 @@ mod outcome;
 mod record;
 mod refresh;
 pub mod store;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::{
     admin::{Entry, Listing, Own},
@@ -34,10 +36,12 @@ pub use self::{
     store::{BoxFuture, Cursor, Store, StoreUnavailable, Version},
 };
 use self::{
+    cache::ReadCache,
     handle::Keys,
     record::Contents,
     refresh::Flights,
     store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
+    watch::Watches,
 };
 use crate::{
     clock::{Ambient, UnixTime},
@@ -63,6 +67,10 @@ pub trait Observer: Send + Sync + fmt::Debug {
         reason: &'static str,
         count: u64,
     );
+    /// A session was found among those read a moment ago.
+    fn remembered(&self);
+    /// A session had ended where this instance could not see it.
+    fn ended_elsewhere(&self, session: &Pseudonym);
     /// The store did (`done`) or could not do (`unavailable`) an operation.
     fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64);
     /// A record did not open under the handle that found it: damaged or tampered with.
@@ -106,19 +114,24 @@ pub struct Sessions {
     ambient: Ambient,
     observer: Arc<dyn Observer>,
     flights: Flights,
+    cache: ReadCache,
+    watches: Watches,
 }
 
 impl Sessions {
-    /// Sessions kept in `store` and sealed under `key`.
+    /// Sessions kept in `store` and sealed under `key`. One that another instance has ended is served here
+    /// for no longer than `staleness`; zero reads the store at every call.
     pub fn new(
         store: Arc<dyn Store>,
         key: ServerKey,
+        staleness: Duration,
         ambient: Ambient,
         observer: Arc<dyn Observer>,
         pseudonyms: Pseudonymiser,
     ) -> Arc<Self> {
-        let (keys, flights) = (Keys::new(key), Flights::default());
-        Arc::new(Self { store, keys, pseudonyms, ambient, observer, flights })
+        let (keys, cache) = (Keys::new(key), ReadCache::new(staleness));
+        let (flights, watches) = (Flights::default(), Watches::default());
+        Arc::new(Self { store, keys, pseudonyms, ambient, observer, flights, cache, watches })
     }
 
     /// Begins a session under a new handle (SES-7.2.4). Ending the one it replaces is the caller's part.
@@ -171,14 +184,18 @@ impl Sessions {
         policy: &Policy,
         activity: Activity,
     ) -> Result<Session, FindError> {
-        let mut session = self.open(app, handle, policy).await?;
         let now = self.ambient.now();
+        let mut session = match self.remembered(app, handle, now) {
+            Some(session) => session,
+            None => self.open(app, handle, policy).await?,
+        };
         if activity == Activity::Counts
             && now.since(session.last_seen) >= (session.idle / 20).max(1)
         {
             // The session was read; that this use could not be noted only lets it end sooner.
             if self.observed("touch", self.store.touch(&session.key, now)).await.is_ok() {
                 session.last_seen = now;
+                self.cache.seen(&session.key, now);
             }
         }
         Ok(session)
@@ -248,7 +265,27 @@ impl Sessions {
                 });
             }
         }
+        self.forgotten_elsewhere().await;
         Ok(ended)
+    }
+
+    /// Waits until no instance serves any more what has ended by now (BCL-PRJ). Also if this call ended
+    /// nothing: it may be the repetition of one whose answer was lost.
+    async fn forgotten_elsewhere(&self) {
+        if self.store.changes().is_some() {
+            tokio::time::sleep(self.cache.bound()).await;
+        }
+    }
+
+    /// A session read a moment ago and not past a limit.
+    fn remembered(&self, app: &str, handle: &Handle, now: UnixTime) -> Option<Session> {
+        let key = self.keys.record(handle);
+        let session = self.cache.get(&key, self.ambient.clock.monotonic_millis())?;
+        let usable = session.app() == app && session.expiry(now).is_none();
+        usable.then(|| {
+            self.observer.remembered();
+            session
+        })
     }
 
     /// True exactly once for `what` until after `expires`; for transactions and token identifiers.
@@ -291,13 +328,17 @@ impl Sessions {
     ) -> Result<Session, FindError> {
         let key = self.keys.record(handle);
         loop {
+            let ticket = self.cache.ticket(&key, self.ambient.clock.monotonic_millis());
             let record = self.observed("load", self.store.load(&key)).await?;
             let Some(record) = record.filter(|record| record.app == app) else {
                 return Err(NoSession::Unknown.into());
             };
             let session =
                 self.opened(&key, handle, &record, Some(policy)).ok_or(NoSession::Unknown)?;
-            let Some(limit) = session.expiry(self.ambient.now()) else { return Ok(session) };
+            let Some(limit) = session.expiry(self.ambient.now()) else {
+                self.cache.put(ticket, &session);
+                return Ok(session);
+            };
             let condition = match limit {
                 Expiry::Idle => RemoveIf::NotSeenSince(session.last_seen),
                 Expiry::Absolute => RemoveIf::Present,
@@ -332,7 +373,13 @@ impl Sessions {
         condition: RemoveIf,
         reason: EndReason,
     ) -> Result<Removed, StoreUnavailable> {
-        let removed = self.observed("remove", self.store.remove(key, condition)).await?;
+        let removed = self.observed("remove", self.store.remove(key, condition)).await;
+        // Also if no answer came: it may have happened.
+        self.cache.forget(key);
+        let removed = removed?;
+        if !matches!(removed, Removed::Changed) {
+            self.watches.end(key);
+        }
         if let Removed::Done(record) = &removed {
             let session = self.pseudonyms.session(key.as_bytes());
             self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);

@@ -540,7 +540,9 @@ impl Sessions {
                 sealed.clone(),
                 session.contents.absolute_expires,
             );
-            match (self.observed("replace", replaced).await, pauses.next()) {
+            let replaced = self.observed("replace", replaced).await;
+            self.cache.forget(&session.key);
+            match (replaced, pauses.next()) {
                 (Ok(replaced), _) => break replaced,
                 (Err(_), Some(pause)) => sleep(*pause).await,
                 (Err(unavailable), None) => {

@@ -33,6 +33,7 @@ pub struct Metrics {
     refresh_lease_wait: HistogramVec,
     refreshes_abandoned: IntCounterVec,
     sessions_started: IntCounterVec,
+    sessions_remembered: IntCounterVec,
     sessions_ended: IntCounterVec,
     sessions_refused: IntCounterVec,
     sessions_active: IntGauge,
@@ -96,6 +97,12 @@ impl Metrics {
                 &["app"],
             ),
             sessions_started: counters(r, "sessions_started_total", "Sessions begun.", &["app"]),
+            sessions_remembered: counters(
+                r,
+                "session_cache_hits_total",
+                "Sessions found among those read a moment ago.",
+                &[],
+            ),
             sessions_ended: counters(
                 r,
                 "sessions_ended_total",
@@ -284,6 +291,11 @@ impl Metrics {
     /// A session began.
     pub fn session_started(&self, app: &str) {
         self.count(&self.sessions_started, &[Named(app)]);
+    }
+
+    /// A session was not read again.
+    pub fn session_remembered(&self) {
+        self.count(&self.sessions_remembered, &[]);
     }
 
     /// A session ended for `reason`.

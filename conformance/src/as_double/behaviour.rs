@@ -121,6 +121,9 @@ pub struct Behaviour {
     pub issue_refresh_token: bool,
     /// Whether each refresh replaces the refresh token.
     pub rotate_refresh_tokens: bool,
+    /// Whether a replaced refresh token is good until its successor has been used, as a server must have
+    /// it that rotates under FAPI 2.0: its answer may be lost (FAPI2-SP-5.3.2.1-9).
+    pub replaced_until_successor_used: bool,
     /// Whether a replaced refresh token, used again, ends the whole grant.
     pub revoke_family_on_reuse: bool,
     /// Whether a refresh yields an ID token.
@@ -183,6 +186,7 @@ impl Default for Behaviour {
             id_token_lifetime: 300,
             issue_refresh_token: true,
             rotate_refresh_tokens: false,
+            replaced_until_successor_used: false,
             revoke_family_on_reuse: true,
             id_token_on_refresh: false,
             token_type: None,

@@ -221,6 +221,7 @@ fn sibling(house: &House, clock: Arc<ManualClock>) -> Arc<Sessions> {
     Sessions::new(
         house.store.clone(),
         ServerKey::from_bytes([7; 32]),
+        Duration::ZERO,
         ambient,
         house.seen.clone(),
         Pseudonymiser::new(&[9; 32]),

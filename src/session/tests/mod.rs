@@ -1,6 +1,7 @@
 //! Owns what the tests of sessions share: a house with a clock that stands still, an authorization server
 //! that answers when told to, a store that fails when told to.
 
+mod cache;
 pub(super) mod contract;
 mod faults;
 mod life;
@@ -56,6 +57,11 @@ pub(super) struct House {
 
 impl House {
     pub(super) fn new() -> Self {
+        Self::remembering(Duration::ZERO)
+    }
+
+    /// One that serves sessions it read so long ago.
+    pub(super) fn remembering(staleness: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sessions");
         let store = Arc::new(FaultyStore::over(Arc::new(EmbeddedStore::open(&file).unwrap())));
@@ -67,11 +73,24 @@ impl House {
         let sessions = Sessions::new(
             store.clone(),
             ServerKey::from_bytes([7; 32]),
+            staleness,
             ambient,
             seen.clone(),
             Pseudonymiser::new(&[9; 32]),
         );
         Self { sessions, clock, store, seen, server, refresher, file, _directory: directory }
+    }
+
+    /// Another instance over the same store; it shares nothing else.
+    pub(super) fn neighbour(&self, staleness: Duration) -> Arc<Sessions> {
+        Sessions::new(
+            self.store.clone(),
+            ServerKey::from_bytes([7; 32]),
+            staleness,
+            self.sessions.ambient.clone(),
+            Arc::new(Seen::default()),
+            Pseudonymiser::new(&[9; 32]),
+        )
     }
 
     pub(super) async fn login(&self) -> (Handle, Session) {
@@ -145,6 +164,8 @@ pub(super) struct Seen {
     pub(super) ended: Mutex<Vec<(&'static str, u64)>>,
     pub(super) unreadable: AtomicUsize,
     pub(super) abandoned: AtomicUsize,
+    pub(super) remembered: AtomicUsize,
+    pub(super) elsewhere: AtomicUsize,
     pub(super) unavailable: AtomicUsize,
 }
 
@@ -163,6 +184,12 @@ impl Observer for Seen {
         self.abandoned.fetch_add(1, Ordering::SeqCst);
     }
     fn session_started(&self, _: &Session) {}
+    fn remembered(&self) {
+        self.remembered.fetch_add(1, Ordering::SeqCst);
+    }
+    fn ended_elsewhere(&self, _: &Pseudonym) {
+        self.elsewhere.fetch_add(1, Ordering::SeqCst);
+    }
     fn session_ended(&self, _: &str, _: Option<&Pseudonym>, reason: &'static str, count: u64) {
         self.ended.lock().unwrap().push((reason, count));
     }
@@ -264,11 +291,18 @@ impl Refresher for Server {
 pub(super) struct FaultyStore {
     pub(super) inner: Arc<dyn Store>,
     failing: Mutex<HashSet<&'static str>>,
+    /// What other instances tell, if there can be any.
+    pub(super) told: Mutex<Option<broadcast::Sender<Change>>>,
 }
 
 impl FaultyStore {
     pub(super) fn over(inner: Arc<dyn Store>) -> Self {
-        Self { inner, failing: Mutex::default() }
+        Self { inner, failing: Mutex::default(), told: Mutex::default() }
+    }
+
+    /// Other instances may share this store.
+    pub(super) fn share(&self) -> broadcast::Sender<Change> {
+        self.told.lock().unwrap().get_or_insert_with(|| broadcast::channel(4).0).clone()
     }
 
     pub(super) fn fail(&self, operation: &'static str) {
@@ -338,7 +372,7 @@ impl Store for FaultyStore {
         self.pass("marks", self.inner.marks(keys))
     }
     fn changes(&self) -> Option<broadcast::Receiver<Change>> {
-        self.inner.changes()
+        self.told.lock().unwrap().as_ref().map(broadcast::Sender::subscribe)
     }
     fn sweep(&self, now: UnixTime) -> Reply<'_, Swept> {
         self.pass("sweep", self.inner.sweep(now))

@@ -28,24 +28,24 @@ use crate::support::{Bed, Wish, soon};
 
 /// A real store whose operations can be made to fail one by one.
 #[derive(Debug)]
-struct FlakyStore {
+pub(crate) struct FlakyStore {
     inner: EmbeddedStore,
     failing: Mutex<BTreeSet<&'static str>>,
     _dir: TempDir,
 }
 
 impl FlakyStore {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         let inner = EmbeddedStore::open(&dir.path().join("flaky.redb")).unwrap();
         Arc::new(Self { inner, failing: Mutex::default(), _dir: dir })
     }
 
-    fn fail(&self, operations: &[&'static str]) {
+    pub(crate) fn fail(&self, operations: &[&'static str]) {
         self.failing.lock().unwrap().extend(operations);
     }
 
-    fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.failing.lock().unwrap().clear();
     }
 
@@ -236,4 +236,22 @@ async fn readiness_follows_the_store() {
     assert_eq!(bed.admin("/healthz").await.0, 200, "a restart would not help");
     store.heal();
     assert_eq!(bed.admin("/readyz").await.0, 200);
+}
+
+/// Puts a record there that nobody can open.
+pub(crate) async fn plant(store: &FlakyStore, number: u16, now: UnixTime) {
+    let mut key = [0xee; 32];
+    key[..2].copy_from_slice(&number.to_be_bytes());
+    let record = StoredRecord {
+        version: Version::FIRST,
+        app: "web".to_owned(),
+        created: now,
+        sealed: b"sealed".to_vec(),
+        expires: now.plus(3600),
+        idle: 600,
+        last_seen: now,
+        indexes: Vec::new(),
+    };
+    let created = store.create(&StoreKey::new(key), record).await.unwrap();
+    assert_eq!(created, Creation::Created);
 }
