@@ -1,14 +1,18 @@
 //! What operators do about sessions, over the admin listener and from the command line, and how anybody
 //! else is kept from it.
 
-use std::{collections::BTreeSet, process::Output};
+use std::{collections::BTreeSet, fmt::Write as _, process::Output};
 
 use fapi_bff_conformance::{
     as_double::Endpoint,
     demo::browser::{Browser, Call},
 };
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::Command,
+};
 
 use crate::{
     login::session_cookie,
@@ -41,16 +45,23 @@ async fn ask(
     body: impl Into<String>,
 ) -> (u16, Value) {
     let address = bed.bff.as_ref().unwrap().admin_addr();
-    let http = bed.pki.http_client(None, &[]).unwrap();
-    let mut request = http.post(format!("http://{address}{path}")).body(body.into());
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    let body = body.into();
+    let mut request = format!("POST {path} HTTP/1.1\r\nconnection: close\r\n");
+    if headers.iter().all(|(name, _)| *name != "host") {
+        let _ = write!(request, "host: {address}\r\n");
     }
-    let response = soon("an answer", request.send()).await.unwrap();
-    let status = response.status().as_u16();
-    assert!(status == 421 || response.headers()["cache-control"] == "no-store");
-    let bytes = response.bytes().await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    for (name, value) in headers {
+        let _ = write!(request, "{name}: {value}\r\n");
+    }
+    let _ = write!(request, "content-length: {}\r\n\r\n{body}", body.len());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(status == 421 || head.contains("cache-control: no-store"), "{head}");
+    (status, serde_json::from_str(body).unwrap_or_default())
 }
 
 async fn list(bed: &Bed, wish: Value) -> Value {
