@@ -143,9 +143,10 @@ pub fn run(
         Command::Check { config, format: Format::Json } => {
             let result = load(&config);
             let report = match &result {
-                Ok((_, Summary { apps, clients, session_administration })) => {
-                    json!({ "ok": true, "apps": apps, "clients": clients, "session_administration": session_administration })
-                }
+                Ok((_, Summary { apps, clients, server_keys, session_administration })) => json!({
+                    "ok": true, "apps": apps, "clients": clients, "server_keys": server_keys,
+                    "session_administration": session_administration
+                }),
                 Err(faults) => json!({ "ok": false, "faults": faults }),
             };
             writeln!(out, "{report:#}")?;

@@ -423,6 +423,7 @@ impl Administration {
                 about.subject = Some(self.sessions.subject_pseudonym(&issuer, &subject));
                 let whose = Whose::Subject { issuer: &issuer, subject: &subject };
                 let ended = self.sessions.end_all(whose, in_app, reason).await?;
+                self.sessions.holds_everywhere().await;
                 about.missed = ended.is_empty();
                 u64::try_from(ended.len()).unwrap_or(u64::MAX)
             }

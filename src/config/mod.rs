@@ -14,6 +14,7 @@ mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod valkey;
 mod values;
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -22,8 +23,9 @@ pub use fault::{Fault, Faults, Source};
 pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
     Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
-    OverLimit, PemFile, Provider, Route, Secret, Server, ServerKey, SessionLimit, SessionSettings,
-    Settings, Store, StorePlace, TlsFiles, TokenPolicy,
+    OverLimit, PemFile, Provider, Route, Secret, Server, ServerAddress, ServerKey, SessionLimit,
+    SessionSettings, Settings, Store, StorePlace, TlsFiles, TokenPolicy, Valkey, ValkeyServers,
+    ValkeyTls,
 };
 
 use cross::Facts;
@@ -86,7 +88,9 @@ fn settings(mut root: Section<'_>) -> Option<Settings> {
     let (admin, token_place) = process::admin(root.section("admin"));
     let store = process::store(root.section("store"));
     if let (Some(token), Some(store)) = (&admin.token, &store)
-        && files::is_server_key(token, &store.server_key)
+        && std::iter::once(&store.server_key)
+            .chain(&store.further_server_keys)
+            .any(|key| files::is_server_key(token, key))
     {
         let remedy = "make another with `fapi-bff keys admin --out FILE`";
         token_place.report(report, "is the server key, which is shown to nobody", remedy);

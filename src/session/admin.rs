@@ -97,13 +97,13 @@ impl Sessions {
         for (key, record) in self.records_of(&session.identity().issuer, subject).await? {
             let chosen = match which {
                 Own::Others => key != session.key,
-                Own::Named(id) => self.pseudonyms.session(key.as_bytes()).as_str() == id,
+                Own::Named(id) => self.keys.pseudonym(&key).as_str() == id,
             };
             if chosen && record.app == session.app() {
                 ended.extend(self.end_key(&key, reason).await?);
             }
         }
-        self.forgotten_elsewhere().await;
+        self.holds_everywhere().await;
         Ok(ended)
     }
 
@@ -117,16 +117,15 @@ impl Sessions {
         let mut after = None;
         loop {
             let page = self.observed("page", self.store.page(after, STRETCH)).await?;
-            let named =
-                |listed: &&Listed| self.pseudonyms.session(listed.key.as_bytes()).as_str() == id;
+            let named = |listed: &&Listed| self.keys.pseudonym(&listed.key).as_str() == id;
             if let Some(found) = page.listed.iter().find(named) {
                 let ended = self.end_key(&found.key, reason).await?;
-                self.forgotten_elsewhere().await;
+                self.holds_everywhere().await;
                 return Ok(ended);
             }
             after = page.next;
             if after.is_none() {
-                self.forgotten_elsewhere().await;
+                self.holds_everywhere().await;
                 return Ok(None);
             }
         }
@@ -154,7 +153,7 @@ impl Sessions {
             }
             after = page.next;
             if after.is_none() {
-                self.forgotten_elsewhere().await;
+                self.holds_everywhere().await;
                 return Ok(count);
             }
         }
@@ -166,11 +165,13 @@ impl Sessions {
         issuer: &str,
         subject: &str,
     ) -> Result<Vec<(StoreKey, StoredRecord)>, StoreUnavailable> {
-        let index = self.keys.subject(issuer, subject);
         let mut records = Vec::new();
-        for key in self.observed("find", self.store.find(&index)).await? {
-            if let Some(record) = self.observed("load", self.store.load(&key)).await? {
-                records.push((key, record));
+        for keys in self.keys.all() {
+            let index = keys.subject(issuer, subject);
+            for key in self.observed("find", self.store.find(&index)).await? {
+                if let Some(record) = self.observed("load", self.store.load(&key)).await? {
+                    records.push((key, record));
+                }
             }
         }
         Ok(records)
@@ -201,7 +202,7 @@ impl Sessions {
         let removed: Removed = self.remove(key, RemoveIf::Present, reason).await?;
         Ok(removed.into_record().map(|record| {
             drop(self.flights.take_unsaved(key, record.version));
-            Ended { app: record.app, pseudonym: self.pseudonyms.session(key.as_bytes()) }
+            Ended { app: record.app, pseudonym: self.keys.pseudonym(key) }
         }))
     }
 
@@ -209,7 +210,7 @@ impl Sessions {
         let (idle, expires) = limits(listed.idle, listed.created, listed.expires, policy);
         let alive = Expiry::of(now, listed.last_seen, idle, expires).is_none();
         alive.then(|| Entry {
-            id: self.pseudonyms.session(listed.key.as_bytes()),
+            id: self.keys.pseudonym(&listed.key),
             app: listed.app.clone(),
             created: listed.created,
             last_seen: listed.last_seen,

@@ -34,7 +34,9 @@ use crate::web::{
         super::login::initiate,
         super::logout::logout_continue,
         super::logout::logout_callback,
-        super::session::jwks
+        super::session::jwks,
+        super::logout_channels::backchannel,
+        super::logout_channels::frontchannel
     ),
     components(schemas(
         answers::LoginStarted,
@@ -44,6 +46,7 @@ use crate::web::{
         answers::OwnSessions,
         answers::OwnSession,
         answers::SessionsEnded,
+        super::logout_channels::LogoutError,
         ErrorBody,
         ErrorCode,
         AuthorizationHint,

@@ -7,6 +7,7 @@ mod example;
 mod files;
 mod refusals;
 mod sessions;
+mod stores;
 
 use std::{
     fs,

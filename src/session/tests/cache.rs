@@ -57,7 +57,7 @@ async fn what_is_remembered_is_found_by_its_handle_in_its_app_only() {
     let unknown = FindError::NoSession(NoSession::Unknown);
     let other = house.sessions.find("bank", &handle, &POLICY, Activity::Polls).await;
     assert_eq!(other.unwrap_err(), unknown);
-    let stranger = Handle::generate(&house.sessions.ambient).unwrap();
+    let stranger = house.sessions.keys.new_handle(&house.sessions.ambient).unwrap();
     assert_eq!(house.find(&stranger, Activity::Polls).await.unwrap_err(), unknown);
 }
 
@@ -65,7 +65,7 @@ async fn what_is_remembered_is_found_by_its_handle_in_its_app_only() {
 #[tokio::test]
 async fn an_instance_never_serves_what_it_has_ended() {
     let house = House::remembering(BOUND);
-    let whose = Whose::Sid { issuer: "https://as.example", sid: "sid-1" };
+    let whose = Whose::Sid { issuer: "https://as.example", sid: "sid-1", subject: None };
     for way in 0..3 {
         let (handle, _) = house.login().await;
         assert!(lives(&house.sessions, &handle).await);
@@ -231,7 +231,7 @@ async fn a_refresh_is_not_overlooked() {
 /// BCL-PRJ: where other instances may remember a session, its end is reported when they cannot any more.
 #[tokio::test(start_paused = true)]
 async fn an_end_is_reported_once_it_holds_everywhere() {
-    let whose = Whose::Sid { issuer: "https://as.example", sid: "sid-1" };
+    let whose = Whose::Sid { issuer: "https://as.example", sid: "sid-1", subject: None };
     for (shared, waits) in [(false, Duration::ZERO), (true, BOUND)] {
         let house = House::remembering(BOUND);
         if shared {
@@ -243,6 +243,7 @@ async fn an_end_is_reported_once_it_holds_everywhere() {
             let start = Instant::now();
             let reason = EndReason::BackChannelLogout;
             let ended = house.sessions.end_all(whose, |_| true, reason).await.unwrap();
+            house.sessions.holds_everywhere().await;
             assert_eq!((ended.len(), start.elapsed()), (found, waits));
         }
     }

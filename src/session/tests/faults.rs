@@ -39,7 +39,7 @@ async fn every_failing_operation_is_unavailable_and_removes_nothing() {
         house.store.fail(operation);
     }
     let issuer = "https://as.example";
-    let whose = Whose::Sid { issuer, sid: "sid-1" };
+    let whose = Whose::Sid { issuer, sid: "sid-1", subject: None };
     assert!(house.sessions.end_all(whose, |_| true, EndReason::BackChannelLogout).await.is_err());
     assert!(house.sessions.sweep().await.is_err());
     assert!(house.sessions.count().await.is_err());
@@ -135,4 +135,40 @@ async fn tokens_that_wait_are_stored_by_themselves_and_keep_others_out() {
     let stored = tokio::time::timeout(Duration::from_secs(3600), stored).await;
     assert_eq!(stored.unwrap(), "refresh-1");
     assert_eq!(house.server.asked(), 1);
+}
+
+/// REV-2.1: what was fetched for a session that ended elsewhere meanwhile is revoked, not kept.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_wait_for_a_session_that_ended_are_discarded() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    house.store.fail("replace");
+    assert!(matches!(
+        house.refresh(&handle, Cause::Demanded).await,
+        RefreshOutcome::StoreUnavailable
+    ));
+    let removed = house.store.inner.remove(&session.key, RemoveIf::Present).await.unwrap();
+    assert!(matches!(removed, Removed::Done(_)));
+    let discarded = tokio::time::timeout(Duration::from_secs(3600), async {
+        while house.server.discarded.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    discarded.await.unwrap();
+    assert_eq!(*house.server.discarded.lock().unwrap(), ["access-1"]);
+    house.sessions.drain().await;
+}
+
+/// BFF-6.1.2.2-1: a token that lives is used, also when its successor cannot be stored.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_lives_is_used_while_nothing_can_be_stored() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    house.clock.advance(290);
+    house.store.fail("lease");
+    let same = house.fresh(session.clone(), &handle).await.unwrap();
+    assert_eq!((same.access_token().expose(), house.server.asked()), ("access-0", 0));
+    house.clock.advance(10);
+    let trouble = house.fresh(session, &handle).await.unwrap_err();
+    assert_eq!(trouble, TokenTrouble::StoreUnavailable);
 }

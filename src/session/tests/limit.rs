@@ -224,7 +224,6 @@ fn sibling(house: &House, clock: Arc<ManualClock>) -> Arc<Sessions> {
         Duration::ZERO,
         ambient,
         house.seen.clone(),
-        Pseudonymiser::new(&[9; 32]),
     )
 }
 

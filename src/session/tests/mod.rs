@@ -7,6 +7,7 @@ mod faults;
 mod life;
 mod limit;
 mod refresh;
+mod rotation;
 mod targets;
 
 use std::{
@@ -33,6 +34,7 @@ use super::{
 use crate::{
     clock::{ManualClock, SystemEntropy},
     protocol::{Continuity, Target, Token},
+    seal::ServerKey,
 };
 
 pub(super) const START: UnixTime = UnixTime::new(1_800_000_000);
@@ -76,7 +78,6 @@ impl House {
             staleness,
             ambient,
             seen.clone(),
-            Pseudonymiser::new(&[9; 32]),
         );
         Self { sessions, clock, store, seen, server, refresher, file, _directory: directory }
     }
@@ -89,7 +90,6 @@ impl House {
             staleness,
             self.sessions.ambient.clone(),
             Arc::new(Seen::default()),
-            Pseudonymiser::new(&[9; 32]),
         )
     }
 
@@ -98,10 +98,18 @@ impl House {
     }
 
     pub(super) async fn login_with(&self, refresh_token: Option<&str>) -> (Handle, Session) {
+        self.login_of(identity(), refresh_token).await
+    }
+
+    pub(super) async fn login_as(&self, identity: Identity) -> (Handle, Session) {
+        self.login_of(identity, Some("refresh-0")).await
+    }
+
+    async fn login_of(&self, identity: Identity, refresh_token: Option<&str>) -> (Handle, Session) {
         let new = NewSession {
             app: "shop".to_owned(),
             client: "client".to_owned(),
-            identity: identity(),
+            identity,
             tokens: Tokens {
                 access_token: token("access-0"),
                 access_expires: Some(self.sessions.ambient.now().plus(ACCESS)),
@@ -163,6 +171,7 @@ pub(super) struct Seen {
     pub(super) refreshes: Mutex<Vec<&'static str>>,
     pub(super) ended: Mutex<Vec<(&'static str, u64)>>,
     pub(super) unreadable: AtomicUsize,
+    pub(super) unknown_keys: AtomicUsize,
     pub(super) abandoned: AtomicUsize,
     pub(super) remembered: AtomicUsize,
     pub(super) elsewhere: AtomicUsize,
@@ -197,6 +206,9 @@ impl Observer for Seen {
         if outcome == "unavailable" {
             self.unavailable.fetch_add(1, Ordering::SeqCst);
         }
+    }
+    fn unknown_key(&self, _: &str) {
+        self.unknown_keys.fetch_add(1, Ordering::SeqCst);
     }
     fn unreadable(&self, _: &str) {
         self.unreadable.fetch_add(1, Ordering::SeqCst);
