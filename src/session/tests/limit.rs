@@ -304,6 +304,35 @@ async fn two_that_look_at_each_other_leave_one() {
     }
 }
 
+/// SES-7.1.2, SES-7.4: while the server key changes, sessions under either count, are seen and end.
+#[tokio::test]
+async fn sessions_under_two_server_keys_are_one_persons() {
+    let house = House::new();
+    let with_keys = |active: u8, further: u8| {
+        let key = |byte| ServerKey::from_bytes([byte; 32]);
+        let ring = KeyRing::new(key(active), [key(further)]).unwrap();
+        let ambient = house.sessions.ambient.clone();
+        Sessions::new(house.store.clone(), ring, Duration::ZERO, ambient, house.seen.clone())
+    };
+    let (before, after) = (with_keys(7, 8), with_keys(8, 7));
+    let (_, oldest) = ALICE.begins(&before).await;
+    house.clock.advance(1);
+    let (_, old) = ALICE.begins(&before).await;
+    house.clock.advance(1);
+    let (_, new) = ALICE.begins(&after).await;
+    let refused = at_most(2, OverLimit::Refuse);
+    let (_, another) = ALICE.begins(&before).await;
+    assert_eq!(before.make_room(refused, &POLICY, &another, &[]).await, Err(NoRoom::Refused));
+    let limit = at_most(2, OverLimit::EndOldest);
+    after.make_room(limit, &POLICY, &new, &[]).await.unwrap();
+    for sessions in [&before, &after] {
+        assert_eq!(ALICE.alive(sessions).await, BTreeSet::from([id(&old), id(&new)]));
+    }
+    assert_eq!(after.end_listed(&id(&oldest), EndReason::Administrator).await, Ok(None));
+    assert_eq!(end_own(&before, &old, Own::Named(&id(&new))).await, 1);
+    assert!(after.end_listed(&id(&old), EndReason::Administrator).await.unwrap().is_some());
+}
+
 /// SES-7.4: each session comes up once, with its times, and only while it lives.
 #[tokio::test]
 async fn a_listing_shows_every_living_session_once() {
@@ -368,8 +397,8 @@ async fn a_person_sees_their_sessions_newest_first_and_no_dead_ones() {
     assert_eq!(tight[0].idle_expires, START.plus(20 + 25));
 }
 
-async fn end_own(house: &House, by: &Session, which: Own<'_>) -> usize {
-    let ended = house.sessions.end_own(by, which, EndReason::LogoutElsewhere).await;
+async fn end_own(sessions: &Sessions, by: &Session, which: Own<'_>) -> usize {
+    let ended = sessions.end_own(by, which, EndReason::LogoutElsewhere).await;
     ended.unwrap().len()
 }
 
@@ -387,19 +416,19 @@ async fn nobody_ends_anothers_session_by_its_name() {
     ];
     for who in strangers {
         let (_, theirs) = who.begins(&house.sessions).await;
-        assert_eq!(end_own(&house, &own, Own::Named(&id(&theirs))).await, 0);
-        assert_eq!(end_own(&house, &theirs, Own::Named(&id(&own))).await, 0);
-        assert_eq!(end_own(&house, &theirs, Own::Others).await, 0);
+        assert_eq!(end_own(&house.sessions, &own, Own::Named(&id(&theirs))).await, 0);
+        assert_eq!(end_own(&house.sessions, &theirs, Own::Named(&id(&own))).await, 0);
+        assert_eq!(end_own(&house.sessions, &theirs, Own::Others).await, 0);
     }
     for nonsense in ["", "x", &id(&own)[1..]] {
-        assert_eq!(end_own(&house, &own, Own::Named(nonsense)).await, 0, "{nonsense:?}");
+        assert_eq!(end_own(&house.sessions, &own, Own::Named(nonsense)).await, 0, "{nonsense:?}");
     }
     assert_eq!(house.sessions.count().await, Ok(6));
-    assert_eq!(end_own(&house, &own, Own::Named(&id(&second))).await, 1);
-    assert_eq!(end_own(&house, &own, Own::Named(&id(&second))).await, 0, "once");
+    assert_eq!(end_own(&house.sessions, &own, Own::Named(&id(&second))).await, 1);
+    assert_eq!(end_own(&house.sessions, &own, Own::Named(&id(&second))).await, 0, "once");
     ALICE.begins(&house.sessions).await;
     ALICE.begins(&house.sessions).await;
-    assert_eq!(end_own(&house, &own, Own::Others).await, 2);
+    assert_eq!(end_own(&house.sessions, &own, Own::Others).await, 2);
     assert_eq!(ALICE.alive(&house.sessions).await, BTreeSet::from([id(&own)]));
     assert_eq!(house.sessions.count().await, Ok(5), "and no stranger's");
     assert_eq!(house.seen.ends(), [("logout_elsewhere", 1); 3]);
