@@ -6,9 +6,11 @@
 //! store or of the authorization server removes one. "No session" and "store unavailable" are different
 //! types all the way up.
 
+mod admin;
 mod cache;
 mod embedded;
 mod handle;
+mod limit;
 mod outcome;
 mod postgres;
 mod record;
@@ -22,17 +24,11 @@ mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use self::{
-    cache::ReadCache,
-    handle::Keys,
-    record::Contents,
-    refresh::Flights,
-    store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
-    watch::Watches,
-};
 pub use self::{
+    admin::{Entry, Listing, Own},
     embedded::{EmbeddedStore, StoreFault},
     handle::Handle,
+    limit::{Limit, NoRoom, OverLimit},
     outcome::{
         Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,
@@ -40,8 +36,16 @@ pub use self::{
     postgres::{Migrated, PostgresFault, PostgresStore},
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
-    store::{BoxFuture, Store, StoreUnavailable, Version},
+    store::{BoxFuture, Cursor, Store, StoreUnavailable, Version},
     valkey::ValkeyStore,
+};
+use self::{
+    cache::ReadCache,
+    handle::Keys,
+    record::Contents,
+    refresh::Flights,
+    store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
+    watch::Watches,
 };
 use crate::{
     clock::{Ambient, UnixTime},

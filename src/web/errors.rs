@@ -55,6 +55,9 @@ pub enum ErrorCode {
     SessionExpired,
     /// There is no session: never logged in, logged out, or ended elsewhere.
     SessionMissing,
+    /// The user has as many sessions as one person may have in this app; no session was made. End one,
+    /// or wait until one ends.
+    SessionLimit,
     /// The call wants the user to authenticate otherwise or anew: log in with what `step_up` holds as
     /// parameters of `login/start`, then repeat the call. The session stays as it is until then.
     StepUpRequired,
@@ -97,6 +100,7 @@ impl ErrorCode {
             Self::CsrfRejected
             | Self::InsufficientAuthentication
             | Self::InsufficientAuthorization => StatusCode::FORBIDDEN,
+            Self::SessionLimit => StatusCode::CONFLICT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -132,6 +136,7 @@ impl ErrorCode {
             Self::RequestTimeout => "request_timeout",
             Self::ServerError => "server_error",
             Self::SessionExpired => "session_expired",
+            Self::SessionLimit => "session_limit",
             Self::SessionMissing => "session_missing",
             Self::StepUpRequired => "step_up_required",
             Self::StoreUnavailable => "store_unavailable",
@@ -328,6 +333,7 @@ mod tests {
             ErrorCode::CsrfRejected,
             ErrorCode::InsufficientAuthentication,
             ErrorCode::InsufficientAuthorization,
+            ErrorCode::SessionLimit,
             ErrorCode::StepUpRequired,
             ErrorCode::UpstreamRejectedToken,
         ] {

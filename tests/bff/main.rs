@@ -8,6 +8,7 @@
     reason = "a test says what went wrong by failing"
 )]
 
+mod administration;
 mod attacks;
 mod ecosystems;
 mod encrypted;
@@ -23,6 +24,7 @@ mod logout_channels;
 mod mixups;
 mod navigation;
 mod outage;
+mod own_sessions;
 mod process;
 mod profiles;
 mod raising;

@@ -5,6 +5,7 @@ mod cache;
 pub(super) mod contract;
 mod faults;
 mod life;
+mod limit;
 mod refresh;
 mod rotation;
 mod targets;
