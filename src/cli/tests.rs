@@ -573,9 +573,9 @@ fn only_a_store_with_a_schema_is_migrated() {
     // Nobody listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let database = format!(
-        "kind = \"postgres\"\nhosts = [\"127.0.0.1:{port}\"]\nplain = true\ndatabase = \"b\"\nuser = \"b\""
+        "\n[store.postgres]\nhosts = [\"127.0.0.1:{port}\"]\nplain = true\ndatabase = \"b\"\nuser = \"b\"\n"
     );
-    folder.config(&example_with(&[("path = \"sessions", &database)]));
+    folder.config(&example_with(&[("path = \"sessions", "kind = \"postgres\""), ("$", &database)]));
     cli(&["check", "--config", &config]).0.unwrap();
     let refused = cli(&["store", "migrate", "--config", &config]).0.unwrap_err();
     assert_eq!(refused.exit_code(), 1);

@@ -17,12 +17,12 @@ const PORT: u16 = 5432;
 /// Leaves room within PostgreSQL's 63 for what names made of it end with.
 const LONGEST_SCHEMA: usize = 48;
 
-/// Everything in `[store]` that is for `kind = "postgres"`.
 pub(super) fn place(s: &mut Section<'_>) -> Option<StorePlace> {
-    database(s).map(|database| StorePlace::Postgres(Box::new(database)))
+    database(s.section("postgres")).map(|database| StorePlace::Postgres(Box::new(database)))
 }
 
-fn database(s: &mut Section<'_>) -> Option<Postgres> {
+fn database(mut section: Section<'_>) -> Option<Postgres> {
+    let s = &mut section;
     let hosts = s.required(
         "hosts",
         "list the servers, such as [\"db1.example.com\", \"db2.example.com:5433\"]",
@@ -57,6 +57,7 @@ fn database(s: &mut Section<'_>) -> Option<Postgres> {
             "make it shorter than statement_timeout",
         );
     }
+    section.finish();
     Some(Postgres {
         hosts: hosts?,
         tls,

@@ -1,6 +1,6 @@
 //! Session stores that several instances share, on real servers: outages, restarts, migration.
 
-#[path = "../servers/postgres.rs"]
+#[path = "../launch/postgres.rs"]
 mod postgres;
 
 use std::{sync::Arc, time::Duration};
@@ -14,11 +14,14 @@ use crate::support::{Bed, Wish, soon};
 fn wish(server: &postgres::Postgres, database: &str, more: &str) -> Wish {
     server.sql("postgres", &format!("CREATE DATABASE {database}"));
     let table = format!(
-        "kind = \"postgres\"\nread_cache = 0\nhosts = [\"127.0.0.1:{}\"]\nplain = true\ndatabase = \"{database}\"\nuser = \"postgres\"\npassword_file = \"password\"\n{more}",
+        "[store.postgres]\nhosts = [\"127.0.0.1:{}\"]\nplain = true\ndatabase = \"{database}\"\nuser = \"postgres\"\npassword_file = \"password\"\n{more}\n[providers.as]",
         server.port,
     );
     Wish {
-        edit: vec![("path = \"sessions.redb\"", table)],
+        edit: vec![
+            ("path = \"sessions.redb\"", "kind = \"postgres\"\nread_cache = 0".to_owned()),
+            ("[providers.as]", table),
+        ],
         files: vec![("password", postgres::PASSWORD)],
         ..Wish::default()
     }

@@ -50,12 +50,10 @@ impl StoreServer {
                     "{{ kind = \"valkey\", urls = [\"redis://127.0.0.1:{port}\"], server_key_file = \"../../certs/server.key\" }}"
                 ),
             )],
-            Kind::Postgres => vec![(
-                "FAPI_BFF__STORE",
-                format!(
-                    "{{ kind = \"postgres\", hosts = [\"127.0.0.1:{port}\"], plain = true, database = \"postgres\", user = \"fapi_bff\", server_key_file = \"../../certs/server.key\" }}"
-                ),
-            )],
+            Kind::Postgres => vec![
+                ("FAPI_BFF__STORE__KIND", "postgres".to_owned()),
+                ("FAPI_BFF__STORE__HOSTS__0", format!("127.0.0.1:{port}")),
+            ],
         };
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

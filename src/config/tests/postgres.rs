@@ -16,7 +16,8 @@ fn folder() -> Folder {
 
 /// The example with such a store.
 fn text(settings: &str) -> String {
-    example_with(&[("path = \"sessions", &format!("kind = \"postgres\"\n{settings}"))])
+    let table = format!("\n[store.postgres]\n{settings}\n");
+    example_with(&[("path = \"sessions", "kind = \"postgres\""), ("$", &table)])
 }
 
 fn database(settings: Settings) -> Postgres {
@@ -85,7 +86,7 @@ fn a_host_is_a_name_an_address_or_the_directory_of_a_socket() {
         let settings = GOOD.replace("db1.example.com", bad);
         let faults = faults(&settings);
         assert_eq!(faults.len(), 1, "{bad}: {faults:#?}");
-        assert_eq!(faults[0].path, "store.hosts[0]");
+        assert_eq!(faults[0].path, "store.postgres.hosts[0]");
         assert!(faults[0].message.contains("is not a host"), "{faults:?}");
     }
 }
@@ -138,7 +139,7 @@ fn bad_settings_are_refused_at_their_path_alone() {
     ] {
         let faults = faults(&settings);
         assert_eq!(faults.len(), 1, "{settings}: {faults:#?}");
-        assert_eq!(faults[0].path, format!("store.{path}"), "{settings}");
+        assert_eq!(faults[0].path, format!("store.postgres.{path}"), "{settings}");
         let told = format!("{}\n{}", faults[0].message, faults[0].remedy);
         assert!(told.contains(words), "{settings}: {told}");
         assert!(!told.contains("hunter2"));
@@ -147,19 +148,22 @@ fn bad_settings_are_refused_at_their_path_alone() {
 
 #[test]
 fn one_kind_of_store_at_a_time() {
-    let both = example_with(&[("[store]", &format!("kind = \"postgres\"\n{GOOD}"))]);
+    let both = example_with(&[
+        ("[store]", "kind = \"postgres\""),
+        ("$", &format!("\n[store.postgres]\n{GOOD}")),
+    ]);
     let faults = folder().faults(&both, &[]);
     assert_eq!(faults.len(), 1, "{faults:#?}");
     assert_eq!(faults[0].path, "store.path");
-    let other = example_with(&[("[store]", "hosts = [\"db.example.com\"]")]);
+    let other = example_with(&[("$", &format!("\n[store.postgres]\n{GOOD}"))]);
     let faults = folder().faults(&other, &[]);
     assert_eq!(faults.len(), 1, "{faults:#?}");
-    assert_eq!(faults[0].path, "store.hosts");
+    assert_eq!(faults[0].path, "store.postgres");
 }
 
-/// The lines of the example for such a store.
+/// The lines of the example under `[store.postgres]`.
 fn documented() -> Vec<(String, String)> {
-    let lines = EXAMPLE.lines().skip_while(|line| !line.contains("kind = \"postgres\"")).skip(1);
+    let lines = EXAMPLE.lines().skip_while(|line| !line.starts_with("# [store.postgres]")).skip(1);
     lines
         .take_while(|line| !line.starts_with("# ["))
         .filter_map(|line| line.strip_prefix('#')?.split_once(" = "))
@@ -182,14 +186,8 @@ fn the_example_names_every_setting_and_its_default() {
     let report = report_in(path.parent().unwrap());
     read(&path, pairs(&[]), &report).unwrap();
     let asked = report.asked.borrow();
-    let known: Vec<_> = {
-        let shared = ["kind", "server_key_file", "further_server_key_files", "read_cache"];
-        asked
-            .iter()
-            .filter_map(|path| path.strip_prefix("store."))
-            .filter(|key| !shared.contains(key))
-            .collect()
-    };
+    let known: Vec<_> =
+        asked.iter().filter_map(|path| path.strip_prefix("store.postgres.")).collect();
     assert!(known.len() > 12);
     let documented = documented();
     for key in known {

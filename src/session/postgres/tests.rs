@@ -1,7 +1,7 @@
 //! Owns the tests of the store in PostgreSQL: the contract, several instances, crashes, standbys, TLS,
 //! migrations, privileges. Each takes a database of a real server; without one they are skipped.
 
-#[path = "../../../tests/servers/postgres.rs"]
+#[path = "../../../tests/launch/postgres.rs"]
 mod launch;
 
 use std::{
