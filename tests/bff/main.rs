@@ -33,6 +33,6 @@ mod step_up;
 mod support;
 mod unsigned;
 mod valkey;
-#[path = "../servers/valkey.rs"]
+#[path = "../launch/valkey.rs"]
 #[expect(dead_code, reason = "the store's own tests need more of it")]
 mod valkey_server;

@@ -47,7 +47,7 @@ impl StoreServer {
             Kind::Valkey => vec![(
                 "FAPI_BFF__STORE",
                 format!(
-                    "{{ kind = \"valkey\", urls = [\"redis://127.0.0.1:{port}\"], server_key_file = \"../../certs/server.key\" }}"
+                    "{{ kind = \"valkey\", valkey = {{ urls = [\"redis://127.0.0.1:{port}\"] }}, server_key_file = \"../../certs/server.key\" }}"
                 ),
             )],
             Kind::Postgres => vec![

@@ -243,7 +243,7 @@ const CASES: &[Case] = &[
         "clients.portal.request_object_lifetme",
         "did you mean `request_object_lifetime`?",
     ),
-    ("[store]", "zebra = 1", "store.zebra", "known here: kind, path, server_key_file"),
+    ("[store]", "zebra = 1", "store.zebra", "known here: kind, path, read_cache, server_key_file"),
     (
         "[apps.portal]",
         "login.redirect_pth = \"/x\"",
