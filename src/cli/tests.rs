@@ -108,6 +108,25 @@ fn check_speaks_json_in_success_and_failure() {
     assert_eq!(report["apps"][0]["redirect_uris"][1], "https://portal.example.com/bff/callback");
     assert_eq!(report["clients"][0]["keys"][0]["alg"], "ES256");
 
+    // SES-7.4: what operators compare between instances.
+    let key = folder.path("keys/next.key").display().to_string();
+    cli(&["keys", "server", "--out", &key]).0.unwrap();
+    let further = "further_server_key_files = [\"keys/next.key\"]";
+    let active = report["server_keys"]["active"].as_str().unwrap().to_owned();
+    assert_eq!((active.len(), &report["server_keys"]["further"]), (8, &serde_json::json!([])));
+    folder.config(&example_with(&[("[store]", further)]));
+    let (result, out) = cli(&["check", "--config", &config, "--format", "json"]);
+    result.unwrap();
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["server_keys"]["active"], *active);
+    let next = report["server_keys"]["further"][0].as_str().unwrap();
+    assert!(next.len() == 8 && next != active, "{report}");
+    assert_eq!(report["server_keys"]["needed_for"], 8 * 3600);
+    let (_, out) = cli(&["check", "--config", &config]);
+    for expected in [&format!("active   {active}"), &format!("further  {next}"), "28800 seconds"] {
+        assert!(out.contains(expected), "{expected} in {out}");
+    }
+
     folder.config(&example_with(&[("scopes", "scopes = []"), ("[store]", "zebra = 1")]));
     let (result, out) = cli(&["check", "--config", &config, "--format", "json"]);
     assert_eq!(result.unwrap_err().exit_code(), 2);

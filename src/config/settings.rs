@@ -84,6 +84,8 @@ pub struct Store {
     pub place: StorePlace,
     /// The key the records' keys are derived from, together with each session's handle.
     pub server_key: ServerKey,
+    /// Keys whose sessions are found as well: those that were active, and the one that will be.
+    pub further_server_keys: Vec<ServerKey>,
     /// How long a session that was read is served without asking the store again: the longest that one
     /// instance serves what another has ended.
     pub read_cache: Duration,

@@ -37,10 +37,10 @@ use crate::{
     protocol::{Discovery, StepUp},
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
-    seal::ServerKey,
+    seal::KeyRing,
     session::{Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
-    telemetry::{Pseudonymiser, Telemetry},
+    telemetry::Telemetry,
     tls::{self, Identity, Roots, TlsFault},
     web::{CookieNames, Guard},
 };
@@ -75,6 +75,7 @@ pub(super) struct House {
     sessions: Arc<Sessions>,
     derived: Arc<DerivedTokens>,
     certificates: Vec<(String, crate::clock::UnixTime)>,
+    ring: KeyRing,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -95,7 +96,7 @@ impl House {
     pub(super) fn build(
         settings: &Settings,
         store: Arc<dyn Store>,
-        server_key: &ServerKey,
+        ring: &KeyRing,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
@@ -107,21 +108,15 @@ impl House {
         let observer =
             SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
         let observer = Arc::new(observer);
-        let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
-        let sessions = Sessions::new(
-            store,
-            server_key.clone(),
-            settings.store.read_cache,
-            ambient.clone(),
-            observer,
-            pseudonyms,
-        );
+        let staleness = settings.store.read_cache;
+        let sessions = Sessions::new(store, ring.clone(), staleness, ambient.clone(), observer);
         let mut house = Self {
             apps: Vec::new(),
             providers: Vec::new(),
             sessions,
             derived,
             certificates: Vec::new(),
+            ring: ring.clone(),
             ambient,
             telemetry,
         };
@@ -136,7 +131,7 @@ impl House {
                 AssemblyFault::new(format!("apps.{name}.client"), "names no configured client")
             })?;
             let siblings = siblings(app, settings);
-            let front = house.app(name, app, client, siblings, server_key)?;
+            let front = house.app(name, app, client, siblings, ring)?;
             house.apps.push(front);
         }
         Ok(house)
@@ -222,7 +217,7 @@ impl House {
         app: &config::App,
         client: &ClientParts,
         siblings: BTreeSet<String>,
-        server_key: &ServerKey,
+        ring: &KeyRing,
     ) -> Result<Front, AssemblyFault> {
         let refresher: Arc<dyn Refresher> = Arc::new(ProviderRefresher::new(
             Arc::clone(&client.provider),
@@ -242,7 +237,7 @@ impl House {
             policy,
             Arc::clone(&client.provider),
             Arc::clone(&self.sessions),
-            server_key,
+            ring,
             self.ambient.clone(),
             self.telemetry.clone(),
         ));
@@ -439,6 +434,7 @@ impl House {
             Arc::clone(&self.sessions),
             self.providers.clone(),
             self.certificates.clone(),
+            &self.ring,
             self.ambient.clone(),
         ))
     }

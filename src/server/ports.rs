@@ -585,6 +585,14 @@ impl SessionEvents for SessionObserver {
         self.telemetry.metrics.store_operation(operation, outcome, seconds);
     }
 
+    fn unknown_key(&self, app: &str) {
+        self.telemetry.metrics.unknown_server_key(app);
+        tracing::debug!(
+            app,
+            "a session cookie was made under a server key that is not in use here"
+        );
+    }
+
     fn unreadable(&self, app: &str) {
         self.telemetry.metrics.store_operation("open", "unreadable", 0.0);
         tracing::error!(app, "a session record does not open: damaged, or tampered with");

@@ -43,8 +43,8 @@ pub use self::{
 };
 use crate::{
     clock::{Ambient, UnixTime},
-    seal::ServerKey,
-    telemetry::{Pseudonym, Pseudonymiser},
+    seal::KeyRing,
+    telemetry::Pseudonym,
 };
 
 /// Learns what happens, for metrics and audit. Names come from closed sets and from configuration.
@@ -73,6 +73,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64);
     /// A record did not open under the handle that found it: damaged or tampered with.
     fn unreadable(&self, app: &str);
+    /// A handle was made under a server key that is not in use here.
+    fn unknown_key(&self, app: &str);
 }
 
 /// By which name of the authorization server sessions are meant.
@@ -110,7 +112,6 @@ pub struct Ended {
 pub struct Sessions {
     store: Arc<dyn Store>,
     keys: Keys,
-    pseudonyms: Pseudonymiser,
     ambient: Ambient,
     observer: Arc<dyn Observer>,
     flights: Flights,
@@ -119,19 +120,18 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Sessions kept in `store` and sealed under `key`. One that another instance has ended is served here
-    /// for no longer than `staleness`; zero reads the store at every call.
+    /// Sessions kept in `store` and sealed under the keys of `ring`. One that another instance has ended is
+    /// served here for no longer than `staleness`; zero reads the store at every call.
     pub fn new(
         store: Arc<dyn Store>,
-        key: ServerKey,
+        ring: impl Into<KeyRing>,
         staleness: Duration,
         ambient: Ambient,
         observer: Arc<dyn Observer>,
-        pseudonyms: Pseudonymiser,
     ) -> Arc<Self> {
-        let (keys, cache) = (Keys::new(key), ReadCache::new(staleness));
+        let (keys, cache) = (Keys::new(&ring.into()), ReadCache::new(staleness));
         let (flights, watches) = (Flights::default(), Watches::default());
-        Arc::new(Self { store, keys, pseudonyms, ambient, observer, flights, cache, watches })
+        Arc::new(Self { store, keys, ambient, observer, flights, cache, watches })
     }
 
     /// Begins a session under a new handle (SES-7.2.4). Ending the one it replaces is the caller's part.
@@ -140,7 +140,7 @@ impl Sessions {
         policy: &Policy,
         new: NewSession,
     ) -> Result<(Handle, Session), CreateError> {
-        let handle = Handle::generate(&self.ambient)?;
+        let handle = self.keys.new_handle(&self.ambient)?;
         let key = self.keys.record(&handle);
         let now = self.ambient.now();
         let contents = Contents {
@@ -164,13 +164,14 @@ impl Sessions {
             expires: contents.absolute_expires,
             idle: contents.idle,
             last_seen: now,
-            indexes: contents.indexes(&self.keys),
+            indexes: contents.indexes(self.keys.active()),
         };
         match self.observed("create", self.store.create(&key, record)).await? {
             Creation::Created => {}
             Creation::AlreadyThere => return Err(CreateError::NotUnique),
         }
-        let session = Session::new(key, Version::FIRST, contents, now, &self.pseudonyms, None);
+        let names = self.keys.pseudonyms(&key);
+        let session = Session::new(key, Version::FIRST, contents, now, names, None);
         self.observer.session_started(&session);
         Ok((handle, session))
     }
@@ -203,12 +204,13 @@ impl Sessions {
 
     /// Names the session of `handle`, whether or not there is one, as [`Session::pseudonym`] does.
     pub fn pseudonym(&self, handle: &Handle) -> Pseudonym {
-        self.pseudonyms.session(self.keys.record(handle).as_bytes())
+        self.keys.pseudonym(&self.keys.record(handle))
     }
 
-    /// Names a person, whether or not there is a session, as [`Session::subject_pseudonym`] does.
+    /// Names a person, whether or not there is a session, as [`Session::subject_pseudonym`] does of
+    /// sessions made now.
     pub fn subject_pseudonym(&self, issuer: &str, subject: &str) -> Pseudonym {
-        self.pseudonyms.subject(issuer, subject)
+        self.keys.active().person(issuer, subject)
     }
 
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
@@ -220,6 +222,9 @@ impl Sessions {
         handle: &Handle,
         reason: EndReason,
     ) -> Result<Option<Session>, StoreUnavailable> {
+        if !self.knows(app, handle) {
+            return Ok(None);
+        }
         let key = self.keys.record(handle);
         match self.observed("load", self.store.load(&key)).await? {
             Some(record) if record.app == app => {}
@@ -246,39 +251,36 @@ impl Sessions {
         in_app: impl Fn(&str) -> bool + Send,
         reason: EndReason,
     ) -> Result<Vec<Ended>, StoreUnavailable> {
-        let (index, also) = match whose {
-            Whose::Sid { issuer, sid, subject } => (
-                self.keys.sid(issuer, sid),
-                subject.map(|subject| self.keys.subject(issuer, subject)),
-            ),
-            Whose::Subject { issuer, subject } => (self.keys.subject(issuer, subject), None),
-        };
-        // What a record is found by never changes, so what is read here holds when it is removed.
-        let is_meant = |record: &StoredRecord| {
-            also.is_none_or(|also| record.indexes.contains(&also)) && in_app(&record.app)
-        };
         let mut ended = Vec::new();
-        for key in self.observed("find", self.store.find(&index)).await? {
-            match self.observed("load", self.store.load(&key)).await? {
-                Some(record) if is_meant(&record) => {}
-                _ => continue,
-            }
-            if let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record()
-            {
-                drop(self.flights.take_unsaved(&key, record.version));
-                ended.push(Ended {
-                    app: record.app,
-                    pseudonym: self.pseudonyms.session(key.as_bytes()),
-                });
+        for keys in self.keys.all() {
+            let (index, also) = match whose {
+                Whose::Sid { issuer, sid, subject } => {
+                    (keys.sid(issuer, sid), subject.map(|subject| keys.subject(issuer, subject)))
+                }
+                Whose::Subject { issuer, subject } => (keys.subject(issuer, subject), None),
+            };
+            // What a record is found by never changes, so what is read here holds when it is removed.
+            let is_meant = |record: &StoredRecord| {
+                also.is_none_or(|also| record.indexes.contains(&also)) && in_app(&record.app)
+            };
+            for key in self.observed("find", self.store.find(&index)).await? {
+                match self.observed("load", self.store.load(&key)).await? {
+                    Some(record) if is_meant(&record) => {}
+                    _ => continue,
+                }
+                let removed = self.remove(&key, RemoveIf::Present, reason).await?;
+                if let Some(record) = removed.into_record() {
+                    drop(self.flights.take_unsaved(&key, record.version));
+                    ended.push(Ended { app: record.app, pseudonym: self.keys.pseudonym(&key) });
+                }
             }
         }
-        self.forgotten_elsewhere().await;
         Ok(ended)
     }
 
-    /// Waits until no instance serves any more what has ended by now (BCL-PRJ). Also if this call ended
-    /// nothing: it may be the repetition of one whose answer was lost.
-    async fn forgotten_elsewhere(&self) {
+    /// Waits until no instance serves any more what has ended by now (BCL-PRJ). Wait also after an end that
+    /// found nothing: it may be the repetition of one whose answer was lost.
+    pub async fn holds_everywhere(&self) {
         if self.store.changes().is_some() {
             tokio::time::sleep(self.cache.bound()).await;
         }
@@ -301,8 +303,15 @@ impl Sessions {
         what: &[&[u8]],
         expires: UnixTime,
     ) -> Result<bool, StoreUnavailable> {
-        let key = self.keys.consumed(what);
-        self.observed("consume_once", self.store.consume_once(&key, expires)).await
+        // Instances may have different keys active, yet any two rings of a rolling change share one: who
+        // consumes under all of its keys meets everybody else there. All go in one order, so that one wins.
+        for keys in self.keys.all() {
+            let key = keys.consumed(what);
+            if !self.observed("consume_once", self.store.consume_once(&key, expires)).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Notes that what was consumed has done its work, until after `expires`.
@@ -311,13 +320,13 @@ impl Sessions {
         what: &[&[u8]],
         expires: UnixTime,
     ) -> Result<(), StoreUnavailable> {
-        let key = self.keys.done(what);
+        let key = self.keys.active().done(what);
         self.observed("mark", self.store.mark(&key, self.ambient.now(), expires)).await
     }
 
     /// Whether it has: what was consumed and is not done broke off, or is under way elsewhere.
     pub async fn is_done(&self, what: &[&[u8]]) -> Result<bool, StoreUnavailable> {
-        let keys = [self.keys.done(what)];
+        let keys: Vec<_> = self.keys.all().map(|keys| keys.done(what)).collect();
         let marks = self.observed("marks", self.store.marks(&keys)).await?;
         Ok(marks.iter().any(Option::is_some))
     }
@@ -350,6 +359,9 @@ impl Sessions {
         handle: &Handle,
         policy: &Policy,
     ) -> Result<Session, FindError> {
+        if !self.knows(app, handle) {
+            return Err(NoSession::UnknownKey.into());
+        }
         let key = self.keys.record(handle);
         loop {
             let ticket = self.cache.ticket(&key, self.ambient.clock.monotonic_millis());
@@ -375,6 +387,15 @@ impl Sessions {
         }
     }
 
+    /// Whether the handle's server key is in use here.
+    fn knows(&self, app: &str, handle: &Handle) -> bool {
+        let known = self.keys.know(handle);
+        if !known {
+            self.observer.unknown_key(app);
+        }
+        known
+    }
+
     fn opened(
         &self,
         key: &StoreKey,
@@ -387,7 +408,8 @@ impl Sessions {
             return None;
         };
         let (version, last_seen) = (record.version, record.last_seen);
-        Some(Session::new(*key, version, contents, last_seen, &self.pseudonyms, policy))
+        let names = self.keys.pseudonyms(key);
+        Some(Session::new(*key, version, contents, last_seen, names, policy))
     }
 
     /// Removes a record and counts the end, once.
@@ -405,7 +427,7 @@ impl Sessions {
             self.watches.end(key);
         }
         if let Removed::Done(record) = &removed {
-            let session = self.pseudonyms.session(key.as_bytes());
+            let session = self.keys.pseudonym(key);
             self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);
         }
         Ok(removed)

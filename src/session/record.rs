@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{
-    handle::{Handle, Keys},
+    handle::{Handle, KeySet, Keys},
     store::{Expiry, StoreKey, StoredRecord, Version},
 };
 use crate::{
@@ -192,7 +192,7 @@ impl Contents {
         serde_json::from_slice(&text).map_err(|_| Unsealable)
     }
 
-    pub(super) fn indexes(&self, keys: &Keys) -> Vec<StoreKey> {
+    pub(super) fn indexes(&self, keys: &KeySet) -> Vec<StoreKey> {
         let Identity { issuer, subject, sid, .. } = &self.identity;
         let sid = sid.as_ref().map(|sid| keys.sid(issuer, sid));
         let subject = subject.as_ref().map(|subject| keys.subject(issuer, subject));

@@ -285,7 +285,7 @@ impl Sessions {
             if let Some(outcome) =
                 Some(outcome).filter(|_| answers).and_then(|o| joined(o, cause, target))
             {
-                let session = self.pseudonyms.session(key.0.as_bytes());
+                let session = self.keys.pseudonym(&key.0);
                 self.observer.refresh(app, &session, &outcome, self.seconds_since(start));
                 return outcome;
             }
@@ -318,7 +318,7 @@ impl Sessions {
             let store_key = listed.key.0;
             let start = sessions.ambient.clock.monotonic_millis();
             let Landing { outcome, late } = sessions.fly(&flight).await;
-            let session = sessions.pseudonyms.session(store_key.as_bytes());
+            let session = sessions.keys.pseudonym(&store_key);
             let seconds = sessions.seconds_since(start);
             sessions.observer.refresh(&flight.app, &session, &outcome, seconds);
             // Off the list first: who comes now reads the record anew instead of joining the past.

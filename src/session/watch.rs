@@ -90,7 +90,7 @@ impl Sessions {
             Change::Removed(key) => {
                 self.cache.forget(&key);
                 self.watches.end(&key);
-                self.observer.ended_elsewhere(&self.pseudonyms.session(key.as_bytes()));
+                self.observer.ended_elsewhere(&self.keys.pseudonym(&key));
             }
             // A mark may concern any number of sessions.
             Change::Marked(_) => self.cache.forget_all(),
@@ -108,7 +108,7 @@ impl Sessions {
             if !lives {
                 self.cache.forget(&key);
                 self.watches.end(&key);
-                self.observer.ended_elsewhere(&self.pseudonyms.session(key.as_bytes()));
+                self.observer.ended_elsewhere(&self.keys.pseudonym(&key));
             }
         }
     }

@@ -14,6 +14,7 @@ use prometheus::{
 };
 
 use super::Audit;
+use crate::seal::KeyId;
 
 /// Seconds; a request answered from memory to one that waited for a slow upstream.
 const ANSWER_BUCKETS: &[f64] =
@@ -36,6 +37,8 @@ pub struct Metrics {
     sessions_remembered: IntCounterVec,
     sessions_ended: IntCounterVec,
     sessions_active: IntGauge,
+    unknown_server_keys: IntCounterVec,
+    server_keys: IntGaugeVec,
     backchannel_logouts: IntCounterVec,
     revocations: IntCounterVec,
     guard_rejections: IntCounterVec,
@@ -112,6 +115,18 @@ impl Metrics {
             sessions_active: registered(
                 r,
                 IntGauge::new("fapi_bff_sessions_active", "Sessions in the store."),
+            ),
+            unknown_server_keys: counters(
+                r,
+                "unknown_server_key_total",
+                "Session cookies made under a server key that is not in use here.",
+                &["app"],
+            ),
+            server_keys: gauges(
+                r,
+                "server_key",
+                "Ids of the server keys in use; compare them between instances.",
+                &["key", "role"],
             ),
             backchannel_logouts: counters(
                 r,
@@ -286,6 +301,16 @@ impl Metrics {
     /// A refresh was found broken off.
     pub fn refresh_abandoned(&self, app: &str) {
         self.count(&self.refreshes_abandoned, &[Named(app)]);
+    }
+
+    /// A session cookie names a server key that is not in use here.
+    pub fn unknown_server_key(&self, app: &str) {
+        self.count(&self.unknown_server_keys, &[Named(app)]);
+    }
+
+    /// A server key is in use, as `active` or `further`.
+    pub fn server_key(&self, id: KeyId, role: &'static str) {
+        self.set(&self.server_keys, &[Named(&id.to_string()), Fixed(role)], 1);
     }
 
     /// A session began.
@@ -557,6 +582,8 @@ mod tests {
         m.session_started("bank");
         m.sessions_ended("bank", "session.idle_expired", 1);
         m.set_sessions_active(3);
+        m.unknown_server_key("bank");
+        m.server_key(KeyId::new([1, 2, 3, 4]), "active");
         m.backchannel_logout("bank", "accepted", "none");
         m.revocation("as", "given_up");
         m.guard_rejected("bank", "guard.origin_mismatch");
@@ -607,7 +634,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 29);
+        assert_eq!(families, 31);
         assert!(samples(&text).len() > families);
     }
 

@@ -28,6 +28,7 @@ mod profiles;
 mod raising;
 mod refresh;
 mod responses;
+mod rotation;
 mod secrets;
 mod step_up;
 mod support;

@@ -57,7 +57,7 @@ async fn what_is_remembered_is_found_by_its_handle_in_its_app_only() {
     let unknown = FindError::NoSession(NoSession::Unknown);
     let other = house.sessions.find("bank", &handle, &POLICY, Activity::Polls).await;
     assert_eq!(other.unwrap_err(), unknown);
-    let stranger = Handle::generate(&house.sessions.ambient).unwrap();
+    let stranger = house.sessions.keys.new_handle(&house.sessions.ambient).unwrap();
     assert_eq!(house.find(&stranger, Activity::Polls).await.unwrap_err(), unknown);
 }
 
@@ -243,6 +243,7 @@ async fn an_end_is_reported_once_it_holds_everywhere() {
             let start = Instant::now();
             let reason = EndReason::BackChannelLogout;
             let ended = house.sessions.end_all(whose, |_| true, reason).await.unwrap();
+            house.sessions.holds_everywhere().await;
             assert_eq!((ended.len(), start.elapsed()), (found, waits));
         }
     }

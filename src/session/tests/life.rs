@@ -32,7 +32,7 @@ async fn a_session_is_found_by_its_handle_and_says_what_was_put_in() {
 async fn another_handle_and_another_app_find_nothing() {
     let house = House::new();
     let (handle, _) = house.login().await;
-    let stranger = Handle::generate(&house.sessions.ambient).unwrap();
+    let stranger = house.sessions.keys.new_handle(&house.sessions.ambient).unwrap();
     let unknown = FindError::NoSession(NoSession::Unknown);
     assert_eq!(house.find(&stranger, Activity::Counts).await.unwrap_err(), unknown);
     let sessions = &house.sessions;

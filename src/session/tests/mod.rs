@@ -6,6 +6,7 @@ pub(super) mod contract;
 mod faults;
 mod life;
 mod refresh;
+mod rotation;
 mod targets;
 
 use std::{
@@ -32,6 +33,7 @@ use super::{
 use crate::{
     clock::{ManualClock, SystemEntropy},
     protocol::{Continuity, Target, Token},
+    seal::ServerKey,
 };
 
 pub(super) const START: UnixTime = UnixTime::new(1_800_000_000);
@@ -75,7 +77,6 @@ impl House {
             staleness,
             ambient,
             seen.clone(),
-            Pseudonymiser::new(&[9; 32]),
         );
         Self { sessions, clock, store, seen, server, refresher, file, _directory: directory }
     }
@@ -88,7 +89,6 @@ impl House {
             staleness,
             self.sessions.ambient.clone(),
             Arc::new(Seen::default()),
-            Pseudonymiser::new(&[9; 32]),
         )
     }
 
@@ -170,6 +170,7 @@ pub(super) struct Seen {
     pub(super) refreshes: Mutex<Vec<&'static str>>,
     pub(super) ended: Mutex<Vec<(&'static str, u64)>>,
     pub(super) unreadable: AtomicUsize,
+    pub(super) unknown_keys: AtomicUsize,
     pub(super) abandoned: AtomicUsize,
     pub(super) remembered: AtomicUsize,
     pub(super) elsewhere: AtomicUsize,
@@ -204,6 +205,9 @@ impl Observer for Seen {
         if outcome == "unavailable" {
             self.unavailable.fetch_add(1, Ordering::SeqCst);
         }
+    }
+    fn unknown_key(&self, _: &str) {
+        self.unknown_keys.fetch_add(1, Ordering::SeqCst);
     }
     fn unreadable(&self, _: &str) {
         self.unreadable.fetch_add(1, Ordering::SeqCst);
