@@ -529,3 +529,24 @@ fn assert_mode(file: &std::path::Path, expected: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, expected);
 }
+
+#[test]
+fn only_a_store_with_a_schema_is_migrated() {
+    let (folder, config) = signed_folder();
+    let (refused, out) = cli(&["store", "migrate", "--config", &config]);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.exit_code(), 1);
+    assert!(refused.to_string().contains("has a schema to migrate"), "{refused}");
+    assert_eq!(out, "");
+    // Nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let database = format!(
+        "\n[store.postgres]\nhosts = [\"127.0.0.1:{port}\"]\nplain = true\ndatabase = \"b\"\nuser = \"b\"\n"
+    );
+    folder.config(&example_with(&[("path = \"sessions", "kind = \"postgres\""), ("$", &database)]));
+    cli(&["check", "--config", &config]).0.unwrap();
+    let refused = cli(&["store", "migrate", "--config", &config]).0.unwrap_err();
+    assert_eq!(refused.exit_code(), 1);
+    let told = refused.to_string();
+    assert!(told.contains("no server can be used") && told.contains(&port.to_string()), "{told}");
+}

@@ -7,6 +7,7 @@ mod fault;
 mod files;
 mod grants;
 mod parties;
+mod postgres;
 mod process;
 mod reader;
 mod refused;
@@ -21,10 +22,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
-    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
-    Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
-    PemFile, Provider, Route, Secret, Server, ServerAddress, ServerKey, SessionSettings, Settings,
-    Store, StorePlace, TlsFiles, TokenPolicy, Valkey, ValkeyServers, ValkeyTls,
+    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DatabaseHost,
+    DatabaseTls, DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log,
+    LoginSettings, Migrate, Narrowing, PemFile, Postgres, Provider, Route, Secret, Server,
+    ServerAddress, ServerKey, SessionSettings, Settings, Store, StorePlace, TlsFiles, TokenPolicy,
+    Valkey, ValkeyServers, ValkeyTls,
 };
 
 use cross::Facts;

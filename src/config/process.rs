@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    files,
+    files, postgres,
     reader::{Section, Setting},
     settings::{Admin, AuditSink, Log, Server, ServerKey, Store, StorePlace},
     valkey,
@@ -73,9 +73,14 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
 
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let s = &mut section;
-    let kinds = [("embedded", StoreKind::Embedded), ("valkey", StoreKind::Valkey)];
+    let kinds = [
+        ("embedded", StoreKind::Embedded),
+        ("postgres", StoreKind::Postgres),
+        ("valkey", StoreKind::Valkey),
+    ];
     let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
         StoreKind::Embedded => embedded(s),
+        StoreKind::Postgres => postgres::place(s),
         StoreKind::Valkey => {
             valkey::servers(s.section("valkey")).map(|valkey| StorePlace::Valkey(Box::new(valkey)))
         }
@@ -99,6 +104,7 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
 #[derive(Clone, Copy)]
 enum StoreKind {
     Embedded,
+    Postgres,
     Valkey,
 }
 

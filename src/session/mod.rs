@@ -10,6 +10,7 @@ mod cache;
 mod embedded;
 mod handle;
 mod outcome;
+mod postgres;
 mod record;
 mod refresh;
 pub mod store;
@@ -36,6 +37,7 @@ pub use self::{
         Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,
     },
+    postgres::{Migrated, PostgresFault, PostgresStore},
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},

@@ -31,6 +31,7 @@ mod responses;
 mod rotation;
 mod secrets;
 mod step_up;
+mod stores;
 mod support;
 mod unsigned;
 mod valkey;

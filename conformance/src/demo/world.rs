@@ -235,7 +235,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 fn make_directories(settings: &Settings) -> Result<(), WorldFault> {
     let store = match &settings.store.place {
         StorePlace::Embedded { path } => Some(path),
-        StorePlace::Valkey(_) => None,
+        StorePlace::Postgres(_) | StorePlace::Valkey(_) => None,
     };
     let audit = match &settings.log.audit {
         AuditSink::File(path) => Some(path),

@@ -5,6 +5,7 @@ mod ecosystems;
 mod environment;
 mod example;
 mod files;
+mod postgres;
 mod refusals;
 mod stores;
 
