@@ -162,7 +162,7 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
     if let StorePlace::Valkey(valkey) = &settings.store.place
         && let Some(tls) = valkey.tls.as_ref().and_then(|tls| tls.identity.as_ref())
     {
-        certificate("store.tls_identity", tls, now).map_err(|fault| faults.push(fault)).ok();
+        certificate("store.valkey.tls_identity", tls, now).map_err(|fault| faults.push(fault)).ok();
     }
     let mut clients = Vec::new();
     for (name, client) in &settings.clients {

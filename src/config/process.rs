@@ -83,7 +83,9 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
         StoreKind::Embedded => embedded(s),
         StoreKind::Postgres => postgres::place(s),
-        StoreKind::Valkey => valkey::place(s),
+        StoreKind::Valkey => {
+            valkey::servers(s.section("valkey")).map(|valkey| StorePlace::Valkey(Box::new(valkey)))
+        }
     };
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);

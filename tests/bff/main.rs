@@ -37,6 +37,6 @@ mod stores;
 mod support;
 mod unsigned;
 mod valkey;
-#[path = "../servers/valkey.rs"]
+#[path = "../launch/valkey.rs"]
 #[expect(dead_code, reason = "the store's own tests need more of it")]
 mod valkey_server;

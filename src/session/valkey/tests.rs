@@ -1,6 +1,6 @@
 //! Owns the tests of the store in Valkey, against real servers.
 
-#[path = "../../../tests/servers/valkey.rs"]
+#[path = "../../../tests/launch/valkey.rs"]
 mod server;
 
 mod clusters;
