@@ -14,6 +14,8 @@ mod refresh;
 pub mod store;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc};
