@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt as _, future::Shared};
 use tokio::{
-    sync::watch,
+    sync::oneshot,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
@@ -77,8 +78,9 @@ type FlightKey = (StoreKey, String);
 /// session whatever it is after: each may use the refresh token up.
 type Aim = Option<Target>;
 
-/// Where a flight's outcome will be.
-type Outcome = watch::Receiver<Option<RefreshOutcome>>;
+/// Where a flight's outcome will be, for everybody on board. They are woken in the order in which they
+/// boarded, so that a simulation can be repeated.
+type Outcome = Shared<oneshot::Receiver<RefreshOutcome>>;
 
 /// Refreshes under way, and what earlier ones left behind.
 #[derive(Default)]
@@ -261,12 +263,8 @@ impl Sessions {
                 cause,
                 aim: target.cloned(),
             };
-            let (mut landing, own, aim) = self.board(&key, flight);
-            let landed = match landing.wait_for(Option::is_some).await {
-                Ok(landed) => landed.clone(),
-                Err(_) => None,
-            };
-            let Some(outcome) = landed else {
+            let (landing, own, aim) = self.board(&key, flight);
+            let Ok(outcome) = landing.await else {
                 // Only a panic or the end of the runtime gets here; the record is as it was or newer.
                 return RefreshOutcome::StoreUnavailable;
             };
@@ -302,7 +300,8 @@ impl Sessions {
         if let Some((aim, landing)) = running.get(key) {
             return (landing.clone(), false, aim.clone());
         }
-        let (landed, landing) = watch::channel(None);
+        let (landed, landing) = oneshot::channel();
+        let landing = landing.shared();
         let flight = flight();
         let aim = flight.aim.clone();
         running.insert(key.clone(), (aim.clone(), landing.clone()));
@@ -317,7 +316,8 @@ impl Sessions {
             sessions.observer.refresh(&flight.app, &session, &outcome, seconds);
             // Off the list first: who comes now reads the record anew instead of joining the past.
             drop(listed);
-            landed.send_replace(Some(outcome));
+            // Nobody may be left to hear it.
+            let _ = landed.send(outcome);
             if let Some(tokens) = late
                 && timeout(DEADLINE, flight.refresher.discard(tokens)).await.is_err()
             {
@@ -337,7 +337,7 @@ impl Sessions {
     fn save_later(self: &Arc<Self>, key: &StoreKey, flight: Flight) {
         if self.flights.unsaved_under(key).is_some() {
             let flight = Flight { cause: Cause::Due, ..flight };
-            self.board(&(*key, flight.app.clone()), || flight);
+            drop(self.board(&(*key, flight.app.clone()), || flight));
         }
     }
 

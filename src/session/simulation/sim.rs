@@ -11,7 +11,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 use super::ledger::Ledger;
 use crate::clock::{Clock, Entropy, EntropyUnavailable, UnixTime};
@@ -292,14 +292,15 @@ impl Entropy for SimEntropy {
 pub(super) struct Life {
     sim: Arc<Sim>,
     pub(super) process: Process,
-    dead: watch::Sender<bool>,
+    dead: AtomicBool,
+    ending: Notify,
     /// Whose end is this one's, too.
     parent: Option<Arc<Life>>,
 }
 
 impl Life {
     pub(super) fn new(sim: Arc<Sim>, process: Process) -> Arc<Self> {
-        Arc::new(Self { sim, process, dead: watch::Sender::new(false), parent: None })
+        Arc::new(Self { sim, process, dead: AtomicBool::new(false), ending: Notify::new(), parent: None })
     }
 
     /// A part of it that may end alone, of which the ledger learns nothing.
@@ -307,7 +308,8 @@ impl Life {
         Arc::new(Self {
             sim: Arc::clone(&self.sim),
             process: self.process,
-            dead: watch::Sender::new(false),
+            dead: AtomicBool::new(false),
+            ending: Notify::new(),
             parent: Some(Arc::clone(self)),
         })
     }
@@ -325,22 +327,26 @@ impl Life {
 
     /// `clean` if it had nothing left to do.
     pub(super) fn end(&self, clean: bool) {
-        if !self.dead.send_replace(true) {
+        if !self.dead.swap(true, Ordering::SeqCst) {
+            self.ending.notify_waiters();
             self.sim.tell(|ledger, now| ledger.died(self.process, clean, now));
         }
     }
 
     /// Ends a part without telling anybody.
     pub(super) fn fall_silent(&self) {
-        self.dead.send_replace(true);
+        self.dead.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        !*self.dead.borrow() && self.parent.as_ref().is_none_or(|parent| parent.is_alive())
+        !self.dead.load(Ordering::SeqCst) && self.parent.as_ref().is_none_or(|parent| parent.is_alive())
     }
 
     pub(super) async fn ended(&self) {
-        let mut dead = self.dead.subscribe();
-        let _ = dead.wait_for(|dead| *dead).await;
+        // One that is made before the look misses nothing.
+        let ending = self.ending.notified();
+        if !self.dead.load(Ordering::SeqCst) {
+            ending.await;
+        }
     }
 }
