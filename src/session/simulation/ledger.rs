@@ -79,6 +79,8 @@ struct Use {
     token: u64,
     by: Process,
     rotated: bool,
+    /// It was processed when nobody waited for it any more.
+    late: bool,
     end: Option<(u64, End)>,
 }
 
@@ -334,13 +336,14 @@ impl Ledger {
                 }
             }
         }
-        self.uses.push(Use { session, token, by, rotated: false, end: None });
+        self.uses.push(Use { session, token, by, rotated: false, late: false, end: None });
         self.uses.len() - 1
     }
 
     /// The authorization server has processed a request.
     pub(super) fn processed(&mut self, which: usize) {
-        self.uses[which].rotated = true;
+        let known = &mut self.uses[which];
+        (known.rotated, known.late) = (true, known.end.is_some());
     }
 
     /// It has ended for the one who asked.
@@ -402,9 +405,14 @@ impl Ledger {
             || self.sessions[session].excuses.contains(&Excuse::CutOff)
     }
 
-    /// Whether two instances asked with one token because one of them was cut off.
-    pub(super) fn was_cut_off(&self, session: usize) -> bool {
+    /// Whether even a forgiving authorization server may have come to a dead end: one request was
+    /// processed when nobody waited for it any more, or two had answers because one was cut off.
+    pub(super) fn was_beyond_help(&self, session: usize) -> bool {
         self.sessions[session].excuses.contains(&Excuse::CutOff)
+            || self.uses.iter().any(|u| {
+                let dead = self.dead.contains_key(&u.by) && u.end.is_none();
+                u.session == session && (u.late || (u.rotated && dead))
+            })
     }
 
     /// Another answer to the same refresh token is, or was, in the store.

@@ -11,6 +11,7 @@ use tokio::{sync::oneshot, time::sleep};
 use super::{
     ledger::{End, grant, number},
     sim::{Life, Rotation, Sim, SimClock},
+    store::SimStore,
 };
 use crate::{
     clock::Clock as _,
@@ -119,6 +120,8 @@ impl Server {
 pub(super) struct Client {
     pub(super) sim: Arc<Sim>,
     pub(super) server: Arc<Server>,
+    /// Only to be cut off from it.
+    pub(super) store: Arc<SimStore>,
     pub(super) life: Arc<Life>,
     pub(super) clock: Arc<SimClock>,
 }
@@ -224,6 +227,9 @@ impl Refresher for Client {
                 let _ = answer.send(result);
             });
             let result = answered.await.unwrap_or(Err(RefreshFailure::GrantDead));
+            if sim.mishap(sim.plan.cuts_at_answers) {
+                self.store.cut(process.slot, sim.span(5_000, 60_000));
+            }
             self.life.step("answered").await;
             sim.note(|| format!("{process:?} hears of r{grant}.{token}: {result:?}"));
             let end = result.map_or(End::Error, |(answer, _)| End::Tokens(answer));

@@ -74,6 +74,8 @@ pub(super) struct Plan {
     pub(super) outages: bool,
     pub(super) failovers: bool,
     pub(super) cuts: bool,
+    /// How often an instance is cut off just when it has an answer.
+    pub(super) cuts_at_answers: u64,
     pub(super) crashes: u64,
     pub(super) kills: bool,
     pub(super) stops: bool,
@@ -102,6 +104,7 @@ impl Plan {
         let (failing_server, lying_server) = (rate(&[0, 0, 1000, 4000]), rate(&[0, 0, 0, 1500]));
         let crashes = rate(&[0, 0, 20, 200]);
         let [outages, failovers, cuts, kills] = [(); 4].map(|()| rate(&[0, 0, 1]) > 0);
+        let cuts_at_answers = if cuts { rate(&[0, 500, 2500]) } else { 0 };
         let short = rate(&[0, 0, 0, 1]) > 0;
         let stops = rng.bool();
         Self {
@@ -127,6 +130,7 @@ impl Plan {
             outages,
             failovers: failovers || (spoil == Spoil::Durability && !calm),
             cuts,
+            cuts_at_answers,
             crashes,
             kills,
             stops,
@@ -144,6 +148,7 @@ impl Plan {
     /// Nothing of the surroundings fails, so nobody may be told that something did.
     pub(super) fn is_calm(&self) -> bool {
         let rates = self.slow_store
+            + self.cuts_at_answers
             + self.deaf_store
             + self.crashes
             + self.slow_server

@@ -185,8 +185,8 @@ impl World {
             Arc::new(Quiet),
             Pseudonymiser::new(&[9; 32]),
         );
-        let server = Arc::clone(&self.server);
-        (sessions, Arc::new(Client { sim, server, life, clock }))
+        let (server, store) = (Arc::clone(&self.server), Arc::clone(&self.store));
+        (sessions, Arc::new(Client { sim, server, store, life, clock }))
     }
 
     /// Starts an instance again whenever it has ended, and sweeps meanwhile.
@@ -364,10 +364,10 @@ impl World {
             // A latecomer goes on with what it read a while ago.
             let stale = kept.take().filter(|(of, ..)| *of == session && sim.chance(7000));
             let call = Call { session, handle, want, target, stale };
-            if let Some(found) = self.call(&instance, call).await
+            if let Some((since, found)) = self.call(&instance, call).await
                 && sim.chance(3000)
             {
-                kept = Some((session, sim.now(), found));
+                kept = Some((session, since, found));
             }
             let over = sim.tell(|ledger, _| ledger.is_removed(session));
             let mine = self.users.lock().unwrap()[user].0 == session;
@@ -430,7 +430,7 @@ impl World {
     }
 
     /// One call, which may be broken off by the caller or by the end of the instance.
-    async fn call(&self, instance: &Arc<Instance>, call: Call) -> Option<Session> {
+    async fn call(&self, instance: &Arc<Instance>, call: Call) -> Option<(u64, Session)> {
         let (sim, begun) = (&self.sim, self.sim.now());
         let process = instance.life.process;
         let _busy = Busy::with(instance);
@@ -486,7 +486,7 @@ impl World {
         call: &Call,
         begun: u64,
         answer: Answer,
-    ) -> Option<Session> {
+    ) -> Option<(u64, Session)> {
         let (sim, session) = (&self.sim, call.session);
         let key = sim.ledger.lock().unwrap().key(session)?;
         let wrong = |what: String| {
@@ -529,7 +529,7 @@ impl World {
                 {
                     wrong(format!("{:?} is not in the store", found.version()));
                 }
-                Some(found)
+                Some((since, found))
             }
             Answer::Wrong(what) => {
                 wrong(what);
@@ -562,9 +562,9 @@ impl World {
             let outcome = outcome.await;
             sim.note(|| format!("at last, s{session}: {outcome:?}"));
             let here = self.store.peek(&key).is_some();
-            let (cut_off, lost) = sim.tell(|ledger, _| {
+            let (beyond_help, lost) = sim.tell(|ledger, _| {
                 ledger.count(if here { "alive" } else { "gone" });
-                (ledger.was_cut_off(session), ledger.has_lost_tokens(session))
+                (ledger.was_beyond_help(session), ledger.has_lost_tokens(session))
             });
             let ok = match &outcome {
                 Ok(RefreshOutcome::Refreshed(found)) => {
@@ -576,7 +576,7 @@ impl World {
                 Ok(RefreshOutcome::GrantDead) => {
                     let forgiving =
                         matches!(sim.plan.rotation, Rotation::Grace(None) | Rotation::Never);
-                    !here && lost && (cut_off || !forgiving)
+                    !here && lost && (beyond_help || !forgiving)
                 }
                 _ => false,
             };
@@ -680,7 +680,9 @@ impl Call {
                 other => return Answer::Nothing(other.name().to_owned()),
             };
         let after = renewed.access_token_for(target).map(|token| number(token.expose()));
-        if after.is_none() || after == before {
+        // Who wants a renewal may be told of one that was under way when they read the session.
+        let same = after == before && matches!(self.want, Want::Replacement);
+        if after.is_none() || same {
             return Answer::Wrong(format!("{after:?} for {before:?}"));
         }
         Answer::Renewed(since, renewed)
