@@ -51,6 +51,9 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a failed attempt answers for the next ones, in milliseconds.
 const BACKOFF: u64 = 1000;
+/// Seconds after a session's end at the latest in which whoever has its tokens still has time to get rid
+/// of them.
+const LAST_CALL: i64 = 60;
 /// Pauses between attempts to store tokens; then they wait in memory until the store takes them.
 const STORE_PAUSES: [Duration; 4] = [
     Duration::from_millis(50),
@@ -87,7 +90,7 @@ type Outcome = Shared<oneshot::Receiver<RefreshOutcome>>;
 pub(super) struct Flights {
     running: Mutex<HashMap<FlightKey, (Aim, Outcome)>>,
     setbacks: Mutex<HashMap<(StoreKey, Aim), Setback>>,
-    unsaved: Mutex<HashMap<StoreKey, Unsaved>>,
+    unsaved: Mutex<HashMap<FlightKey, Unsaved>>,
     tasks: TaskTracker,
 }
 
@@ -117,11 +120,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Flights {
     pub(super) fn forget_past(&self, now: UnixTime, monotonic_millis: u64) {
         locked(&self.setbacks).retain(|_, setback| monotonic_millis < setback.until_millis);
-        locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires);
+        locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires.plus(LAST_CALL));
     }
 
     /// Under whose lease tokens came that wait to be stored.
-    fn unsaved_under(&self, key: &StoreKey) -> Option<Owner> {
+    fn unsaved_under(&self, key: &FlightKey) -> Option<Owner> {
         locked(&self.unsaved).get(key).map(|unsaved| unsaved.owner)
     }
 
@@ -134,11 +137,18 @@ impl Flights {
     /// Tokens that wait to be stored over this version; older ones have been overtaken.
     pub(super) fn take_unsaved(
         &self,
-        key: &StoreKey,
+        key: &FlightKey,
         version: Version,
     ) -> Option<(RefreshedTokens, Option<Target>)> {
         let unsaved = locked(&self.unsaved).remove(key)?;
         (unsaved.version == version).then_some((unsaved.tokens, unsaved.aim))
+    }
+
+    /// Tokens that wait to be stored and never will be, because their session has ended.
+    fn take_orphaned(&self, key: &FlightKey, ended: bool, now: UnixTime) -> Option<RefreshedTokens> {
+        let mut unsaved = locked(&self.unsaved);
+        let orphaned = unsaved.get(key).is_some_and(|unsaved| ended || now >= unsaved.expires);
+        if orphaned { unsaved.remove(key).map(|unsaved| unsaved.tokens) } else { None }
     }
 }
 
@@ -159,6 +169,13 @@ struct Flight {
     refresher: Arc<dyn Refresher>,
     cause: Cause,
     aim: Aim,
+}
+
+impl Flight {
+    /// Its name, for this session.
+    fn of(&self, session: &Session) -> FlightKey {
+        (session.key, self.app.clone())
+    }
 }
 
 /// A lease in hand.
@@ -308,10 +325,14 @@ impl Sessions {
         let listed = Listed { sessions: Arc::clone(self), key: key.clone() };
         self.flights.tasks.spawn(async move {
             let sessions = Arc::clone(&listed.sessions);
-            let store_key = listed.key.0;
+            let key = listed.key.clone();
             let start = sessions.ambient.clock.monotonic_millis();
             let Landing { outcome, late } = sessions.fly(&flight).await;
-            let session = sessions.pseudonyms.session(store_key.as_bytes());
+            // The session may have ended elsewhere while its tokens waited here.
+            let ended = matches!(outcome, RefreshOutcome::Ended(_));
+            let now = sessions.ambient.now();
+            let late = late.or_else(|| sessions.flights.take_orphaned(&listed.key, ended, now));
+            let session = sessions.pseudonyms.session(key.0.as_bytes());
             let seconds = sessions.seconds_since(start);
             sessions.observer.refresh(&flight.app, &session, &outcome, seconds);
             // Off the list first: who comes now reads the record anew instead of joining the past.
@@ -325,19 +346,19 @@ impl Sessions {
                     "tokens that came after the session's end could not be revoked in time"
                 );
             }
-            if sessions.flights.unsaved_under(&store_key).is_some() {
+            if sessions.flights.unsaved_under(&key).is_some() {
                 sleep(SAVE_PAUSE).await;
-                sessions.save_later(&store_key, flight);
+                sessions.save_later(&key, flight);
             }
         });
         (landing, true, aim)
     }
 
     /// Another flight for tokens that wait to be stored, unless somebody else has started one.
-    fn save_later(self: &Arc<Self>, key: &StoreKey, flight: Flight) {
+    fn save_later(self: &Arc<Self>, key: &FlightKey, flight: Flight) {
         if self.flights.unsaved_under(key).is_some() {
             let flight = Flight { cause: Cause::Due, ..flight };
-            drop(self.board(&(*key, flight.app.clone()), || flight));
+            drop(self.board(key, || flight));
         }
     }
 
@@ -355,7 +376,7 @@ impl Sessions {
             };
             let found = session.held(flight.aim.as_ref()).map(|held| held.renewed);
             let boarded = *first.get_or_insert(found);
-            let unsaved = self.flights.unsaved_under(&session.key);
+            let unsaved = self.flights.unsaved_under(&flight.of(&session));
             if unsaved.is_none()
                 && let Some(outcome) = self.settled(flight, &session, boarded)
             {
@@ -450,7 +471,7 @@ impl Sessions {
             landing,
             Some(Landing { outcome: RefreshOutcome::Refreshed(_) | RefreshOutcome::GrantDead, .. })
         );
-        if !over && self.flights.unsaved_under(&read.key).is_none() {
+        if !over && self.flights.unsaved_under(&flight.of(read)).is_none() {
             // If this fails the lease ends by itself.
             let _ = self.observed("release", self.store.release(&read.key, fence)).await;
         }
@@ -469,7 +490,7 @@ impl Sessions {
         if session.expiry(self.ambient.now()).is_some() {
             return None;
         }
-        let session = match self.flights.take_unsaved(&session.key, session.version) {
+        let session = match self.flights.take_unsaved(&flight.of(&session), session.version) {
             None => session,
             Some((tokens, aim)) => {
                 let landing = self.keep(flight, session, &held, tokens, &aim).await;
@@ -592,7 +613,8 @@ impl Sessions {
             aim: aim.clone(),
             expires: session.absolute_expires,
         };
-        locked(&self.flights.unsaved).insert(session.key, unsaved);
+        let key = (session.key, session.app().to_owned());
+        locked(&self.flights.unsaved).insert(key, unsaved);
         RefreshOutcome::StoreUnavailable.into()
     }
 
