@@ -180,11 +180,12 @@ impl Ledger {
     }
 
     /// Its session has been made.
-    pub(super) fn began(&mut self, session: usize, handle: &Handle) {
+    pub(super) fn began(&mut self, session: usize, handle: &Handle, expires: UnixTime) {
         let key = self.keys.record(handle);
         let known = &mut self.sessions[session];
         (known.handle, known.key) = (Some(handle.clone()), Some(key));
         known.stored.insert(0);
+        known.expires = Some(expires);
     }
 
     fn of(&self, key: &StoreKey) -> Option<usize> {

@@ -228,7 +228,9 @@ impl Refresher for Client {
             });
             let result = answered.await.unwrap_or(Err(RefreshFailure::GrantDead));
             if sim.mishap(sim.plan.cuts_at_answers) {
-                self.store.cut(process.slot, sim.span(5_000, 60_000));
+                // About as long as the lease runs, and the attempts to store what came.
+                let length = Duration::from_millis(sim.roll(3_000..=45_000));
+                self.store.cut(process.slot, length);
             }
             self.life.step("answered").await;
             sim.note(|| format!("{process:?} hears of r{grant}.{token}: {result:?}"));

@@ -94,7 +94,11 @@ impl Plan {
     /// the time, most runs look alike.
     pub(super) fn of(seed: u64, spoil: Spoil) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let calm = rng.u64(0..10) == 0;
+        let weather = rng.u64(0..10);
+        let calm = weather == 0;
+        // An instance is cut off with an answer in hand, others take over, and it comes back meanwhile:
+        // what fences are for is too rare to be left to chance.
+        let divided = weather == 1;
         let mut rate = |rates: &[u64]| {
             let rate = rates[rng.usize(0..rates.len())];
             if calm { 0 } else { rate }
@@ -107,7 +111,7 @@ impl Plan {
         let cuts_at_answers = if cuts { rate(&[0, 500, 2500]) } else { 0 };
         let short = rate(&[0, 0, 0, 1]) > 0;
         let stops = rng.bool();
-        Self {
+        let plan = Self {
             spoil,
             instances: rng.usize(1..=4),
             users: rng.usize(1..=2),
@@ -142,6 +146,24 @@ impl Plan {
             logouts: [0, 0, 150, 1000][rng.usize(0..4)],
             everywhere: [0, 0, 100, 500][rng.usize(0..4)],
             targets: rng.u32(0..4) == 0,
+        };
+        if !divided {
+            return plan;
+        }
+        Self {
+            instances: rng.usize(2..=4),
+            tabs: rng.usize(4..=6),
+            horizon: 110_000,
+            rotation: if plan.rotation == Rotation::Strict { Rotation::Grace(None) } else { plan.rotation },
+            patience: rng.u64(7_000..=12_000),
+            cuts: true,
+            cuts_at_answers: 3000,
+            slow_server: 4000,
+            crashes: 0,
+            kills: false,
+            logouts: 0,
+            everywhere: 0,
+            ..plan
         }
     }
 

@@ -148,9 +148,13 @@ impl SimStore {
         state.cut.clear();
     }
 
-    fn unreachable(&self, slot: usize) -> bool {
+    fn is_down(&self) -> bool {
+        self.state.lock().unwrap().down
+    }
+
+    fn is_cut(&self, slot: usize) -> bool {
         let state = self.state.lock().unwrap();
-        state.down || state.cut.get(&slot).is_some_and(|until| self.sim.now() < *until)
+        state.cut.get(&slot).is_some_and(|until| self.sim.now() < *until)
     }
 
     fn epoch(&self) -> u64 {
@@ -217,14 +221,13 @@ impl Link {
             let (answer, answered) = oneshot::channel();
             let there = self.clone();
             let epoch = self.store.epoch();
-            let (silent, limit) = (fate.silent, patience * 2);
+            let limit = patience * 2;
             let journey = async move {
                 pass(fate.before).await;
-                if fate.lost
-                    || there.store.unreachable(process.slot)
-                    || there.store.epoch() != epoch
-                {
-                    return None;
+                let cut = there.store.is_cut(process.slot);
+                if fate.lost || cut || there.store.is_down() || there.store.epoch() != epoch {
+                    // A broken line is silent; what is down may refuse.
+                    return Err(cut || fate.silent);
                 }
                 let done = effect(&there, &mut there.store.state.lock().unwrap());
                 there.sim.note(|| {
@@ -237,14 +240,15 @@ impl Link {
                     )
                 });
                 pass(fate.after).await;
-                (!fate.answer_lost && there.store.epoch() == epoch).then_some(done)
+                let lost = fate.answer_lost || there.store.epoch() != epoch;
+                if lost { Err(fate.silent) } else { Ok(done) }
             };
             tokio::spawn(async move {
-                if let Some(done) = journey.await {
-                    let _ = answer.send(done);
-                } else if silent {
+                match journey.await {
+                    Ok(done) => drop(answer.send(done)),
                     // Dropping the sender would be an answer.
-                    sleep(limit).await;
+                    Err(true) => sleep(limit).await,
+                    Err(false) => {}
                 }
             });
             let result = match timeout(patience, answered).await {

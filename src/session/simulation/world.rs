@@ -317,9 +317,9 @@ impl World {
                 () = instance.life.ended() => None,
                 made = instance.sessions.create(&policy, new) => made.ok(),
             };
-            if let Some((handle, _)) = made {
+            if let Some((handle, made)) = made {
                 self.sim.note(|| format!("user {user} logs in: s{session}"));
-                self.sim.tell(|ledger, _| ledger.began(session, &handle));
+                self.sim.tell(|ledger, _| ledger.began(session, &handle, made.absolute_expires()));
                 let mut users = self.users.lock().unwrap();
                 match users.get_mut(user) {
                     Some(known) => *known = (session, handle),
