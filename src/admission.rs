@@ -4,6 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderValue};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     protocol::Target,
@@ -81,6 +82,11 @@ impl Admission {
         if ours { Ok(session) } else { Err(NoSession::Unknown.into()) }
     }
 
+    /// Cancelled when the session ends. Hold it as long as it is of interest.
+    pub fn watch(&self, session: &Session) -> Arc<CancellationToken> {
+        self.sessions.watch(session)
+    }
+
     /// Every handle among the session cookies, a few at most: to end them all.
     pub fn handles(&self, headers: &HeaderMap) -> Vec<Handle> {
         /// More than two are no accident of a browser.
@@ -135,16 +141,23 @@ impl Admission {
         answer.into()
     }
 
+    /// The cookies that one takes along who is told that there is no session. One under a server key that
+    /// is not in use here is perhaps another instance's: its cookie stays.
+    pub fn parting_of(&self, gone: NoSession) -> Vec<HeaderValue> {
+        if gone == NoSession::UnknownKey { Vec::new() } else { self.parting() }
+    }
+
     /// The cookies that a session which is certainly gone takes along.
     pub fn parting(&self) -> Vec<HeaderValue> {
         clear_cookie(&self.cookies.session, SameSite::Strict).into_iter().collect()
     }
 
     fn missing(&self, gone: NoSession) -> Refusal {
-        self.gone(ErrorAnswer::new(match gone {
-            NoSession::Unknown => ErrorCode::SessionMissing,
+        let answer = ErrorAnswer::new(match gone {
+            NoSession::Unknown | NoSession::UnknownKey => ErrorCode::SessionMissing,
             NoSession::IdleExpired | NoSession::AbsoluteExpired => ErrorCode::SessionExpired,
-        }))
+        });
+        Refusal { answer, cookies: self.parting_of(gone) }
     }
 
     /// Only a session that is certainly gone takes its cookie along; an outage touches nothing.

@@ -130,9 +130,9 @@ pub fn run(
         Command::Check { config, format: Format::Json } => {
             let result = load(&config);
             let report = match &result {
-                Ok((_, Summary { apps, clients })) => {
-                    json!({ "ok": true, "apps": apps, "clients": clients })
-                }
+                Ok((_, Summary { apps, clients, server_keys })) => json!({
+                    "ok": true, "apps": apps, "clients": clients, "server_keys": server_keys
+                }),
                 Err(faults) => json!({ "ok": false, "faults": faults }),
             };
             writeln!(out, "{report:#}")?;

@@ -1,5 +1,7 @@
-//! Owns authenticated encryption and keyed hashes under one server key, on aws-lc-rs.
+//! Owns authenticated encryption and keyed hashes under the server keys, on aws-lc-rs.
 //! Must not know what it seals or hashes: sessions, cookies and transactions bring their own purposes.
+
+mod ring;
 
 use std::fmt;
 
@@ -8,6 +10,8 @@ use aws_lc_rs::{
     hmac, rand,
 };
 use zeroize::Zeroizing;
+
+pub use ring::{KeyId, KeyRing, Ring, SameKeyTwice};
 
 /// First byte of everything sealed here; a new layout gets a new number.
 const LAYOUT: u8 = 1;
@@ -50,6 +54,14 @@ impl ServerKey {
     /// The key from 32 unpredictable bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// The key's public name.
+    pub fn id(&self) -> KeyId {
+        let named = expand(&self.extract(&[]), "key-id", "server");
+        let mut id = [0; KeyId::LEN];
+        id.iter_mut().zip(named.iter()).for_each(|(to, from)| *to = *from);
+        KeyId::new(id)
     }
 
     /// A sealing key that only this server key and `purpose` can make.

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod oidf;
 pub mod pki;
 pub mod serve;
+pub mod soak;
 pub mod suite;
 pub mod weaken;
 

@@ -286,12 +286,29 @@ impl Pki {
         Ok(config)
     }
 
+    /// The same without a certificate of its own and for HTTP/1.1 only: one request at a time on a
+    /// connection.
+    pub fn http1_client(
+        &self,
+        resolve: &[(String, SocketAddr)],
+    ) -> Result<reqwest::Client, PkiError> {
+        Ok(self.http_builder(None, resolve)?.http1_only().build()?)
+    }
+
     /// An HTTP client on [`Self::client_config`]: no redirects, no proxy, names resolved as told.
     pub fn http_client(
         &self,
         client: Option<&Identity>,
         resolve: &[(String, SocketAddr)],
     ) -> Result<reqwest::Client, PkiError> {
+        Ok(self.http_builder(client, resolve)?.build()?)
+    }
+
+    fn http_builder(
+        &self,
+        client: Option<&Identity>,
+        resolve: &[(String, SocketAddr)],
+    ) -> Result<reqwest::ClientBuilder, PkiError> {
         #[expect(
             clippy::disallowed_methods,
             reason = "the harness drives servers with a client of its own"
@@ -305,8 +322,7 @@ impl Pki {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .https_only(true)
-            .retry(reqwest::retry::never())
-            .build()?)
+            .retry(reqwest::retry::never()))
     }
 }
 

@@ -12,11 +12,11 @@ use x509_parser::parse_x509_certificate;
 
 use crate::{
     clock::UnixTime,
-    config::{Client, Fault, Faults, KeyFile, Settings, Source, TlsFiles},
+    config::{App, Client, Fault, Faults, KeyFile, Settings, Source, StorePlace, TlsFiles},
     ecosystem::EcosystemName,
     jose::{EncryptionJwk, JweAlg, Signer as _, SoftwareSigner},
     profile::Profile,
-    server::{AssemblyFault, check_grants, decryption_keys, published_keys},
+    server::{AssemblyFault, check_grants, decryption_keys, key_ring, published_keys},
 };
 
 /// What an authorization server's administrator has to know.
@@ -26,6 +26,19 @@ pub struct Summary {
     pub apps: Vec<AppSummary>,
     /// Per client, its credentials.
     pub clients: Vec<ClientSummary>,
+    /// What sessions are sealed under.
+    pub server_keys: ServerKeySummary,
+}
+
+/// The server keys, by their public ids: for comparing instances.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ServerKeySummary {
+    /// New sessions are sealed under this one.
+    pub active: String,
+    /// Sessions under these are found as well.
+    pub further: Vec<String>,
+    /// Seconds for which a key that is no longer active anywhere may still be needed.
+    pub needed_for: u64,
 }
 
 /// The URLs of an app.
@@ -41,6 +54,18 @@ pub struct AppSummary {
     pub post_logout_redirect_uri: String,
     /// Where the client's public keys are.
     pub jwks_uri: String,
+    /// Where logout tokens are to be posted, if the app takes them (BCL-2.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backchannel_logout_uri: Option<String>,
+    /// Logout tokens shall name the session: without, all of a user's sessions end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backchannel_logout_session_required: Option<bool>,
+    /// What the logout page is to show in a frame, if the app takes that (FCL-2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontchannel_logout_uri: Option<String>,
+    /// The frame's address shall name issuer and session: without, nothing ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontchannel_logout_session_required: Option<bool>,
 }
 
 /// The credentials of a client.
@@ -108,9 +133,17 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
             fault(&found.path, file, found.message, remedy)
         }));
     }
+    let server_keys = server_keys(settings).map_err(|fault| {
+        faults.push(Fault { remedy: "name each key once".to_owned(), ..told(fault) });
+    });
     let mut proving = Proving::new();
     if let Some(tls) = &settings.server.tls {
         certificate("server.tls", tls, now).map_err(|fault| faults.push(fault)).ok();
+    }
+    if let StorePlace::Valkey(valkey) = &settings.store.place
+        && let Some(tls) = valkey.tls.as_ref().and_then(|tls| tls.identity.as_ref())
+    {
+        certificate("store.tls_identity", tls, now).map_err(|fault| faults.push(fault)).ok();
     }
     let mut clients = Vec::new();
     for (name, client) in &settings.clients {
@@ -159,17 +192,33 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
             });
         }
     }
-    if !faults.is_empty() {
+    let (Ok(server_keys), true) = (server_keys, faults.is_empty()) else {
         return Err(Faults::new(faults));
-    }
+    };
     let apps = settings.apps.iter().map(|(name, app)| AppSummary {
         app: name.clone(),
         client: app.client.clone(),
         redirect_uris: app.redirect_uris(),
         post_logout_redirect_uri: app.post_logout_redirect_uri(),
         jwks_uri: app.jwks_uri(),
+        backchannel_logout_uri: app.backchannel_logout_uri(),
+        backchannel_logout_session_required: app.backchannel_logout.then_some(true),
+        frontchannel_logout_uri: app.frontchannel_logout_uri(),
+        frontchannel_logout_session_required: app.frontchannel_logout.then_some(true),
     });
-    Ok(Summary { apps: apps.collect(), clients })
+    Ok(Summary { apps: apps.collect(), clients, server_keys })
+}
+
+fn server_keys(settings: &Settings) -> Result<ServerKeySummary, AssemblyFault> {
+    let ring = key_ring(&settings.store)?;
+    // A session begun in the last second of the old key, or a login that was under way.
+    let longest = |app: &App| app.session.absolute.max(app.login.transaction_lifetime);
+    let needed_for = settings.apps.values().map(longest).max().unwrap_or_default();
+    Ok(ServerKeySummary {
+        active: ring.active_id().to_string(),
+        further: ring.further_ids().map(|id| id.to_string()).collect(),
+        needed_for: needed_for.as_secs(),
+    })
 }
 
 /// The issuer and the client that each `DPoP` key is used with, by thumbprint.
@@ -327,7 +376,25 @@ impl fmt::Display for Summary {
             }
             writeln!(f, "  post_logout_redirect_uri  {}", app.post_logout_redirect_uri)?;
             writeln!(f, "  jwks_uri                  {}", app.jwks_uri)?;
+            if let Some(uri) = &app.backchannel_logout_uri {
+                writeln!(f, "  backchannel_logout_uri    {uri}")?;
+                writeln!(f, "  backchannel_logout_session_required  true")?;
+            }
+            if let Some(uri) = &app.frontchannel_logout_uri {
+                writeln!(f, "  frontchannel_logout_uri   {uri}")?;
+                writeln!(f, "  frontchannel_logout_session_required  true")?;
+            }
         }
+        let ServerKeySummary { active, further, needed_for } = &self.server_keys;
+        writeln!(f, "\nserver keys (the same on every instance)")?;
+        writeln!(f, "  active   {active}")?;
+        for id in further {
+            writeln!(f, "  further  {id}")?;
+        }
+        writeln!(
+            f,
+            "  an old key may go {needed_for} seconds after the last instance stopped having it active"
+        )?;
         Ok(())
     }
 }

@@ -62,6 +62,8 @@ fn check_prints_what_to_register() {
         "https://portal.example.com/bff/callback",
         "https://portal.example.com/bff/logout/callback",
         "https://portal.example.com/bff/jwks",
+        "backchannel_logout_uri    https://portal.example.com/bff/backchannel-logout\n",
+        "backchannel_logout_session_required  true\n",
         "private_key_jwt",
         "client_assertion key  ES256  kid ",
         "request_object key  PS256  kid ",
@@ -69,6 +71,31 @@ fn check_prints_what_to_register() {
     ] {
         assert!(out.contains(expected), "{expected} in {out}");
     }
+}
+
+/// BCL-2.2, FCL-2: what the app takes is registered, and nothing else.
+#[test]
+fn check_prints_the_logout_channels_that_there_are() {
+    let (folder, config) = signed_folder();
+    let told = |lines: &str| {
+        folder.config(&example_with(&[("[apps.portal]", lines)]));
+        let (result, text) = cli(&["check", "--config", &config]);
+        result.unwrap();
+        let (result, json) = cli(&["check", "--config", &config, "--format", "json"]);
+        result.unwrap();
+        (text, serde_json::from_str::<Value>(&json).unwrap()["apps"][0].clone())
+    };
+    let (text, json) = told("");
+    assert!(text.contains("backchannel_logout_uri") && !text.contains("frontchannel"), "{text}");
+    assert_eq!(json["backchannel_logout_session_required"], true);
+    assert!(json.get("frontchannel_logout_uri").is_none());
+    let (text, json) = told("backchannel_logout = false\nfrontchannel_logout = true");
+    assert!(!text.contains("backchannel"), "{text}");
+    assert!(text.contains("frontchannel_logout_session_required  true\n"), "{text}");
+    assert!(json.get("backchannel_logout_uri").is_none());
+    let uri = "https://portal.example.com/bff/frontchannel-logout";
+    assert_eq!(json["frontchannel_logout_uri"], uri);
+    assert!(text.contains(uri), "{text}");
 }
 
 #[test]
@@ -80,6 +107,25 @@ fn check_speaks_json_in_success_and_failure() {
     assert_eq!(report["ok"], true);
     assert_eq!(report["apps"][0]["redirect_uris"][1], "https://portal.example.com/bff/callback");
     assert_eq!(report["clients"][0]["keys"][0]["alg"], "ES256");
+
+    // SES-7.4: what operators compare between instances.
+    let key = folder.path("keys/next.key").display().to_string();
+    cli(&["keys", "server", "--out", &key]).0.unwrap();
+    let further = "further_server_key_files = [\"keys/next.key\"]";
+    let active = report["server_keys"]["active"].as_str().unwrap().to_owned();
+    assert_eq!((active.len(), &report["server_keys"]["further"]), (8, &serde_json::json!([])));
+    folder.config(&example_with(&[("[store]", further)]));
+    let (result, out) = cli(&["check", "--config", &config, "--format", "json"]);
+    result.unwrap();
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["server_keys"]["active"], *active);
+    let next = report["server_keys"]["further"][0].as_str().unwrap();
+    assert!(next.len() == 8 && next != active, "{report}");
+    assert_eq!(report["server_keys"]["needed_for"], 8 * 3600);
+    let (_, out) = cli(&["check", "--config", &config]);
+    for expected in [&format!("active   {active}"), &format!("further  {next}"), "28800 seconds"] {
+        assert!(out.contains(expected), "{expected} in {out}");
+    }
 
     folder.config(&example_with(&[("scopes", "scopes = []"), ("[store]", "zebra = 1")]));
     let (result, out) = cli(&["check", "--config", &config, "--format", "json"]);

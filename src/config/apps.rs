@@ -68,6 +68,8 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let known = client.as_ref().and_then(|name| facts.clients.get(name));
     let login = login(login_section, known.is_none_or(ClientFacts::openid));
     let session = session(s.section("session"));
+    let (backchannel_logout, frontchannel_logout) =
+        logout_channels(s, known.is_none_or(ClientFacts::openid));
     let authorizations = grants::authorizations(s, known);
     let surroundings =
         Surroundings { client: known, login: &login, authorizations: &authorizations };
@@ -99,6 +101,8 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
         origin: origin?,
         prefix,
         csrf_headers,
+        backchannel_logout,
+        frontchannel_logout,
         login,
         session,
         routes: routes?,
@@ -230,6 +234,26 @@ fn login(mut section: Section<'_>, openid: bool) -> LoginSettings {
     }
     section.finish();
     login
+}
+
+/// Whether the authorization server may end sessions by itself: by logout tokens, by a frame. Both name
+/// what only an ID token tells us.
+fn logout_channels(s: &mut Section<'_>, openid: bool) -> (bool, bool) {
+    let channels = (s.flag("backchannel_logout", openid), s.flag("frontchannel_logout", false));
+    if !openid {
+        let wanted = [
+            ("backchannel_logout", channels.0, "BCL-2.7"),
+            ("frontchannel_logout", channels.1, "FCL-2"),
+        ];
+        for (key, _, clause) in wanted.iter().filter(|(_, wanted, _)| *wanted) {
+            let message = format!(
+                "only an ID token says whose session it is, and the client does not ask for openid ({clause})"
+            );
+            let remedy = "remove it, or add \"openid\" to the client's scopes";
+            s.place_of(key).report(s.report, message, remedy);
+        }
+    }
+    channels
 }
 
 fn session(mut section: Section<'_>) -> SessionSettings {

@@ -14,6 +14,7 @@ mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod valkey;
 mod values;
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -22,8 +23,8 @@ pub use fault::{Fault, Faults, Source};
 pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
     Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
-    PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
-    StorePlace, TlsFiles, TokenPolicy,
+    PemFile, Provider, Route, Secret, Server, ServerAddress, ServerKey, SessionSettings, Settings,
+    Store, StorePlace, TlsFiles, TokenPolicy, Valkey, ValkeyServers, ValkeyTls,
 };
 
 use cross::Facts;

@@ -89,6 +89,7 @@ pub(super) fn trust(s: &mut Section<'_>) -> (Vec<PemFile>, bool) {
     (roots, system)
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of all settings is best read as one")]
 pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Option<Client> {
     let s = &mut section;
     let provider = cross::reference(s, "provider", facts.providers.keys());
@@ -150,6 +151,7 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
     let encryption =
         encryption(s, profile, ecosystem, signed, userinfo_signed_response_alg.is_some());
     let client_assertion_typ = s.flag("client_assertion_typ", true);
+    let logout_token_typ_required = s.flag("logout_token_typ_required", true);
     let future_tolerance = s.or("future_tolerance", 30, |s| claim_seconds(s, 10..=60));
     let exp_leeway = s.or("exp_leeway", 10, |s| claim_seconds(s, 0..=60));
     let request_object_lifetime =
@@ -185,6 +187,7 @@ pub(super) fn client(name: &str, mut section: Section<'_>, facts: &mut Facts) ->
         userinfo_signed_response_alg,
         encryption,
         client_assertion_typ,
+        logout_token_typ_required,
         future_tolerance,
         exp_leeway,
         request_object_lifetime,

@@ -7,13 +7,17 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     files,
-    reader::Section,
-    settings::{Admin, AuditSink, Log, Server, Store, StorePlace},
+    reader::{Section, Setting},
+    settings::{Admin, AuditSink, Log, Server, ServerKey, Store, StorePlace},
+    valkey,
     values::{
         choice, duration, hours, integer, list, minutes, network_range, seconds, socket_address,
     },
 };
-use crate::telemetry::LogFormat;
+use crate::{seal, telemetry::LogFormat};
+
+/// Each index of a session is looked up under every key.
+const MOST_FURTHER_KEYS: usize = 7;
 
 pub(super) fn server(mut section: Section<'_>) -> Option<Server> {
     let s = &mut section;
@@ -69,16 +73,69 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
 
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let s = &mut section;
-    s.or("kind", (), |s| choice(s, &[("embedded", ())]));
-    let path = s.required(
-        "path",
-        "name the file sessions are kept in, such as \"sessions.db\"",
-        files::path,
-    );
+    let kinds = [("embedded", StoreKind::Embedded), ("valkey", StoreKind::Valkey)];
+    let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
+        StoreKind::Embedded => embedded(s),
+        StoreKind::Valkey => valkey::place(s),
+    };
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);
+    let further = s.or("further_server_key_files", Some(Vec::new()), |setting| {
+        Some(further_server_keys(setting, server_key.as_ref()))
+    });
+    let read_cache = s.or("read_cache", seconds(1), |s| duration(s, seconds(0)..=seconds(10)));
     section.finish();
-    Some(Store { place: StorePlace::Embedded { path: path? }, server_key: server_key? })
+    Some(Store {
+        place: place?,
+        server_key: server_key?,
+        further_server_keys: further?,
+        read_cache,
+    })
+}
+
+/// What keeps sessions.
+#[derive(Clone, Copy)]
+enum StoreKind {
+    Embedded,
+    Valkey,
+}
+
+fn embedded(s: &mut Section<'_>) -> Option<StorePlace> {
+    let remedy = "name the file sessions are kept in, such as \"sessions.db\"";
+    s.required("path", remedy, files::path).map(|path| StorePlace::Embedded { path })
+}
+
+/// Each key once: two of one id could not be told apart.
+fn further_server_keys(
+    setting: &Setting<'_>,
+    active: Option<&ServerKey>,
+) -> Option<Vec<ServerKey>> {
+    let id = |key: &ServerKey| seal::ServerKey::from_bytes(*key.expose()).id();
+    let items = setting.items()?;
+    if items.len() > MOST_FURTHER_KEYS {
+        let remedy = "keep those that sessions may still need, and the next one";
+        return setting.wrong(format!("lists more than {MOST_FURTHER_KEYS} keys"), remedy);
+    }
+    let mut known: Vec<_> = active.map(id).into_iter().collect();
+    let mut keys = Vec::new();
+    let mut sound = true;
+    for item in &items {
+        let Some(key) = files::server_key(item) else {
+            sound = false;
+            continue;
+        };
+        if known.contains(&id(&key)) {
+            sound = false;
+            let message = format!("holds key {}, which is in use already", id(&key));
+            item.wrong::<()>(
+                message,
+                "name each key once; make another with `fapi-bff keys server --out FILE`",
+            );
+        }
+        known.push(id(&key));
+        keys.push(key);
+    }
+    sound.then_some(keys)
 }
 
 pub(super) fn log(mut section: Section<'_>) -> Log {

@@ -84,6 +84,11 @@ pub struct Store {
     pub place: StorePlace,
     /// The key the records' keys are derived from, together with each session's handle.
     pub server_key: ServerKey,
+    /// Keys whose sessions are found as well: those that were active, and the one that will be.
+    pub further_server_keys: Vec<ServerKey>,
+    /// How long a session that was read is served without asking the store again: the longest that one
+    /// instance serves what another has ended.
+    pub read_cache: Duration,
 }
 
 /// Where sessions live.
@@ -94,6 +99,69 @@ pub enum StorePlace {
         /// The database file.
         path: PathBuf,
     },
+    /// Valkey or Redis.
+    Valkey(Box<Valkey>),
+}
+
+/// Servers of Valkey or Redis, and how they are met.
+#[derive(Clone, Debug)]
+pub struct Valkey {
+    /// Where they are.
+    pub servers: ValkeyServers,
+    /// How they are known; `None` only on loopback addresses (FAPI2-SP-5.2.1-1).
+    pub tls: Option<ValkeyTls>,
+    /// The user to log in as; `None` is the server's default user.
+    pub username: Option<String>,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// Limit for connecting, TLS and login included.
+    pub connect_timeout: Duration,
+    /// Limit for an answer.
+    pub response_timeout: Duration,
+    /// Replicas that must have a write that must not be lost.
+    pub wait_replicas: u32,
+    /// What the names of all keys begin with.
+    pub key_prefix: String,
+}
+
+/// Where servers are.
+#[derive(Clone, Debug)]
+pub enum ValkeyServers {
+    /// One server.
+    Single(ServerAddress),
+    /// Some servers of a cluster, which know the others.
+    Cluster(Vec<ServerAddress>),
+    /// A primary that sentinels watch over.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<ServerAddress>,
+        /// Their name for the primary.
+        master: String,
+        /// The user to log in as at the sentinels.
+        username: Option<String>,
+        /// That user's password.
+        password: Option<Secret>,
+    },
+}
+
+/// A host, by name or address, and a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerAddress {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// How servers are known, and we to them.
+#[derive(Clone, Debug)]
+pub struct ValkeyTls {
+    /// Certificate authorities trusted in addition to, or instead of, the system's.
+    pub trust_roots: Vec<PemFile>,
+    /// Whether the system's certificate authorities are trusted.
+    pub system_roots: bool,
+    /// Certificate shown to the servers.
+    pub identity: Option<TlsFiles>,
 }
 
 /// Logs and audit.
@@ -187,6 +255,8 @@ pub struct Client {
     pub encryption: Encryption,
     /// Whether client assertions carry `typ`.
     pub client_assertion_typ: bool,
+    /// Whether logout tokens must carry `typ` (BCL-4.1).
+    pub logout_token_typ_required: bool,
     /// Seconds `iat` and `nbf` may lie ahead (CLK-1: 10 to 60).
     pub future_tolerance: i64,
     /// Seconds `exp` may have passed (CLK-1: 0 to 60).
@@ -280,6 +350,10 @@ pub struct App {
     pub login: LoginSettings,
     /// How long sessions live and what they show.
     pub session: SessionSettings,
+    /// Whether the authorization server may end sessions by logout tokens (BCL-2.5).
+    pub backchannel_logout: bool,
+    /// Whether it may end them by a frame on its logout page (FCL-PRJ).
+    pub frontchannel_logout: bool,
     /// What pages may have authorized in detail, by name (RAR-12).
     pub authorizations: BTreeMap<String, Authorization>,
     /// What is forwarded where.
@@ -347,6 +421,16 @@ impl App {
     /// Where the client's public keys are published; has to be registered.
     pub fn jwks_uri(&self) -> String {
         self.url("/jwks")
+    }
+
+    /// Where the authorization server posts logout tokens; to be registered, if it may (BCL-2.2).
+    pub fn backchannel_logout_uri(&self) -> Option<String> {
+        self.backchannel_logout.then(|| self.url("/backchannel-logout"))
+    }
+
+    /// What the authorization server's logout page shows in a frame; to be registered, if it may (FCL-2).
+    pub fn frontchannel_logout_uri(&self) -> Option<String> {
+        self.frontchannel_logout.then(|| self.url("/frontchannel-logout"))
     }
 
     fn url(&self, path: &str) -> String {

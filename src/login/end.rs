@@ -9,6 +9,7 @@ use crate::{
         Transaction, TransactionRejected, VerifiedIdToken,
     },
     provider::{Demands, Received, Redeemed},
+    seal::KeyId,
     session::{EndReason, Handle, Identity, NewSession, Session, Tokens},
     telemetry::{Action, AuditEvent, Outcome, Pseudonym},
 };
@@ -118,7 +119,7 @@ impl Login {
         let refused = |reason| LoginFailure::Rejected { reason, channel: Channel::Front };
         let parameters = ResponseParameters::parse_form(answer.parameters)
             .map_err(|rejected| refused(rejected.reason()))?;
-        let (received, transaction) = self.find_transaction(&answer, &parameters)?;
+        let (received, (sealed_by, transaction)) = self.find_transaction(&answer, &parameters)?;
         // From here on the transaction is spent, whatever follows: neither a replay nor a second
         // tab with the same answer gets any further (FAPI2-SP-6.4).
         self.consume(&transaction).await?;
@@ -168,7 +169,7 @@ impl Login {
             resources: &self.policy.resources,
         };
         let (verifier, redirect_uri) = (&transaction.code_verifier, &transaction.redirect_uri);
-        let prover = self.prover(&transaction.id)?;
+        let prover = self.prover(sealed_by, &transaction.id)?;
         let redeemed =
             self.provider.redeem(code, verifier, redirect_uri, demands, prover.as_ref()).await?;
         let same = |old: &Session| {
@@ -183,7 +184,7 @@ impl Login {
             self.provider.give_up(refresh_token, Some(access_token));
             return Err(WRONG_SESSION);
         }
-        self.make_session(transaction, redeemed).await
+        self.make_session(sealed_by, transaction, redeemed).await
     }
 
     /// The session the browser is in. One that was sent here by another site does not say
@@ -198,7 +199,7 @@ impl Login {
         &self,
         answer: &Answer<'_>,
         parameters: &'p ResponseParameters,
-    ) -> Result<(Received<'p>, Transaction), LoginFailure> {
+    ) -> Result<(Received<'p>, (KeyId, Transaction)), LoginFailure> {
         let missing = LoginFailure::Transaction { reason: "transaction.missing" };
         if answer.transactions.is_empty() {
             return Err(missing);
@@ -214,18 +215,21 @@ impl Login {
         let id = super::transactions::transaction_id(&state);
         let sealed =
             answer.transactions.iter().find(|transaction| transaction.id == id).ok_or(missing)?;
-        let transaction = self
+        let opened = self
             .open_transaction(*sealed)
             .ok_or(LoginFailure::Transaction { reason: "transaction.unreadable" })?;
-        Ok((received, transaction))
+        Ok((received, opened))
     }
 
     async fn make_session(
         &self,
+        sealed_by: KeyId,
         transaction: Transaction,
         redeemed: Redeemed,
     ) -> Result<Ended, LoginFailure> {
         let Redeemed { tokens, id_token } = redeemed;
+        let bound = self.provider.binds_to_key();
+        let key_seed = bound.then(|| self.key_seed(sealed_by, &transaction.id)).transpose()?;
         let now = self.ambient.now();
         let new = NewSession {
             app: self.app.clone(),
@@ -240,7 +244,7 @@ impl Login {
                 // One that was not asked for is not kept: nobody looked at it.
                 id_token: tokens.id_token.clone().filter(|_| id_token.is_some()),
                 scope: tokens.scope.clone(),
-                key_seed: self.provider.binds_to_key().then(|| self.key_seed(&transaction.id)),
+                key_seed,
                 authorization_details: tokens.authorization_details.clone(),
                 narrowed: Vec::new(),
             },

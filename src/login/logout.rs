@@ -152,7 +152,7 @@ impl Login {
 
     fn open_ticket(&self, sealed: &str) -> Option<Ticket> {
         let sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
-        let plain = self.logout_seal.open(&self.ticket_context(), &sealed).ok()?;
+        let (_, plain) = self.logout_seal.open(&self.ticket_context(), &sealed).ok()?;
         let ticket: Ticket = serde_json::from_slice(&plain).ok()?;
         (ticket.expires > self.ambient.now()).then_some(ticket)
     }

@@ -5,6 +5,7 @@ mod authorization;
 mod end;
 mod failure;
 mod logout;
+mod remote_logout;
 mod start;
 mod transactions;
 
@@ -14,6 +15,7 @@ pub use authorization::{IntentFailure, Intents, Template};
 pub use end::{Answer, Ended};
 pub use failure::{Channel, LoginFailure};
 pub use logout::{LeaveTaking, Left};
+pub use remote_logout::{RemoteLogout, RemoteLogoutFailure};
 pub use start::{Start, Started};
 pub use transactions::SealedTransaction;
 
@@ -23,7 +25,7 @@ use crate::{
     clock::Ambient,
     protocol::{AuthorizationDetails, Mode},
     provider::Provider,
-    seal::{HashKey, SealingKey, ServerKey},
+    seal::{HashKey, KeyRing, Ring, SealingKey},
     session::{Activity, FindError, Handle, Policy, Session, Sessions},
     telemetry::Telemetry,
 };
@@ -91,9 +93,9 @@ pub struct Login {
     session_policy: Policy,
     provider: Arc<Provider>,
     sessions: Arc<Sessions>,
-    transaction_seal: SealingKey,
-    logout_seal: SealingKey,
-    key_seeds: HashKey,
+    transaction_seal: Ring<SealingKey>,
+    logout_seal: Ring<SealingKey>,
+    key_seeds: Ring<HashKey>,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -128,7 +130,7 @@ impl Login {
         self.policy.allowed_parameters.iter().any(|allowed| allowed == parameter)
     }
 
-    /// The logins of the app called `app`, sealed under keys derived from `key`.
+    /// The logins of the app called `app`, sealed under keys derived from those of `ring`.
     #[expect(clippy::too_many_arguments, reason = "the one place where a login's parts meet")]
     pub fn new(
         app: String,
@@ -136,14 +138,14 @@ impl Login {
         session_policy: Policy,
         provider: Arc<Provider>,
         sessions: Arc<Sessions>,
-        key: &ServerKey,
+        ring: &KeyRing,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Self {
         Self {
-            transaction_seal: key.derive("login-transaction v1"),
-            logout_seal: key.derive("logout v1"),
-            key_seeds: key.hash_key("login-key v1"),
+            transaction_seal: ring.derive("login-transaction v1"),
+            logout_seal: ring.derive("logout v1"),
+            key_seeds: ring.hash_keys("login-key v1"),
             app,
             policy,
             session_policy,

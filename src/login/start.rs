@@ -111,7 +111,7 @@ impl Login {
         let nonce = registration.openid().then(|| self.ambient.token()).transpose();
         let nonce = nonce.map_err(no_randomness)?;
         let id = transaction_id(&state);
-        let prover = self.prover(&id)?;
+        let prover = self.prover(self.transaction_seal.active_id(), &id)?;
         let code_verifier =
             CodeVerifier::from_random(self.ambient.random::<32>().map_err(no_randomness)?);
         let redirect_uri = self.policy.redirect_uri(start.mode);
@@ -243,7 +243,7 @@ impl Login {
         let (mut live, mut evict) = (Vec::new(), Vec::new());
         for sealed in existing {
             match self.open_transaction(*sealed) {
-                Some(transaction) if transaction.expires > now => {
+                Some((_, transaction)) if transaction.expires > now => {
                     live.push((transaction.created, sealed.id, sealed.sealed.len()));
                 }
                 _ => evict.push(sealed.id.to_owned()),

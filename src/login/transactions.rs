@@ -10,7 +10,10 @@ use super::{Login, LoginFailure};
 use crate::{
     jose::KeySeed,
     protocol::{Prover, Transaction},
+    seal::KeyId,
 };
+
+const NO_KEY: LoginFailure = LoginFailure::Internal { reason: "internal.no_key" };
 
 /// One transaction as it came in a cookie: its id from the cookie's name, and the sealed text.
 #[derive(Clone, Copy, Debug)]
@@ -30,17 +33,18 @@ pub(super) fn transaction_id(state: &str) -> String {
 
 impl Login {
     /// What the key of this login's tokens is made from: found again at its end, and in no cookie
-    /// (DPOP-11).
-    pub(super) fn key_seed(&self, id: &str) -> KeySeed {
-        KeySeed::new(Zeroizing::new(self.key_seeds.hash(&[self.app.as_bytes(), id.as_bytes()])))
+    /// (DPOP-11). It is of the server key that seals the transaction: another may be active by the end.
+    pub(super) fn key_seed(&self, by: KeyId, id: &str) -> Result<KeySeed, LoginFailure> {
+        let key = self.key_seeds.get(by).ok_or(NO_KEY)?;
+        Ok(KeySeed::new(Zeroizing::new(key.hash(&[self.app.as_bytes(), id.as_bytes()]))))
     }
 
     /// Proves possession of the key that this login's tokens are bound to, where they are to be.
-    pub(super) fn prover(&self, id: &str) -> Result<Option<Prover>, LoginFailure> {
-        let seed = self.provider.binds_to_key().then(|| self.key_seed(id));
-        seed.map(|seed| self.provider.prover(&seed))
-            .transpose()
-            .map_err(|_| LoginFailure::Internal { reason: "internal.no_key" })
+    pub(super) fn prover(&self, by: KeyId, id: &str) -> Result<Option<Prover>, LoginFailure> {
+        if !self.provider.binds_to_key() {
+            return Ok(None);
+        }
+        self.provider.prover(&self.key_seed(by, id)?).map(Some).map_err(|_| NO_KEY)
     }
 
     fn transaction_context(&self, id: &str) -> Vec<u8> {
@@ -64,12 +68,17 @@ impl Login {
         Ok(URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// Opens a cookie's transaction; `None` for anything we did not seal for this app and name.
-    pub(super) fn open_transaction(&self, from: SealedTransaction<'_>) -> Option<Transaction> {
+    /// Opens a cookie's transaction, and tells which server key sealed it; `None` for anything we did not
+    /// seal for this app and name.
+    pub(super) fn open_transaction(
+        &self,
+        from: SealedTransaction<'_>,
+    ) -> Option<(KeyId, Transaction)> {
         let sealed = URL_SAFE_NO_PAD.decode(from.sealed).ok()?;
-        let plain = self.transaction_seal.open(&self.transaction_context(from.id), &sealed).ok()?;
+        let context = self.transaction_context(from.id);
+        let (by, plain) = self.transaction_seal.open(&context, &sealed).ok()?;
         let transaction: Transaction = serde_json::from_slice(&plain).ok()?;
-        (transaction.id == from.id).then_some(transaction)
+        (transaction.id == from.id).then_some((by, transaction))
     }
 
     /// Consumes the transaction, exactly once across all instances that share the store

@@ -156,6 +156,11 @@ impl<'a> Answer<'a> {
 }
 
 impl Answer<'_> {
+    /// An answer of which the status says all: done, whatever stands in the body (REV-2.2).
+    pub fn done(&self) -> Result<(), AsAnswer> {
+        if self.status == 200 { Ok(()) } else { self.object(200).map(drop) }
+    }
+
     /// The JSON object of an answer with exactly the `success` status; anything else is a no.
     pub(super) fn object(&self, success: u16) -> Result<Claims, AsAnswer> {
         match self.status {
@@ -251,6 +256,21 @@ mod tests {
             content_type: Some("application/json"),
             retry_after: None,
             body: body.as_bytes(),
+        }
+    }
+
+    /// REV-2.2, REV-2.2.1
+    #[test]
+    fn what_is_done_needs_no_body() {
+        for body in ["", "{}", "<p>gone</p>"] {
+            assert_eq!(answer(200, body).done(), Ok(()));
+        }
+        let refused = answer(400, "{\"error\":\"unsupported_token_type\"}").done().unwrap_err();
+        assert!(refused.is("unsupported_token_type"));
+        let busy = Answer { retry_after: Some("7"), ..answer(503, "") }.done();
+        assert_eq!(busy, Err(AsAnswer::Unavailable { status: 503, retry_after: Some(7) }));
+        for status in [201, 204, 302, 404] {
+            assert!(answer(status, "").done().is_err(), "{status}");
         }
     }
 

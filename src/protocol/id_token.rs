@@ -20,7 +20,7 @@ use super::{
 /// Most seconds since `iat` (OIDC-3.1.3.7-10): a token for us was made just now.
 const MAX_AGE: i64 = 600;
 /// Longest `sub`, in characters (OIDC-3.1.3.3).
-const MAX_SUBJECT: usize = 255;
+pub(super) const MAX_SUBJECT: usize = 255;
 /// Members that belong to other kinds of signed token. An untyped token that has one is not an ID
 /// token whatever else it has (JWT-3.12): logout and event tokens, introspection answers,
 /// `DPoP` proofs, request objects. Names a user attribute could have, such as `state`, are not on the list.

@@ -17,6 +17,7 @@ mod initiated;
 mod introspection;
 mod jarm;
 mod logout;
+mod logout_token;
 mod metadata;
 mod nested;
 mod par;
@@ -54,6 +55,10 @@ pub use introspection::{
 };
 pub use jarm::{Expected, JarmRejected, unverified_issuer, unverified_state, verify_jarm};
 pub use logout::end_session_url;
+pub use logout_token::{
+    LogoutTokenExpected, LogoutTokenRejected, VerifiedLogoutToken, logout_token_in,
+    verify_logout_token,
+};
 pub use metadata::{
     Binding, Endpoint, MAX_METADATA_BYTES, Metadata, MetadataRejected, MtlsUse, Needs,
 };

@@ -111,9 +111,9 @@ mod tests {
 
     use crate::protocol::{
         DetailsRejected, IdTokenRejected, InitiationRejected, IntrospectionRejected,
-        IssuerRejected, JarmRejected, Malformation, MetadataRejected, NonceRejected,
-        ParameterRejected, ParametersRejected, ResourceRejected, StepUpRejected, TokenRejected,
-        TransactionRejected, UserinfoRejected, answer::AsAnswer,
+        IssuerRejected, JarmRejected, LogoutTokenRejected, Malformation, MetadataRejected,
+        NonceRejected, ParameterRejected, ParametersRejected, ResourceRejected, StepUpRejected,
+        TokenRejected, TransactionRejected, UserinfoRejected, answer::AsAnswer,
     };
 
     #[test]
@@ -125,6 +125,7 @@ mod tests {
             InitiationRejected::REASONS,
             IntrospectionRejected::REASONS,
             IssuerRejected::REASONS,
+            LogoutTokenRejected::REASONS,
             Malformation::REASONS,
             MetadataRejected::REASONS,
             NonceRejected::REASONS,

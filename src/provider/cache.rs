@@ -71,6 +71,12 @@ impl<T, E: Clone> Remembered<T, E> {
         self.lock().good.as_ref().map(Good::copy)
     }
 
+    /// Why the last fetch brought nothing, if it did not: the copy at hand may be older than what the AS
+    /// has.
+    pub(super) fn last_failure(&self) -> Option<E> {
+        self.lock().failed.as_ref().map(|(error, _)| error.clone())
+    }
+
     /// A copy as wanted, fetched by `fetch` if need be.
     pub(super) async fn get<F>(&self, want: Want, fetch: impl FnOnce() -> F) -> Result<Copy<T>, E>
     where
@@ -187,6 +193,19 @@ mod tests {
         fn calls(&self) -> u32 {
             self.calls.load(Ordering::SeqCst)
         }
+    }
+
+    /// JWK-STALE: that an old copy serves does not hide that there may be a newer one.
+    #[tokio::test]
+    async fn a_failed_fetch_is_known_until_the_next_success() {
+        let peer = Peer::new();
+        peer.get(Want::Fresh, true).await.unwrap();
+        assert_eq!(peer.memory.last_failure(), None);
+        peer.get(Want::NewerThan(0), false).await.unwrap();
+        assert_eq!(peer.memory.last_failure(), Some("down"));
+        peer.clock.advance(10);
+        peer.get(Want::NewerThan(0), true).await.unwrap();
+        assert_eq!(peer.memory.last_failure(), None);
     }
 
     #[tokio::test]

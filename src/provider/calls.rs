@@ -1,7 +1,7 @@
 //! Owns the calls a client makes at the AS in its own name: PAR, token, userinfo, revocation. Each
 //! attempt carries a fresh assertion. Must not know: why a caller wants them.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -32,9 +32,6 @@ use crate::{
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
-/// Pauses between attempts to revoke a token while the AS is down.
-const REVOCATION_PAUSES: [Duration; 3] =
-    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
 
 /// Proves possession of the key that tokens are bound to (RFC 9449); none where they are bound to none.
 pub type Proof<'a> = Option<&'a Prover>;
@@ -410,43 +407,6 @@ impl Provider {
         Ok(answer)
     }
 
-    /// Gives tokens up at the AS, if it lets us: the refresh token first, for it outlives the other
-    /// (REV-2.1). Nobody waits for it; an AS that is down is asked again a few times (REV-2.2.1).
-    pub fn give_up(self: &Arc<Self>, refresh_token: Option<Token>, access_token: Option<Token>) {
-        let provider = Arc::clone(self);
-        self.tasks.spawn(async move {
-            for (token, hint) in [(refresh_token, "refresh_token"), (access_token, "access_token")]
-            {
-                if let Some(token) = token {
-                    provider.revoke(&token, hint).await;
-                }
-            }
-        });
-    }
-
-    async fn revoke(&self, token: &Token, hint: &'static str) {
-        if self.endpoint(Endpoint::Revocation).await.is_err() {
-            return;
-        }
-        let form = [("token", token.expose()), ("token_type_hint", hint)];
-        let mut pauses = REVOCATION_PAUSES.iter();
-        loop {
-            let answer = self.post(Endpoint::Revocation, &form, None).await;
-            let retry = match &answer {
-                // 200 also for tokens the AS no longer knows (REV-2.2).
-                Ok(answer) if answer.status == 200 => return,
-                Ok(answer) => answer.status >= 500 || answer.status == 429,
-                Err(failure) => failure.is_outage(),
-            };
-            let Some(pause) = pauses.next().filter(|_| retry) else {
-                let status = answer.map_or(0, |answer| answer.status);
-                tracing::warn!(status, hint, "a token could not be revoked; it ends by itself");
-                return;
-            };
-            tokio::time::sleep(*pause).await;
-        }
-    }
-
     async fn endpoint(&self, endpoint: Endpoint) -> Result<Url, AsFailure> {
         let metadata = self.metadata().await?;
         metadata
@@ -456,7 +416,7 @@ impl Provider {
     }
 
     /// What the client certificate is for. It need not be there: then it is for nothing.
-    const fn mtls_use(&self) -> MtlsUse {
+    pub(super) const fn mtls_use(&self) -> MtlsUse {
         MtlsUse {
             endpoint_aliases: self.registration.use_mtls_endpoint_aliases,
             client_authentication: self.credentials.authentication.method().is_mtls(),

@@ -14,10 +14,11 @@ use crate::{
     protocol::{
         AuthorizationResponse, ConsentClaim, Continuity, Encryption, Endpoint, Expected,
         IdTokenExpected, IdTokenRejected, Introspected, IntrospectionExpected,
-        IntrospectionRejected, JarmRejected, Metadata, Opened, ParametersRejected, PlainExpected,
-        ResponseParameters, ResponseRejected, UserinfoExpected, UserinfoRejected, VerifiedIdToken,
-        open_nested, signed_userinfo, unverified_issuer, unverified_state, verify_hybrid,
-        verify_id_token, verify_introspection, verify_jarm, verify_plain,
+        IntrospectionRejected, JarmRejected, LogoutTokenExpected, LogoutTokenRejected, Metadata,
+        Opened, ParametersRejected, PlainExpected, ResponseParameters, ResponseRejected,
+        UserinfoExpected, UserinfoRejected, VerifiedIdToken, VerifiedLogoutToken, open_nested,
+        signed_userinfo, unverified_issuer, unverified_state, verify_hybrid, verify_id_token,
+        verify_introspection, verify_jarm, verify_logout_token, verify_plain,
         verify_refreshed_id_token,
     },
 };
@@ -63,6 +64,17 @@ pub enum TokenFailure {
     Rejected(#[from] IdTokenRejected),
 }
 
+/// A logout token that could not be believed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LogoutTokenFailure {
+    /// The keys to judge it by could not be had.
+    #[error(transparent)]
+    Keys(#[from] AsFailure),
+    /// It was judged and refused.
+    #[error(transparent)]
+    Rejected(#[from] LogoutTokenRejected),
+}
+
 /// A verdict that another key set might change.
 trait KeyDependent {
     fn key_unknown(&self) -> bool;
@@ -87,6 +99,12 @@ impl KeyDependent for IntrospectionRejected {
 }
 
 impl KeyDependent for IdTokenRejected {
+    fn key_unknown(&self) -> bool {
+        self.may_be_new_key()
+    }
+}
+
+impl KeyDependent for LogoutTokenRejected {
     fn key_unknown(&self) -> bool {
         self.may_be_new_key()
     }
@@ -242,6 +260,35 @@ impl Provider {
             future_tolerance: registration.future_tolerance,
         };
         self.judged(|keys| verify_introspection(token, keys, &expected)).await
+    }
+
+    /// Verifies a logout token by the rules of this client's ID tokens (BCL-2.6-1/2).
+    pub async fn logout_token(
+        &self,
+        token: &str,
+    ) -> Result<VerifiedLogoutToken, LogoutTokenFailure> {
+        let registration = &self.registration;
+        let expected = LogoutTokenExpected {
+            issuer: &registration.issuer,
+            client_id: &registration.client_id,
+            algs: registration.algs(registration.id_token_alg.as_ref()),
+            encryption: self.encryption(registration.id_token_encryption),
+            typ_required: registration.logout_token_typ_required,
+            now: self.ambient.now(),
+            exp_leeway: registration.exp_leeway,
+            future_tolerance: registration.future_tolerance,
+        };
+        let verdict = self.judged(|keys| verify_logout_token(token, keys, &expected)).await;
+        // Nobody asks the user to try again here: a key that may be new is not called wrong while the AS
+        // does not say.
+        match (verdict, self.keys.last_failure()) {
+            (Err(LogoutTokenFailure::Rejected(rejected)), Some(failure))
+                if rejected.may_be_new_key() =>
+            {
+                Err(failure.into())
+            }
+            (verdict, _) => verdict,
+        }
     }
 
     /// The AS's key to encrypt request objects to, if they are to be encrypted.

@@ -5,6 +5,7 @@ mod cache;
 mod calls;
 mod failure;
 mod keys;
+mod revocation;
 mod tokens;
 
 use std::{
@@ -22,8 +23,9 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{ACCEPT, CONTENT_TYPE},
 };
-pub use keys::{Received, ResponseFailure, TokenFailure};
+pub use keys::{LogoutTokenFailure, Received, ResponseFailure, TokenFailure};
 
+use revocation::Revocations;
 pub use tokens::{FetchLost, IntrospectFailure, Kept, TokenCache};
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +53,7 @@ const JWKS_LIMIT: usize = 256 * 1024;
 
 /// One registration at one issuer: what an administrator agreed with the AS.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that were agreed one by one")]
 pub struct Registration {
     /// The client's name in the configuration; a metrics label.
     pub label: String,
@@ -92,6 +95,8 @@ pub struct Registration {
     pub introspection: bool,
     /// Whether assertions carry `typ` `client-authentication+jwt` (PKJ-10070-4-typ).
     pub client_assertion_typ: bool,
+    /// Whether logout tokens must say by `typ` what they are (BCL-4.1).
+    pub logout_token_typ_required: bool,
     /// Seconds an `iat` or `nbf` may lie ahead (CLK-1).
     pub future_tolerance: i64,
     /// Seconds an `exp` may have passed (CLK-1).
@@ -218,6 +223,7 @@ pub struct Provider {
     keys: Remembered<KeySet, AsFailure>,
     /// What goes on on nobody's request: fetches of tokens that many wait for, and revocations.
     tasks: TaskTracker,
+    revocations: Revocations,
     /// The client's own tokens.
     client_tokens: TokenCache<Target, RedeemFailure>,
     /// What the key is made from that they are bound to.
@@ -255,6 +261,7 @@ impl Provider {
             ambient,
             telemetry,
             tasks,
+            revocations: Revocations::default(),
             client_tokens,
             own_seed: Mutex::default(),
         }
@@ -297,8 +304,10 @@ impl Provider {
         self.metadata.peek().map(|(metadata, _)| metadata)
     }
 
-    /// Waits until all tokens given up so far have been, or could not be, and none is being fetched.
+    /// Waits until all tokens given up so far have been, or could not be, and none is being fetched. An
+    /// AS that is down is asked once more about each, and not waited for.
     pub async fn settle(&self) {
+        self.revocations.stop();
         self.tasks.close();
         self.tasks.wait().await;
     }

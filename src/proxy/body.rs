@@ -18,7 +18,7 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::ports::{BoxError, Lifetime, Observer};
 
@@ -420,6 +420,8 @@ pub struct ResponseBody<B> {
     body: B,
     idle: Idle,
     ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Held, so that whoever is to cancel it knows that somebody waits.
+    _watch: Option<Arc<CancellationToken>>,
     deadline: Option<Pin<Box<Sleep>>>,
     cut: bool,
     _open: OpenStream,
@@ -431,7 +433,11 @@ impl<B> ResponseBody<B> {
         Self {
             body,
             idle: Idle::new(idle),
-            ended: lifetime.ended.map(|token| Box::pin(token.cancelled_owned())),
+            ended: lifetime
+                .ended
+                .as_ref()
+                .map(|token| Box::pin(CancellationToken::clone(token).cancelled_owned())),
+            _watch: lifetime.ended,
             deadline: lifetime.deadline.map(|end| Box::pin(sleep_until(end))),
             cut: false,
             _open: OpenStream::new(observer),

@@ -1,7 +1,7 @@
 //! Owns what forwarding needs from the rest of the house, as narrow traits the server fills in.
 //! Must not know: cookies, OAuth, TLS, metrics libraries.
 
-use std::{error::Error, fmt, future::Future};
+use std::{error::Error, fmt, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri};
@@ -100,7 +100,7 @@ pub struct Standing<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Lifetime {
     /// Cancelled when the session ends early.
-    pub ended: Option<CancellationToken>,
+    pub ended: Option<Arc<CancellationToken>>,
     /// The session's absolute end.
     pub deadline: Option<Instant>,
 }

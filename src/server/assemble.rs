@@ -1,8 +1,14 @@
 //! Owns the putting together: from settings to clients, apps and their faces.
 //! Must not know: how any of them works inside.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use http::HeaderValue;
 use ipnet::IpNet;
 use serde_json::Value;
@@ -25,16 +31,16 @@ use crate::{
     config::{self, ClientAuthentication, Settings, TlsFiles, TokenPolicy},
     ecosystem::EcosystemName,
     jose::{self, DecryptionKey, DecryptionKeys, KeyRejected, Signer, SoftwareSigner},
-    login::{Login, LoginPolicy},
+    login::{Login, LoginPolicy, RemoteLogout},
     net::{OAuthHttp, Resolver, proxy_http},
     profile::Profile,
     protocol::{Discovery, StepUp},
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
-    seal::ServerKey,
+    seal::KeyRing,
     session::{Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
-    telemetry::{Pseudonymiser, Telemetry},
+    telemetry::Telemetry,
     tls::{self, Identity, Roots, TlsFault},
     web::{CookieNames, Guard},
 };
@@ -69,6 +75,7 @@ pub(super) struct House {
     sessions: Arc<Sessions>,
     derived: Arc<DerivedTokens>,
     certificates: Vec<(String, crate::clock::UnixTime)>,
+    ring: KeyRing,
     ambient: Ambient,
     telemetry: Telemetry,
 }
@@ -89,7 +96,7 @@ impl House {
     pub(super) fn build(
         settings: &Settings,
         store: Arc<dyn Store>,
-        server_key: &ServerKey,
+        ring: &KeyRing,
         ambient: Ambient,
         telemetry: Telemetry,
     ) -> Result<Self, AssemblyFault> {
@@ -101,15 +108,15 @@ impl House {
         let observer =
             SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
         let observer = Arc::new(observer);
-        let pseudonyms = Pseudonymiser::new(&server_key.hash_key("pseudonym v1").hash(&[]));
-        let sessions =
-            Sessions::new(store, server_key.clone(), ambient.clone(), observer, pseudonyms);
+        let staleness = settings.store.read_cache;
+        let sessions = Sessions::new(store, ring.clone(), staleness, ambient.clone(), observer);
         let mut house = Self {
             apps: Vec::new(),
             providers: Vec::new(),
             sessions,
             derived,
             certificates: Vec::new(),
+            ring: ring.clone(),
             ambient,
             telemetry,
         };
@@ -123,7 +130,8 @@ impl House {
             let client = clients.get(app.client.as_str()).ok_or_else(|| {
                 AssemblyFault::new(format!("apps.{name}.client"), "names no configured client")
             })?;
-            let front = house.app(name, app, client, server_key)?;
+            let siblings = siblings(app, settings);
+            let front = house.app(name, app, client, siblings, ring)?;
             house.apps.push(front);
         }
         Ok(house)
@@ -182,6 +190,7 @@ impl House {
             request_object_encryption: client.encryption.request_object,
             introspection: introspects(name, settings),
             client_assertion_typ: client.client_assertion_typ,
+            logout_token_typ_required: client.logout_token_typ_required,
             future_tolerance: client.future_tolerance,
             exp_leeway: client.exp_leeway,
             request_object_lifetime: client.request_object_lifetime,
@@ -207,7 +216,8 @@ impl House {
         name: &str,
         app: &config::App,
         client: &ClientParts,
-        server_key: &ServerKey,
+        siblings: BTreeSet<String>,
+        ring: &KeyRing,
     ) -> Result<Front, AssemblyFault> {
         let refresher: Arc<dyn Refresher> = Arc::new(ProviderRefresher::new(
             Arc::clone(&client.provider),
@@ -227,7 +237,7 @@ impl House {
             policy,
             Arc::clone(&client.provider),
             Arc::clone(&self.sessions),
-            server_key,
+            ring,
             self.ambient.clone(),
             self.telemetry.clone(),
         ));
@@ -240,6 +250,13 @@ impl House {
             policy,
             refresher,
         });
+        let remote_logout = Arc::new(RemoteLogout::new(
+            name.to_owned(),
+            siblings,
+            Arc::clone(&client.provider),
+            Arc::clone(&self.sessions),
+            self.telemetry.clone(),
+        ));
         let guard = Guard::new(app.origin.clone(), app.csrf_headers.clone());
         let spa = Arc::new(Spa {
             app: name.to_owned(),
@@ -249,6 +266,9 @@ impl House {
             guard: guard.clone(),
             admission: Arc::clone(&admission),
             login,
+            remote_logout,
+            backchannel_logout: app.backchannel_logout,
+            frontchannel_logout: app.frontchannel_logout,
             provider: Arc::clone(&client.provider),
             third_party_initiated_login: app.login.third_party_initiated,
             redirect_path: app.login.redirect_path.clone(),
@@ -401,9 +421,8 @@ impl House {
     pub(super) async fn settle(&self) {
         self.sessions.drain().await;
         self.derived.drain().await;
-        for provider in &self.providers {
-            provider.settle().await;
-        }
+        // One AS that is slow must not use up the time of the others.
+        join_all(self.providers.iter().map(|provider| provider.settle())).await;
     }
 
     pub(super) fn router(&self, trusted_proxies: &[IpNet]) -> axum::Router {
@@ -415,6 +434,7 @@ impl House {
             Arc::clone(&self.sessions),
             self.providers.clone(),
             self.certificates.clone(),
+            &self.ring,
             self.ambient.clone(),
         ))
     }
@@ -442,6 +462,12 @@ impl House {
                 })
                 .map_drop(),
         );
+        let sessions = Arc::clone(&self.sessions);
+        tasks.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(async move { sessions.attend().await })
+                .map_drop(),
+        );
         for provider in &self.providers {
             let provider = Arc::clone(provider);
             tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
@@ -466,6 +492,13 @@ trait MapDrop: Future + Sized {
 }
 
 impl<F: Future> MapDrop for F {}
+
+/// The apps whose users come from the same AS as this one's: whom it logs out, it logs out of them all.
+fn siblings(app: &config::App, settings: &Settings) -> BTreeSet<String> {
+    let provider = |app: &config::App| settings.clients.get(&app.client).map(|c| &c.provider);
+    let (known, apps) = (provider(app), settings.apps.iter());
+    apps.filter(|(_, other)| provider(other) == known).map(|(name, _)| name.clone()).collect()
+}
 
 /// Whether a route of one of the client's apps sends the AS's word on its user's token.
 fn introspects(client: &str, settings: &Settings) -> bool {

@@ -25,9 +25,9 @@ use self::{
 use crate::{
     admin::{self, AdminState},
     clock::Ambient,
-    config::{AuditSink, Settings, StorePlace},
-    seal::ServerKey,
-    session::{EmbeddedStore, Store as SessionStore},
+    config::{self, AuditSink, Settings, StorePlace},
+    seal::{KeyRing, ServerKey},
+    session::{EmbeddedStore, Store as SessionStore, ValkeyStore},
     telemetry::{Audit, Metrics, Telemetry},
     tls,
 };
@@ -82,6 +82,13 @@ pub enum StartError {
     Store(#[from] crate::session::StoreFault),
 }
 
+/// The server keys that a configuration names.
+pub(crate) fn key_ring(store: &config::Store) -> Result<KeyRing, AssemblyFault> {
+    let key = |key: &config::ServerKey| ServerKey::from_bytes(*key.expose());
+    KeyRing::new(key(&store.server_key), store.further_server_keys.iter().map(key))
+        .map_err(|twice| AssemblyFault::new("store.further_server_key_files", twice))
+}
+
 /// A running server. Dropping it stops it at once; [`Server::shutdown`] drains it first.
 #[derive(Debug)]
 pub struct Server {
@@ -111,9 +118,19 @@ impl Server {
         let store: Arc<dyn SessionStore> = match (store, &settings.store.place) {
             (Some(store), _) => store,
             (None, StorePlace::Embedded { path }) => Arc::new(EmbeddedStore::open(path)?),
+            // It need not answer yet: until it does, we are not ready.
+            (None, StorePlace::Valkey(valkey)) => Arc::new(
+                ValkeyStore::new(valkey).map_err(|fault| AssemblyFault::tls("store", &fault))?,
+            ),
         };
-        let server_key = ServerKey::from_bytes(*settings.store.server_key.expose());
-        let mut house = House::build(&settings, store, &server_key, ambient, telemetry.clone())?;
+        let ring = key_ring(&settings.store)?;
+        let mut house = House::build(&settings, store, &ring, ambient, telemetry.clone())?;
+        tracing::info!(
+            server_keys = ring.fingerprints(),
+            "sessions are sealed under the active key"
+        );
+        telemetry.metrics.server_key(ring.active_id(), "active");
+        ring.further_ids().for_each(|id| telemetry.metrics.server_key(id, "further"));
 
         let server_tls = settings
             .server

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Uri};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     derived::{DerivedTokens, GiveUp, Kind},
@@ -165,7 +166,8 @@ impl AppGate {
         let left = session.absolute_expires().since(self.ambient.now());
         let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
         let deadline = Instant::now().checked_add(left);
-        Guest { handle, session, sent, deadline, ambient: self.ambient.clone() }
+        let ended = self.admission.watch(&session);
+        Guest { handle, session, sent, deadline, ended, ambient: self.ambient.clone() }
     }
 
     /// The session's own access token for `target`.
@@ -329,6 +331,7 @@ pub(super) struct Guest {
     session: Session,
     sent: Sent,
     deadline: Option<Instant>,
+    ended: Arc<CancellationToken>,
     ambient: Ambient,
 }
 
@@ -367,9 +370,9 @@ impl Admitted for Guest {
         }
     }
 
-    /// No stream outlives the session's absolute end (PXY-6).
+    /// No stream outlives its session (PXY-6).
     fn lifetime(&self) -> Lifetime {
-        Lifetime { ended: None, deadline: self.deadline }
+        Lifetime { ended: Some(Arc::clone(&self.ended)), deadline: self.deadline }
     }
 }
 
@@ -570,8 +573,24 @@ impl SessionEvents for SessionObserver {
         }
     }
 
+    fn remembered(&self) {
+        self.telemetry.metrics.session_remembered();
+    }
+
+    fn ended_elsewhere(&self, session: &Pseudonym) {
+        self.derived.end(session);
+    }
+
     fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64) {
         self.telemetry.metrics.store_operation(operation, outcome, seconds);
+    }
+
+    fn unknown_key(&self, app: &str) {
+        self.telemetry.metrics.unknown_server_key(app);
+        tracing::debug!(
+            app,
+            "a session cookie was made under a server key that is not in use here"
+        );
     }
 
     fn unreadable(&self, app: &str) {

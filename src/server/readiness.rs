@@ -7,6 +7,7 @@ use crate::{
     admin::{Check, Readiness},
     clock::{Ambient, UnixTime},
     provider::Provider,
+    seal::KeyRing,
     session::{BoxFuture, Sessions},
 };
 
@@ -15,17 +16,19 @@ pub(super) struct HouseReadiness {
     sessions: Arc<Sessions>,
     providers: Vec<Arc<Provider>>,
     certificates: Vec<(String, UnixTime)>,
+    server_keys: String,
     ambient: Ambient,
 }
 
 impl HouseReadiness {
-    pub(super) const fn new(
+    pub(super) fn new(
         sessions: Arc<Sessions>,
         providers: Vec<Arc<Provider>>,
         certificates: Vec<(String, UnixTime)>,
+        ring: &KeyRing,
         ambient: Ambient,
     ) -> Self {
-        Self { sessions, providers, certificates, ambient }
+        Self { sessions, providers, certificates, server_keys: ring.fingerprints(), ambient }
     }
 }
 
@@ -38,6 +41,12 @@ impl Readiness for HouseReadiness {
                 ok: store,
                 detail: if store { "answers" } else { "unavailable" }.to_owned(),
             }];
+            // It holds always; it is here to be compared with other instances'.
+            checks.push(Check {
+                name: "server_keys".to_owned(),
+                ok: true,
+                detail: self.server_keys.clone(),
+            });
             // Whether it is known, not whether it answers now: probes must not become AS traffic.
             checks.extend(self.providers.iter().map(|provider| {
                 let known = provider.known_metadata().is_some();

@@ -6,20 +6,31 @@
 //! store or of the authorization server removes one. "No session" and "store unavailable" are different
 //! types all the way up.
 
+mod cache;
 mod embedded;
 mod handle;
 mod outcome;
 mod record;
 mod refresh;
 pub mod store;
+mod valkey;
+mod watch;
 
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
+use self::{
+    cache::ReadCache,
+    handle::Keys,
+    record::Contents,
+    refresh::Flights,
+    store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
+    watch::Watches,
+};
 pub use self::{
     embedded::{EmbeddedStore, StoreFault},
     handle::Handle,
@@ -30,24 +41,19 @@ pub use self::{
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},
-};
-use self::{
-    handle::Keys,
-    record::Contents,
-    refresh::Flights,
-    store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
+    valkey::ValkeyStore,
 };
 use crate::{
     clock::{Ambient, UnixTime},
-    seal::ServerKey,
-    telemetry::{Pseudonym, Pseudonymiser},
+    seal::KeyRing,
+    telemetry::Pseudonym,
 };
 
 /// Learns what happens, for metrics and audit. Names come from closed sets and from configuration.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A refresh ended after `seconds`.
     fn refresh(&self, app: &str, session: &Pseudonym, outcome: &RefreshOutcome, seconds: f64);
-    /// The lease for a refresh was granted after so many seconds; 0 if nobody else had it.
+    /// A refresh waited so many seconds for another instance.
     fn lease_waited(&self, seconds: f64);
     /// The holder of a lease before this one never said how its refresh ended.
     fn lease_abandoned(&self, app: &str);
@@ -61,10 +67,16 @@ pub trait Observer: Send + Sync + fmt::Debug {
         reason: &'static str,
         count: u64,
     );
+    /// A session was found among those read a moment ago.
+    fn remembered(&self);
+    /// A session had ended where this instance could not see it.
+    fn ended_elsewhere(&self, session: &Pseudonym);
     /// The store did (`done`) or could not do (`unavailable`) an operation.
     fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64);
     /// A record did not open under the handle that found it: damaged or tampered with.
     fn unreadable(&self, app: &str);
+    /// A handle was made under a server key that is not in use here.
+    fn unknown_key(&self, app: &str);
 }
 
 /// By which name of the authorization server sessions are meant.
@@ -76,6 +88,8 @@ pub enum Whose<'a> {
         issuer: &'a str,
         /// `sid`
         sid: &'a str,
+        /// `sub`, if it is said whose session it is; then both must match (BCL-2.7).
+        subject: Option<&'a str>,
     },
     /// All sessions of a subject: `sub`.
     Subject {
@@ -100,23 +114,26 @@ pub struct Ended {
 pub struct Sessions {
     store: Arc<dyn Store>,
     keys: Keys,
-    pseudonyms: Pseudonymiser,
     ambient: Ambient,
     observer: Arc<dyn Observer>,
     flights: Flights,
+    cache: ReadCache,
+    watches: Watches,
 }
 
 impl Sessions {
-    /// Sessions kept in `store` and sealed under `key`.
+    /// Sessions kept in `store` and sealed under the keys of `ring`. One that another instance has ended is
+    /// served here for no longer than `staleness`; zero reads the store at every call.
     pub fn new(
         store: Arc<dyn Store>,
-        key: ServerKey,
+        ring: impl Into<KeyRing>,
+        staleness: Duration,
         ambient: Ambient,
         observer: Arc<dyn Observer>,
-        pseudonyms: Pseudonymiser,
     ) -> Arc<Self> {
-        let (keys, flights) = (Keys::new(key), Flights::default());
-        Arc::new(Self { store, keys, pseudonyms, ambient, observer, flights })
+        let (keys, cache) = (Keys::new(&ring.into()), ReadCache::new(staleness));
+        let (flights, watches) = (Flights::default(), Watches::default());
+        Arc::new(Self { store, keys, ambient, observer, flights, cache, watches })
     }
 
     /// Begins a session under a new handle (SES-7.2.4). Ending the one it replaces is the caller's part.
@@ -125,7 +142,7 @@ impl Sessions {
         policy: &Policy,
         new: NewSession,
     ) -> Result<(Handle, Session), CreateError> {
-        let handle = Handle::generate(&self.ambient)?;
+        let handle = self.keys.new_handle(&self.ambient)?;
         let key = self.keys.record(&handle);
         let now = self.ambient.now();
         let contents = Contents {
@@ -149,13 +166,14 @@ impl Sessions {
             expires: contents.absolute_expires,
             idle: contents.idle,
             last_seen: now,
-            indexes: contents.indexes(&self.keys),
+            indexes: contents.indexes(self.keys.active()),
         };
         match self.observed("create", self.store.create(&key, record)).await? {
             Creation::Created => {}
             Creation::AlreadyThere => return Err(CreateError::NotUnique),
         }
-        let session = Session::new(key, Version::FIRST, contents, now, &self.pseudonyms, None);
+        let names = self.keys.pseudonyms(&key);
+        let session = Session::new(key, Version::FIRST, contents, now, names, None);
         self.observer.session_started(&session);
         Ok((handle, session))
     }
@@ -169,14 +187,18 @@ impl Sessions {
         policy: &Policy,
         activity: Activity,
     ) -> Result<Session, FindError> {
-        let mut session = self.open(app, handle, policy).await?;
         let now = self.ambient.now();
+        let mut session = match self.remembered(app, handle, now) {
+            Some(session) => session,
+            None => self.open(app, handle, policy).await?,
+        };
         if activity == Activity::Counts
             && now.since(session.last_seen) >= (session.idle / 20).max(1)
         {
             // The session was read; that this use could not be noted only lets it end sooner.
             if self.observed("touch", self.store.touch(&session.key, now)).await.is_ok() {
                 session.last_seen = now;
+                self.cache.seen(&session.key, now);
             }
         }
         Ok(session)
@@ -184,7 +206,13 @@ impl Sessions {
 
     /// Names the session of `handle`, whether or not there is one, as [`Session::pseudonym`] does.
     pub fn pseudonym(&self, handle: &Handle) -> Pseudonym {
-        self.pseudonyms.session(self.keys.record(handle).as_bytes())
+        self.keys.pseudonym(&self.keys.record(handle))
+    }
+
+    /// Names a person, whether or not there is a session, as [`Session::subject_pseudonym`] does of
+    /// sessions made now.
+    pub fn subject_pseudonym(&self, issuer: &str, subject: &str) -> Pseudonym {
+        self.keys.active().person(issuer, subject)
     }
 
     /// Ends a session. Exactly one caller gets it, to revoke its tokens; none if it had ended before.
@@ -196,6 +224,9 @@ impl Sessions {
         handle: &Handle,
         reason: EndReason,
     ) -> Result<Option<Session>, StoreUnavailable> {
+        if !self.knows(app, handle) {
+            return Ok(None);
+        }
         let key = self.keys.record(handle);
         match self.observed("load", self.store.load(&key)).await? {
             Some(record) if record.app == app => {}
@@ -223,25 +254,49 @@ impl Sessions {
         in_app: impl Fn(&str) -> bool + Send,
         reason: EndReason,
     ) -> Result<Vec<Ended>, StoreUnavailable> {
-        let index = match whose {
-            Whose::Sid { issuer, sid } => self.keys.sid(issuer, sid),
-            Whose::Subject { issuer, subject } => self.keys.subject(issuer, subject),
-        };
         let mut ended = Vec::new();
-        for key in self.observed("find", self.store.find(&index)).await? {
-            match self.observed("load", self.store.load(&key)).await? {
-                Some(record) if in_app(&record.app) => {}
-                _ => continue,
-            }
-            if let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record()
-            {
-                ended.push(Ended {
-                    app: record.app,
-                    pseudonym: self.pseudonyms.session(key.as_bytes()),
-                });
+        for keys in self.keys.all() {
+            let (index, also) = match whose {
+                Whose::Sid { issuer, sid, subject } => {
+                    (keys.sid(issuer, sid), subject.map(|subject| keys.subject(issuer, subject)))
+                }
+                Whose::Subject { issuer, subject } => (keys.subject(issuer, subject), None),
+            };
+            // What a record is found by never changes, so what is read here holds when it is removed.
+            let is_meant = |record: &StoredRecord| {
+                also.is_none_or(|also| record.indexes.contains(&also)) && in_app(&record.app)
+            };
+            for key in self.observed("find", self.store.find(&index)).await? {
+                match self.observed("load", self.store.load(&key)).await? {
+                    Some(record) if is_meant(&record) => {}
+                    _ => continue,
+                }
+                let removed = self.remove(&key, RemoveIf::Present, reason).await?;
+                if let Some(record) = removed.into_record() {
+                    ended.push(Ended { app: record.app, pseudonym: self.keys.pseudonym(&key) });
+                }
             }
         }
         Ok(ended)
+    }
+
+    /// Waits until no instance serves any more what has ended by now (BCL-PRJ). Wait also after an end that
+    /// found nothing: it may be the repetition of one whose answer was lost.
+    pub async fn holds_everywhere(&self) {
+        if self.store.changes().is_some() {
+            tokio::time::sleep(self.cache.bound()).await;
+        }
+    }
+
+    /// A session read a moment ago and not past a limit.
+    fn remembered(&self, app: &str, handle: &Handle, now: UnixTime) -> Option<Session> {
+        let key = self.keys.record(handle);
+        let session = self.cache.get(&key, self.ambient.clock.monotonic_millis())?;
+        let usable = session.app() == app && session.expiry(now).is_none();
+        usable.then(|| {
+            self.observer.remembered();
+            session
+        })
     }
 
     /// True exactly once for `what` until after `expires`; for transactions and token identifiers.
@@ -250,8 +305,32 @@ impl Sessions {
         what: &[&[u8]],
         expires: UnixTime,
     ) -> Result<bool, StoreUnavailable> {
-        let key = self.keys.consumed(what);
-        self.observed("consume_once", self.store.consume_once(&key, expires)).await
+        // Instances may have different keys active, yet any two rings of a rolling change share one: who
+        // consumes under all of its keys meets everybody else there. All go in one order, so that one wins.
+        for keys in self.keys.all() {
+            let key = keys.consumed(what);
+            if !self.observed("consume_once", self.store.consume_once(&key, expires)).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Notes that what was consumed has done its work, until after `expires`.
+    pub async fn note_done(
+        &self,
+        what: &[&[u8]],
+        expires: UnixTime,
+    ) -> Result<(), StoreUnavailable> {
+        let key = self.keys.active().done(what);
+        self.observed("mark", self.store.mark(&key, self.ambient.now(), expires)).await
+    }
+
+    /// Whether it has: what was consumed and is not done broke off, or is under way elsewhere.
+    pub async fn is_done(&self, what: &[&[u8]]) -> Result<bool, StoreUnavailable> {
+        let keys: Vec<_> = self.keys.all().map(|keys| keys.done(what)).collect();
+        let marks = self.observed("marks", self.store.marks(&keys)).await?;
+        Ok(marks.iter().any(Option::is_some))
     }
 
     /// Removes what is past its time and reports the ended sessions to the observer.
@@ -282,15 +361,22 @@ impl Sessions {
         handle: &Handle,
         policy: &Policy,
     ) -> Result<Session, FindError> {
+        if !self.knows(app, handle) {
+            return Err(NoSession::UnknownKey.into());
+        }
         let key = self.keys.record(handle);
         loop {
+            let ticket = self.cache.ticket(&key, self.ambient.clock.monotonic_millis());
             let record = self.observed("load", self.store.load(&key)).await?;
             let Some(record) = record.filter(|record| record.app == app) else {
                 return Err(NoSession::Unknown.into());
             };
             let session =
                 self.opened(&key, handle, &record, Some(policy)).ok_or(NoSession::Unknown)?;
-            let Some(limit) = session.expiry(self.ambient.now()) else { return Ok(session) };
+            let Some(limit) = session.expiry(self.ambient.now()) else {
+                self.cache.put(ticket, &session);
+                return Ok(session);
+            };
             let condition = match limit {
                 Expiry::Idle => RemoveIf::NotSeenSince(session.last_seen),
                 Expiry::Absolute => RemoveIf::Present,
@@ -301,6 +387,15 @@ impl Sessions {
                 Removed::Changed => {}
             }
         }
+    }
+
+    /// Whether the handle's server key is in use here.
+    fn knows(&self, app: &str, handle: &Handle) -> bool {
+        let known = self.keys.know(handle);
+        if !known {
+            self.observer.unknown_key(app);
+        }
+        known
     }
 
     fn opened(
@@ -315,7 +410,8 @@ impl Sessions {
             return None;
         };
         let (version, last_seen) = (record.version, record.last_seen);
-        Some(Session::new(*key, version, contents, last_seen, &self.pseudonyms, policy))
+        let names = self.keys.pseudonyms(key);
+        Some(Session::new(*key, version, contents, last_seen, names, policy))
     }
 
     /// Removes a record and counts the end, once.
@@ -325,9 +421,15 @@ impl Sessions {
         condition: RemoveIf,
         reason: EndReason,
     ) -> Result<Removed, StoreUnavailable> {
-        let removed = self.observed("remove", self.store.remove(key, condition)).await?;
+        let removed = self.observed("remove", self.store.remove(key, condition)).await;
+        // Also if no answer came: it may have happened.
+        self.cache.forget(key);
+        let removed = removed?;
+        if !matches!(removed, Removed::Changed) {
+            self.watches.end(key);
+        }
         if let Removed::Done(record) = &removed {
-            let session = self.pseudonyms.session(key.as_bytes());
+            let session = self.keys.pseudonym(key);
             self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);
         }
         Ok(removed)

@@ -72,6 +72,8 @@ impl From<Expiry> for EndReason {
 pub enum NoSession {
     /// Never was, has ended, is another app's, or does not open.
     Unknown,
+    /// Its handle was made under a server key that is not in use here.
+    UnknownKey,
     /// Ended by the idle limit just now.
     IdleExpired,
     /// Ended by the absolute limit just now.
@@ -83,6 +85,7 @@ impl NoSession {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Unknown => "session.unknown",
+            Self::UnknownKey => "session.unknown_key",
             Self::IdleExpired => "session.idle_expired",
             Self::AbsoluteExpired => "session.absolute_expired",
         }

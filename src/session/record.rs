@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{
-    handle::{Handle, Keys},
+    handle::{Handle, KeySet, Keys},
     store::{Expiry, StoreKey, StoredRecord, Version},
 };
 use crate::{
@@ -67,6 +67,8 @@ pub(super) struct Held<'a> {
     pub(super) expires: Option<UnixTime>,
     since: UnixTime,
     pub(super) renewed: Version,
+    /// Another number for every session.
+    spread: u8,
 }
 
 impl Held<'_> {
@@ -75,11 +77,13 @@ impl Held<'_> {
     }
 
     /// Whether it ends soon enough to be refreshed now. Never before half of its life, or short-lived
-    /// tokens would be refreshed on every call.
+    /// tokens would be refreshed on every call. Up to a quarter of the time ahead passes first, another
+    /// part of it for every session: those that began together do not all ask together.
     pub(super) fn refresh_due(&self, now: UnixTime, policy: &Policy) -> bool {
         self.expires.is_some_and(|expires| {
             let half = expires.since(self.since) / 2;
-            now >= expires.plus(-policy.refresh_ahead.min(half).max(0))
+            let ahead = policy.refresh_ahead.min(half).max(0);
+            now >= expires.plus(ahead.saturating_mul(i64::from(self.spread)) / 1024 - ahead)
         })
     }
 }
@@ -131,7 +135,8 @@ pub struct Policy {
     pub idle: i64,
     /// At the longest.
     pub absolute: i64,
-    /// How long before its end an access token is refreshed; at most half of its life.
+    /// How long before its end an access token is refreshed, less up to a quarter; at most half of its
+    /// life.
     pub refresh_ahead: i64,
 }
 
@@ -187,7 +192,7 @@ impl Contents {
         serde_json::from_slice(&text).map_err(|_| Unsealable)
     }
 
-    pub(super) fn indexes(&self, keys: &Keys) -> Vec<StoreKey> {
+    pub(super) fn indexes(&self, keys: &KeySet) -> Vec<StoreKey> {
         let Identity { issuer, subject, sid, .. } = &self.identity;
         let sid = sid.as_ref().map(|sid| keys.sid(issuer, sid));
         let subject = subject.as_ref().map(|subject| keys.subject(issuer, subject));
@@ -338,12 +343,14 @@ impl Session {
 
     pub(super) fn held(&self, target: Option<&Target>) -> Option<Held<'_>> {
         let Contents { tokens, tokens_since, renewed, .. } = &*self.contents;
+        let [spread, ..] = *self.key.as_bytes();
         let Some(target) = target else {
             return Some(Held {
                 access_token: &tokens.access_token,
                 expires: tokens.access_expires,
                 since: *tokens_since,
                 renewed: *renewed,
+                spread,
             });
         };
         tokens.narrowed.iter().find(|narrowed| narrowed.target == *target).map(|narrowed| Held {
@@ -351,6 +358,7 @@ impl Session {
             expires: narrowed.access_expires,
             since: narrowed.since,
             renewed: narrowed.renewed,
+            spread,
         })
     }
 

@@ -144,11 +144,11 @@ impl Flights {
         (unsaved.version == version).then_some((unsaved.tokens, unsaved.aim))
     }
 
-    /// Tokens that wait to be stored and never will be, because their session has ended.
-    fn take_orphaned(&self, key: &FlightKey, ended: bool, now: UnixTime) -> Option<RefreshedTokens> {
+    /// Tokens that wait to be stored and never will be, because their session is past its end.
+    fn take_expired(&self, key: &FlightKey, now: UnixTime) -> Option<RefreshedTokens> {
         let mut unsaved = locked(&self.unsaved);
-        let orphaned = unsaved.get(key).is_some_and(|unsaved| ended || now >= unsaved.expires);
-        if orphaned { unsaved.remove(key).map(|unsaved| unsaved.tokens) } else { None }
+        let expired = unsaved.get(key).is_some_and(|unsaved| now >= unsaved.expires);
+        if expired { unsaved.remove(key).map(|unsaved| unsaved.tokens) } else { None }
     }
 }
 
@@ -251,7 +251,13 @@ impl Sessions {
         }
         let app = session.app().to_owned();
         let outcome = self.refresh(&app, handle, policy, refresher, Cause::Due, target).await;
-        match outcome.unchanged() {
+        // One that was read just now and can be used is: that its successor cannot be stored is no reason
+        // to turn anybody away.
+        let unchanged = match outcome {
+            RefreshOutcome::StoreUnavailable => Some(&session),
+            _ => outcome.unchanged(),
+        };
+        match unchanged {
             Some(session) if usable(session) => Ok(session.clone()),
             Some(session) if session.refresh_token().is_none() => Err(TokenTrouble::Exhausted),
             _ => outcome.into_result(),
@@ -294,7 +300,7 @@ impl Sessions {
             if let Some(outcome) =
                 Some(outcome).filter(|_| answers).and_then(|o| joined(o, cause, target))
             {
-                let session = self.pseudonyms.session(key.0.as_bytes());
+                let session = self.keys.pseudonym(&key.0);
                 self.observer.refresh(app, &session, &outcome, self.seconds_since(start));
                 return outcome;
             }
@@ -328,11 +334,10 @@ impl Sessions {
             let key = listed.key.clone();
             let start = sessions.ambient.clock.monotonic_millis();
             let Landing { outcome, late } = sessions.fly(&flight).await;
-            // The session may have ended elsewhere while its tokens waited here.
-            let ended = matches!(outcome, RefreshOutcome::Ended(_));
+            // Past its end nothing is to be stored any more, even while the store cannot be told.
             let now = sessions.ambient.now();
-            let late = late.or_else(|| sessions.flights.take_orphaned(&listed.key, ended, now));
-            let session = sessions.pseudonyms.session(key.0.as_bytes());
+            let late = late.or_else(|| sessions.flights.take_expired(&listed.key, now));
+            let session = sessions.keys.pseudonym(&key.0);
             let seconds = sessions.seconds_since(start);
             sessions.observer.refresh(&flight.app, &session, &outcome, seconds);
             // Off the list first: who comes now reads the record anew instead of joining the past.
@@ -366,12 +371,27 @@ impl Sessions {
         let Ok(myself) = self.ambient.random().map(Owner::new) else {
             return RefreshOutcome::StoreUnavailable.into();
         };
-        let (start, mut waited, mut pause) = (Instant::now(), None, LOOKS.0);
-        let mut first = None;
+        let mut waited = None;
+        let landing = self.fly_as(myself, flight, &mut waited).await;
+        if let Some(since) = waited {
+            self.observer.lease_waited(since.elapsed().as_secs_f64());
+        }
+        landing
+    }
+
+    /// Flies; `waited` tells since when another instance was waited for.
+    async fn fly_as(
+        &self,
+        myself: Owner,
+        flight: &Flight,
+        waited: &mut Option<Instant>,
+    ) -> Landing {
+        let (start, mut pause, mut first) = (Instant::now(), LOOKS.0, None);
         loop {
             // Somebody may have done it already: read before asking.
             let session = match self.open(&flight.app, &flight.handle, &flight.policy).await {
                 Ok(session) => session,
+                Err(FindError::NoSession(no_session)) => return self.over(flight, no_session),
                 Err(error) => return error.into(),
             };
             let found = session.held(flight.aim.as_ref()).map(|held| held.renewed);
@@ -387,9 +407,6 @@ impl Sessions {
             let lease = self.store.lease(&session.key, owner, LEASE);
             match self.observed("lease", lease).await {
                 Ok(Leased::Granted(lease)) => {
-                    self.observer.lease_waited(
-                        waited.map_or(0.0, |since: Instant| since.elapsed().as_secs_f64()),
-                    );
                     match self.holding(flight, &session, *lease, owner, asked, boarded).await {
                         Some(landing) => return landing,
                         // The session has come to its limit, or the lease was lost: look again.
@@ -407,12 +424,20 @@ impl Sessions {
                         return RefreshOutcome::Underway(session).into();
                     }
                 }
-                Ok(Leased::Gone) => return RefreshOutcome::Ended(NoSession::Unknown).into(),
+                Ok(Leased::Gone) => return self.over(flight, NoSession::Unknown),
                 Err(_) => return RefreshOutcome::StoreUnavailable.into(),
             }
             sleep(self.jittered(pause)).await;
             pause = (pause * 2).min(LOOKS.1);
         }
+    }
+
+    /// The session has ended: tokens that waited to be stored came too late.
+    fn over(&self, flight: &Flight, no_session: NoSession) -> Landing {
+        // Of this app only: to others its session is unknown, and lives.
+        let key = (self.keys.record(&flight.handle), flight.app.clone());
+        let late = locked(&self.flights.unsaved).remove(&key).map(|unsaved| unsaved.tokens);
+        Landing { outcome: RefreshOutcome::Ended(no_session), late }
     }
 
     /// Between half of `pause` and all of it, so that instances do not look in step.
@@ -561,7 +586,9 @@ impl Sessions {
                 sealed.clone(),
                 session.contents.absolute_expires,
             );
-            match (self.observed("replace", replaced).await, pauses.next()) {
+            let replaced = self.observed("replace", replaced).await;
+            self.cache.forget(&session.key);
+            match (replaced, pauses.next()) {
                 (Ok(replaced), _) => break replaced,
                 (Err(_), Some(pause)) => sleep(*pause).await,
                 (Err(unavailable), None) => {

@@ -4,6 +4,7 @@
 mod answers;
 mod login;
 mod logout;
+mod logout_channels;
 mod openapi;
 mod page;
 mod session;
@@ -27,13 +28,13 @@ use url::form_urlencoded;
 use crate::{
     admission::Admission,
     clock::Ambient,
-    login::{Login, SealedTransaction},
+    login::{Login, RemoteLogout, SealedTransaction},
     profile::ResponseMode,
     provider::Provider,
     telemetry::{Action, AuditEvent, Outcome, Telemetry},
     web::{
         Body, ErrorAnswer, ErrorCode, Guard, GuardRejection, RequestId, Surface,
-        cookies_with_prefix, harden,
+        cookies_with_prefix, framed_by, harden,
     },
 };
 
@@ -58,6 +59,12 @@ pub struct Spa {
     pub admission: Arc<Admission>,
     /// Its logins.
     pub login: Arc<Login>,
+    /// What the AS may end by itself.
+    pub remote_logout: Arc<RemoteLogout>,
+    /// Whether it may do so by logout tokens.
+    pub backchannel_logout: bool,
+    /// Whether it may do so by a frame on its logout page.
+    pub frontchannel_logout: bool,
     /// The AS as this app's client sees it.
     pub provider: Arc<Provider>,
     /// Whether other sites may send users here to log in (OIDC-4).
@@ -91,10 +98,17 @@ enum Kind {
     NavigationReturn,
     /// Read by anybody, holds nothing of anybody.
     Document,
+    /// Called by the AS, without a browser.
+    BackChannel,
+    /// Shown by the AS's logout page, in a frame.
+    Frame,
 }
 
+const BACKCHANNEL: &str = "backchannel_logout";
+const FRONTCHANNEL: &str = "frontchannel_logout";
+
 /// Every call: its path below the prefix, methods, name in metrics, and kind.
-const CALLS: [(&str, &[Method], &str, Kind); 11] = [
+const CALLS: [(&str, &[Method], &str, Kind); 13] = [
     ("/login/start", &[Method::POST], "login_start", Kind::Api),
     ("/login/end", &[Method::POST], "login_end", Kind::Api),
     ("/session", &[Method::GET], "session", Kind::Api),
@@ -106,6 +120,8 @@ const CALLS: [(&str, &[Method], &str, Kind); 11] = [
     ("/logout/continue", &[Method::GET], "logout_continue", Kind::NavigationStart),
     ("/logout/callback", &[Method::GET], "logout_callback", Kind::NavigationReturn),
     ("/jwks", &[Method::GET], "jwks", Kind::Document),
+    ("/backchannel-logout", &[Method::POST], BACKCHANNEL, Kind::BackChannel),
+    ("/frontchannel-logout", &[Method::GET], FRONTCHANNEL, Kind::Frame),
 ];
 
 /// How the browser may bring an authorization response: the one way it was asked for. A fragment comes
@@ -150,14 +166,24 @@ async fn call(
     if request.method() == Method::HEAD && kind != Kind::Document {
         return method_not_allowed(&id, allow(&[Method::GET], kind));
     }
+    if !spa.offers(name) {
+        return not_found(Extension(id)).await;
+    }
     let mut response = match spa.admit(&request, spa.door(name, request.method(), kind), &id) {
         Ok(()) => dispatch(&spa, name, request, &id).await,
         Err(_) if kind == Kind::Api => ErrorAnswer::new(ErrorCode::CsrfRejected).into_response(&id),
+        Err(_) if kind == Kind::Frame => logout_channels::empty_page(StatusCode::FORBIDDEN),
         Err(_) => page::error(&spa, &ErrorAnswer::new(ErrorCode::CsrfRejected), &id),
     };
-    let surface = if kind == Kind::Api { Surface::Api } else { Surface::Document };
+    let surface = match kind {
+        Kind::Api | Kind::BackChannel => Surface::Api,
+        _ => Surface::Document,
+    };
     let cacheable = kind == Kind::Document && response.status() == StatusCode::OK;
     harden(response.headers_mut(), surface);
+    if kind == Kind::Frame {
+        framed_by(response.headers_mut(), &spa.framing_origins());
+    }
     if cacheable {
         // Keys change rarely and are published before use.
         let value = HeaderValue::from_static("public, max-age=300");
@@ -225,6 +251,15 @@ const fn status_class(status: StatusCode) -> &'static str {
 }
 
 impl Spa {
+    /// Whether this call is among those that the app has.
+    fn offers(&self, name: &str) -> bool {
+        match name {
+            BACKCHANNEL => self.backchannel_logout,
+            FRONTCHANNEL => self.frontchannel_logout,
+            _ => true,
+        }
+    }
+
     /// Whether the app's pages may set this authorization parameter.
     fn allows(&self, parameter: &str) -> bool {
         self.login.allows(parameter)
@@ -251,7 +286,9 @@ impl Spa {
             Kind::Api => self.guard.api(headers),
             Kind::NavigationStart => self.guard.navigation_start(headers),
             Kind::NavigationReturn => Guard::navigation_return(headers),
-            Kind::Document => Ok(()),
+            Kind::Frame => Guard::frame(headers),
+            // What it brings proves itself; a browser that is made to bring it changes nothing.
+            Kind::Document | Kind::BackChannel => Ok(()),
         };
         verdict.inspect_err(|rejection| self.turned_away(*rejection, id))
     }
@@ -277,6 +314,11 @@ impl Spa {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
         let query = parts.uri.query().unwrap_or_default();
+        match name {
+            BACKCHANNEL => return logout_channels::backchannel(self, headers, body, id).await,
+            FRONTCHANNEL => return logout_channels::frontchannel(self, query, id).await,
+            _ => {}
+        }
         let form = match self.form(headers, body).await {
             Ok(form) => form,
             Err(answer) => return answer.into_response(id),

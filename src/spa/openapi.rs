@@ -32,13 +32,16 @@ use crate::web::{
         super::login::initiate,
         super::logout::logout_continue,
         super::logout::logout_callback,
-        super::session::jwks
+        super::session::jwks,
+        super::logout_channels::backchannel,
+        super::logout_channels::frontchannel
     ),
     components(schemas(
         answers::LoginStarted,
         answers::SessionState,
         answers::Refreshed,
         answers::LoggedOut,
+        super::logout_channels::LogoutError,
         ErrorBody,
         ErrorCode,
         AuthorizationHint,

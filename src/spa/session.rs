@@ -32,9 +32,9 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
             answers::json(&SessionState::LOGGED_OUT)
         }
         Ok(session) => answers::json(&SessionState::of(&session, spa.ambient.now())),
-        Err(FindError::NoSession(_)) => {
+        Err(FindError::NoSession(gone)) => {
             let state = answers::json(&SessionState::LOGGED_OUT)?;
-            Ok(with_cookies(state, spa.admission.parting()))
+            Ok(with_cookies(state, spa.admission.parting_of(gone)))
         }
         Err(FindError::StoreUnavailable) => {
             Err(ErrorAnswer::new(ErrorCode::StoreUnavailable).into())

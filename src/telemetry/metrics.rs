@@ -14,6 +14,7 @@ use prometheus::{
 };
 
 use super::Audit;
+use crate::seal::KeyId;
 
 /// Seconds; a request answered from memory to one that waited for a slow upstream.
 const ANSWER_BUCKETS: &[f64] =
@@ -33,9 +34,13 @@ pub struct Metrics {
     refresh_lease_wait: HistogramVec,
     refreshes_abandoned: IntCounterVec,
     sessions_started: IntCounterVec,
+    sessions_remembered: IntCounterVec,
     sessions_ended: IntCounterVec,
     sessions_active: IntGauge,
+    unknown_server_keys: IntCounterVec,
+    server_keys: IntGaugeVec,
     backchannel_logouts: IntCounterVec,
+    revocations: IntCounterVec,
     guard_rejections: IntCounterVec,
     as_calls: IntCounterVec,
     as_call_seconds: HistogramVec,
@@ -95,6 +100,12 @@ impl Metrics {
                 &["app"],
             ),
             sessions_started: counters(r, "sessions_started_total", "Sessions begun.", &["app"]),
+            sessions_remembered: counters(
+                r,
+                "session_cache_hits_total",
+                "Sessions found among those read a moment ago.",
+                &[],
+            ),
             sessions_ended: counters(
                 r,
                 "sessions_ended_total",
@@ -105,11 +116,29 @@ impl Metrics {
                 r,
                 IntGauge::new("fapi_bff_sessions_active", "Sessions in the store."),
             ),
+            unknown_server_keys: counters(
+                r,
+                "unknown_server_key_total",
+                "Session cookies made under a server key that is not in use here.",
+                &["app"],
+            ),
+            server_keys: gauges(
+                r,
+                "server_key",
+                "Ids of the server keys in use; compare them between instances.",
+                &["key", "role"],
+            ),
             backchannel_logouts: counters(
                 r,
                 "backchannel_logouts_total",
                 "Back-channel logouts received.",
                 &["app", "outcome", "reason"],
+            ),
+            revocations: counters(
+                r,
+                "revocations_total",
+                "Tokens given up at authorization servers, and what became of them.",
+                &["provider", "outcome"],
             ),
             guard_rejections: counters(
                 r,
@@ -274,9 +303,24 @@ impl Metrics {
         self.count(&self.refreshes_abandoned, &[Named(app)]);
     }
 
+    /// A session cookie names a server key that is not in use here.
+    pub fn unknown_server_key(&self, app: &str) {
+        self.count(&self.unknown_server_keys, &[Named(app)]);
+    }
+
+    /// A server key is in use, as `active` or `further`.
+    pub fn server_key(&self, id: KeyId, role: &'static str) {
+        self.set(&self.server_keys, &[Named(&id.to_string()), Fixed(role)], 1);
+    }
+
     /// A session began.
     pub fn session_started(&self, app: &str) {
         self.count(&self.sessions_started, &[Named(app)]);
+    }
+
+    /// A session was not read again.
+    pub fn session_remembered(&self) {
+        self.count(&self.sessions_remembered, &[]);
     }
 
     /// A session ended for `reason`.
@@ -289,7 +333,13 @@ impl Metrics {
         self.sessions_active.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    /// A logout token arrived and was `accepted` or `rejected` for `reason`.
+    /// A token was `given_up`, and became `revoked`, `refused`, `unsupported`, `failed` or `dropped`.
+    pub fn revocation(&self, provider: &str, outcome: &'static str) {
+        self.count(&self.revocations, &[Named(provider), Fixed(outcome)]);
+    }
+
+    /// A logout token arrived and was `accepted` or `rejected`, or could not be judged or heeded
+    /// (`failed`), for `reason`.
     pub fn backchannel_logout(&self, app: &str, outcome: &'static str, reason: &'static str) {
         self.count(&self.backchannel_logouts, &[Named(app), Fixed(outcome), Fixed(reason)]);
     }
@@ -532,7 +582,10 @@ mod tests {
         m.session_started("bank");
         m.sessions_ended("bank", "session.idle_expired", 1);
         m.set_sessions_active(3);
+        m.unknown_server_key("bank");
+        m.server_key(KeyId::new([1, 2, 3, 4]), "active");
         m.backchannel_logout("bank", "accepted", "none");
+        m.revocation("as", "given_up");
         m.guard_rejected("bank", "guard.origin_mismatch");
         m.as_call("as", "token", "ok", 0.1);
         m.jwks_fetch("as", "unknown_kid", "ok");
@@ -581,7 +634,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 28);
+        assert_eq!(families, 31);
         assert!(samples(&text).len() > families);
     }
 

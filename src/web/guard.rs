@@ -22,6 +22,9 @@ pub enum GuardRejection {
     /// Neither `Sec-Fetch-Site` nor `Origin` nor `Referer` says where it comes from (FM-4).
     #[error("nothing says where the request comes from")]
     NoProofOfOrigin,
+    /// `Sec-Fetch-Mode` or `-Dest` says this is not a frame's page (FCL-2).
+    #[error("not a navigation of a frame")]
+    NotAFrame,
     /// `Sec-Fetch-Mode` or `-Dest` says this is not a top-level navigation (FM-2, FM-3).
     #[error("not a top-level navigation")]
     NotANavigation,
@@ -40,6 +43,7 @@ impl GuardRejection {
             Self::CustomHeaderMissing => "guard.custom_header_missing",
             Self::HeaderAmbiguous => "guard.header_ambiguous",
             Self::NoProofOfOrigin => "guard.no_proof_of_origin",
+            Self::NotAFrame => "guard.not_a_frame",
             Self::NotANavigation => "guard.not_a_navigation",
             Self::OriginMismatch => "guard.origin_mismatch",
             Self::SiteMismatch => "guard.site_mismatch",
@@ -93,6 +97,19 @@ impl Guard {
     /// proves itself by the transaction.
     pub fn navigation_return(headers: &HeaderMap) -> Result<(), GuardRejection> {
         navigation(headers)
+    }
+
+    /// A frame on the AS's logout page: from any site, for the AS's is another one, and nothing but a
+    /// frame: no call by script, no image, no page of its own (FCL-2, FCL-4.1). What it names proves
+    /// itself.
+    pub fn frame(headers: &HeaderMap) -> Result<(), GuardRejection> {
+        let mode = single(headers, &FETCH_MODE)?.is_none_or(|mode| mode == "navigate");
+        let frame = |dest| dest == "iframe" || dest == "frame";
+        if mode && single(headers, &FETCH_DEST)?.is_none_or(frame) {
+            Ok(())
+        } else {
+            Err(GuardRejection::NotAFrame)
+        }
     }
 
     fn same_origin(&self, headers: &HeaderMap, sites: &[&str]) -> Result<(), GuardRejection> {
@@ -265,6 +282,28 @@ mod tests {
             ),
         ] {
             assert_eq!(Guard::navigation_return(&headers(&sent)), expected, "{sent:?}");
+        }
+    }
+
+    /// FCL-2, FCL-4.1: exempt from the other guards as a frame, and as nothing else.
+    #[test]
+    fn a_logout_frame_is_a_frame_from_anywhere() {
+        let (mode, dest) = ("sec-fetch-mode", "sec-fetch-dest");
+        for (sent, expected) in [
+            (&[(SITE, "cross-site"), (mode, "navigate"), (dest, "iframe")][..], Ok(())),
+            (&[(SITE, "same-site"), (mode, "navigate"), (dest, "iframe")], Ok(())),
+            (&[(SITE, "cross-site"), (mode, "navigate"), (dest, "frame")], Ok(())),
+            // An older browser, or one that asks over a connection it does not trust.
+            (&[], Ok(())),
+            (&[(mode, "navigate"), (dest, "document")], Err(R::NotAFrame)),
+            (&[(mode, "navigate"), (dest, "object")], Err(R::NotAFrame)),
+            (&[(mode, "no-cors"), (dest, "image")], Err(R::NotAFrame)),
+            (&[(mode, "no-cors"), (dest, "iframe")], Err(R::NotAFrame)),
+            (&[(mode, "cors"), (dest, "empty")], Err(R::NotAFrame)),
+            (&[(dest, "")], Err(R::NotAFrame)),
+            (&[(dest, "iframe"), (dest, "iframe")], Err(R::HeaderAmbiguous)),
+        ] {
+            assert_eq!(Guard::frame(&headers(sent)), expected, "{sent:?}");
         }
     }
 }

@@ -77,6 +77,21 @@ pub fn harden(headers: &mut HeaderMap, surface: Surface) {
     }
 }
 
+/// Lets an answer be shown in a frame by pages of these origins, and of no others (FCL-PRJ, HDR-2). After
+/// [`harden`], which forbids it to all.
+pub fn framed_by(headers: &mut HeaderMap, origins: &[String]) {
+    let policy = format!(
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors {}",
+        if origins.is_empty() { "'none'".to_owned() } else { origins.join(" ") }
+    );
+    // An origin has no other characters than a header may have; were it otherwise, none may frame it.
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy).unwrap_or(LOCKED));
+    // It knows no origins, and would forbid all.
+    headers.remove(X_FRAME_OPTIONS);
+    // A page that isolates itself shows only what says it may be shown.
+    headers.insert(CORP, HeaderValue::from_static("cross-origin"));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +110,27 @@ mod tests {
             assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
             assert!(headers.contains_key(STRICT_TRANSPORT_SECURITY));
             assert!(headers.contains_key(REFERRER_POLICY));
+        }
+    }
+
+    /// FCL-PRJ: one origin may, and nothing else is permitted for that.
+    #[test]
+    fn a_frame_is_for_the_named_origins_only() {
+        let mut headers = HeaderMap::new();
+        harden(&mut headers, Surface::Document);
+        framed_by(&mut headers, &["https://as.example".to_owned()]);
+        let csp = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert_eq!(
+            csp,
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors https://as.example"
+        );
+        assert_eq!(headers.get_all(CONTENT_SECURITY_POLICY).iter().count(), 1);
+        assert!(!headers.contains_key(X_FRAME_OPTIONS));
+        assert_eq!(headers[CACHE_CONTROL], "no-store");
+        for origins in [vec![], vec!["https://as.example\n".to_owned()]] {
+            framed_by(&mut headers, &origins);
+            let csp = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+            assert!(csp.ends_with("frame-ancestors 'none'"), "{csp}");
         }
     }
 

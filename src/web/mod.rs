@@ -17,7 +17,7 @@ pub use errors::{
     AuthorizationHint, ErrorAnswer, ErrorBody, ErrorCode, Refusal, StepUpHint, with_cookies,
 };
 pub use guard::{Guard, GuardRejection};
-pub use headers::{Surface, harden};
+pub use headers::{Surface, framed_by, harden};
 pub use request_id::RequestId;
 
 /// The body type of every request and answer.

@@ -66,7 +66,7 @@ async fn a_foreign_cookie_neither_hides_a_session_nor_keeps_it_alive() {
 async fn a_doubled_session_cookie_lets_nobody_in_and_does_not_survive_a_logout() {
     let bed = Bed::start().await;
     let cookie = session_cookie(&bed.logged_in().await);
-    let tossed = format!("{cookie}; __Host-Http-web={}", "A".repeat(43));
+    let tossed = format!("{cookie}; __Host-Http-web={}", "A".repeat(48));
     let sent = [(COOKIE.as_str(), tossed.as_bytes())];
     let (status, headers, _) = raw(&bed, http::Method::GET, "/api/accounts", &sent, "").await;
     assert_eq!(status, 401);

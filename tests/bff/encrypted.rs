@@ -6,12 +6,13 @@ use fapi_bff::jose::{GeneratedDecryptionKey, JweAlg, generate_decryption_key};
 use fapi_bff_conformance::{
     as_double::{AsDouble, ClientRegistration, Conduct, Encryption, Endpoint, Target, edits},
     demo::browser::{Browser, Call},
-    jwe::Flaw,
+    jwe::{self, Flaw},
     pki::Pki,
 };
 use serde_json::Value;
 
 use crate::{
+    logout_channels::{hand_in, logout_token},
     profiles::{answered, found, login, settings},
     support::{Bed, Wish},
 };
@@ -123,6 +124,32 @@ async fn every_flaw_of_an_encrypted_id_token_is_noticed() {
         bed.double.behave(|as_| as_.flaw = None);
         assert_eq!(login(&bed, &mut bed.browser()).await["is_logged_in"], true);
     }
+}
+
+/// BCL-2.6-1/2: where ID tokens come encrypted, logout tokens do, and the merely signed one is a
+/// downgrade.
+#[tokio::test]
+async fn a_logout_token_comes_encrypted_where_id_tokens_do() {
+    let bed = bed(BY_EC).await;
+    let mut browser = bed.browser();
+    login(&bed, &mut browser).await;
+    let (alg, enc) = (BY_EC.alg, BY_EC.enc);
+    let (alg, enc) = (jwe::Alg::from_name(alg).unwrap(), jwe::Enc::from_name(enc).unwrap());
+    let sealed =
+        |token: &str, flaw| jwe::encrypt(&EC.public_jwk.to_json(), alg, enc, token, flaw).unwrap();
+    let token = || logout_token(&bed, Some("alice"), None);
+    for (wrong, reason) in [
+        (token(), "logout_token.bare"),
+        (sealed(&token(), Some(Flaw::HalfTag)), "logout_token.jwe_malformed"),
+        (sealed(&token(), Some(Flaw::FlippedBit)), "logout_token.jwe_decryption_failed"),
+    ] {
+        assert_eq!(hand_in(&bed, &wrong).await.status, 400, "{reason}");
+        let told = bed.last_audit("logout.backchannel");
+        assert_eq!(told, ("rejected".to_owned(), reason.to_owned()));
+    }
+    assert!(bed.is_logged_in(&mut browser).await);
+    assert_eq!(hand_in(&bed, &sealed(&token(), None)).await.status, 200);
+    assert!(!bed.is_logged_in(&mut browser).await);
 }
 
 /// A server that does not say how it encrypts.

@@ -1,5 +1,6 @@
 //! The way out: here, at the AS, and back.
 
+use fapi_bff::clock::Clock as _;
 use fapi_bff_conformance::{
     as_double::{Endpoint, Event, Fault, Target, edits},
     demo::browser::{Answer, Browser, Call, From},
@@ -146,6 +147,22 @@ async fn a_logout_goes_on_to_the_as_with_hint_client_and_state() {
     assert_eq!(go(&mut browser, From::CrossSite, back.as_str()).await.as_str(), home(&bed));
     assert_eq!(bed.last_audit("logout.return"), ("success".to_owned(), "none".to_owned()));
     assert_eq!(browser.cookies(), [], "nothing is left behind");
+}
+
+/// RPL-2/2.1: the hint has long expired, which is no fault of it.
+#[tokio::test]
+async fn an_expired_id_token_is_a_good_hint() {
+    let bed = Bed::start().await;
+    let mut browser = bed.logged_in().await;
+    bed.clock.advance(600);
+    let back = up_to_the_return(&bed, &mut browser).await;
+    let hint = bed.double.last(Endpoint::EndSession).unwrap();
+    let (_, claims) =
+        fapi_bff_conformance::jws::peek(hint.query("id_token_hint").unwrap()).unwrap();
+    assert!(claims["exp"].as_i64().unwrap() < bed.clock.now().as_i64());
+    assert_eq!(bed.double.accepted(Endpoint::EndSession), 1);
+    assert_eq!(go(&mut browser, From::CrossSite, back.as_str()).await.as_str(), home(&bed));
+    assert_eq!(bed.last_audit("logout.return"), ("success".to_owned(), "none".to_owned()));
 }
 
 /// RPL-2b: a wrong answer changes nothing: the browser ends at the app, once, with a record.

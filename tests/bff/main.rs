@@ -19,6 +19,7 @@ mod initiated;
 mod isolation;
 mod login;
 mod logout;
+mod logout_channels;
 mod mixups;
 mod navigation;
 mod outage;
@@ -27,7 +28,12 @@ mod profiles;
 mod raising;
 mod refresh;
 mod responses;
+mod rotation;
 mod secrets;
 mod step_up;
 mod support;
 mod unsigned;
+mod valkey;
+#[path = "../servers/valkey.rs"]
+#[expect(dead_code, reason = "the store's own tests need more of it")]
+mod valkey_server;

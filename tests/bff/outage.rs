@@ -1,6 +1,6 @@
 //! The AS, the API or the store down, slow, lying or broken at each step: typed refusals, nothing lost.
 
-mod store;
+pub(crate) mod store;
 
 use std::time::Duration;
 

@@ -36,6 +36,8 @@ pub enum Target {
     Introspection,
     /// The JSON of a successful PAR response.
     ParResponse,
+    /// Claims or signature of a back-channel logout token.
+    LogoutToken,
 }
 
 impl Target {
@@ -121,6 +123,9 @@ pub struct Behaviour {
     pub issue_refresh_token: bool,
     /// Whether each refresh replaces the refresh token.
     pub rotate_refresh_tokens: bool,
+    /// Whether a replaced refresh token is good until its successor has been used, as a server must have
+    /// it that rotates under FAPI 2.0: its answer may be lost (FAPI2-SP-5.3.2.1-9).
+    pub replaced_until_successor_used: bool,
     /// Whether a replaced refresh token, used again, ends the whole grant.
     pub revoke_family_on_reuse: bool,
     /// Whether a refresh yields an ID token.
@@ -159,6 +164,9 @@ pub struct Behaviour {
     pub deny: Option<String>,
     /// Unsigned `error`, `state` and `iss` parameters in place of `response`.
     pub unsigned_error: Option<String>,
+    /// `typ` of logout tokens, if they have one (OIDC Back-Channel Logout §2.4 recommends it, and the
+    /// conformance suite leaves it out).
+    pub logout_token_typ: Option<String>,
     edits: HashMap<Target, Schedule<Edit>>,
     tampers: HashMap<Target, Schedule<Tamper>>,
     faults: HashMap<Endpoint, Schedule<FaultRule>>,
@@ -183,6 +191,7 @@ impl Default for Behaviour {
             id_token_lifetime: 300,
             issue_refresh_token: true,
             rotate_refresh_tokens: false,
+            replaced_until_successor_used: false,
             revoke_family_on_reuse: true,
             id_token_on_refresh: false,
             token_type: None,
@@ -202,6 +211,7 @@ impl Default for Behaviour {
             user: None,
             deny: None,
             unsigned_error: None,
+            logout_token_typ: Some("logout+jwt".to_owned()),
             edits: HashMap::new(),
             tampers: HashMap::new(),
             faults: HashMap::new(),

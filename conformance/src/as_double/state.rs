@@ -87,6 +87,8 @@ pub(super) struct AccessToken {
 pub(super) struct RefreshToken {
     pub(super) grant: String,
     pub(super) replaced: bool,
+    /// The one it came in exchange for.
+    pub(super) predecessor: Option<String>,
 }
 
 pub(super) struct State {
@@ -153,6 +155,26 @@ impl State {
         self.grants.get(id).filter(|grant| !grant.revoked)
     }
 
+    /// A refresh token is exchanged: for good, or until its successor is used.
+    pub(super) fn rotate(&mut self, presented: &str, patient: bool) {
+        if !patient {
+            if let Some(known) = self.refresh.get_mut(presented) {
+                known.replaced = true;
+            }
+            return;
+        }
+        let predecessor = self.refresh.get(presented).and_then(|known| known.predecessor.clone());
+        if let Some(spent) = predecessor.and_then(|token| self.refresh.get_mut(&token)) {
+            spent.replaced = true;
+        }
+        // An earlier answer to the same token was lost, and what it brought with it.
+        for other in self.refresh.values_mut() {
+            if other.predecessor.as_deref() == Some(presented) {
+                other.replaced = true;
+            }
+        }
+    }
+
     pub(super) fn revoke_grant(&mut self, id: &str) {
         if let Some(grant) = self.grants.get_mut(id) {
             grant.revoked = true;
@@ -176,6 +198,15 @@ impl State {
         for grant in self.grants.values_mut().filter(|grant| grant.sid == sid) {
             grant.revoked = true;
         }
+    }
+
+    /// The clients that have a grant in a session that runs, each once.
+    pub(super) fn session_clients(&self, sid: &str) -> Vec<String> {
+        let live = self.grants.values().filter(|grant| grant.sid == sid && !grant.revoked);
+        let mut clients: Vec<_> = live.map(|grant| grant.client_id.clone()).collect();
+        clients.sort_unstable();
+        clients.dedup();
+        clients
     }
 
     pub(super) fn sessions(&self) -> Vec<(String, String)> {

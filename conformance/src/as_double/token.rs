@@ -149,10 +149,11 @@ fn refresh(
     let presented = call.demand_value(Rule::RefreshMissing, "refresh_token")?;
     let scope = call.form("scope").map(str::to_owned);
     let resources = asked_resources(call);
-    let (rotate, revoke_family, with_id_token) = {
+    let (rotate, patient, revoke_family, with_id_token) = {
         let behaviour = core.behaviour();
         (
             behaviour.rotate_refresh_tokens,
+            behaviour.replaced_until_successor_used,
             behaviour.revoke_family_on_reuse,
             behaviour.id_token_on_refresh,
         )
@@ -172,13 +173,14 @@ fn refresh(
         scope.as_ref().is_none_or(|asked| asked.split(' ').all(|name| granted.contains(&name)));
     checks.demand(Rule::RefreshScope, narrower)?;
     checks.demand(Rule::TokenResource, within(&resources, &grant.resources))?;
-    if rotate && let Some(known) = state.refresh.get_mut(&presented) {
-        known.replaced = true;
+    if rotate {
+        state.rotate(&presented, patient);
     }
     drop(state);
     let issue = Issue {
         id_token: with_id_token,
         refresh_token: rotate,
+        replaces: rotate.then_some(presented),
         scope,
         resources,
         ..Issue::bare(binding)
@@ -253,6 +255,8 @@ struct Issue {
     id_token: bool,
     nonce: bool,
     refresh_token: bool,
+    /// The refresh token that the new one is in exchange for.
+    replaces: Option<String>,
     /// Of the access token, if other than what was granted.
     scope: Option<String>,
     /// What the access token is for, if less than was granted.
@@ -268,6 +272,7 @@ impl Issue {
             id_token: false,
             nonce: false,
             refresh_token: false,
+            replaces: None,
             scope: None,
             resources: Vec::new(),
             issued_token_type: None,
@@ -318,7 +323,11 @@ fn respond_with_tokens(
         let refresh_token = state.secret();
         state.refresh.insert(
             refresh_token.clone(),
-            RefreshToken { grant: grant_id.to_owned(), replaced: false },
+            RefreshToken {
+                grant: grant_id.to_owned(),
+                replaced: false,
+                predecessor: issue.replaces,
+            },
         );
         body.insert("refresh_token".into(), json!(refresh_token));
     }

@@ -4,7 +4,7 @@
 use std::{
     env,
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use fapi_bff_conformance::{
     demo::{
         check,
         ports::Ports,
-        world::{Plan, World, WorldFault},
+        world::{Plan, World, WorldFault, repository},
     },
 };
 
@@ -71,12 +71,6 @@ async fn main() -> ExitCode {
     })
 }
 
-/// The repository this was built from.
-fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
-}
-
 /// The BFF's own log, to standard error.
 fn log(level: &str, format: LogFormat) {
     if let Err(fault) = init_logging(level, format) {
@@ -92,7 +86,7 @@ async fn check(arguments: &Arguments) -> Result<ExitCode, WorldFault> {
     let scratch =
         tempfile::tempdir().map_err(|source| WorldFault::File { path: env::temp_dir(), source })?;
     let world = World::start(Plan {
-        root: root(),
+        root: repository(),
         ports: arguments.ports(),
         interaction: Interaction::Auto,
         scratch: Some(scratch.path().to_owned()),
@@ -110,7 +104,7 @@ async fn serve(arguments: &Arguments) -> Result<ExitCode, WorldFault> {
     let environment = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let world = World::start(Plan {
-        root: root(),
+        root: repository(),
         ports: arguments.ports(),
         interaction: Interaction::Page,
         scratch: None,
@@ -146,7 +140,7 @@ fn print_welcome(world: &World) -> Result<(), WorldFault> {
     let origin = &world.app()?.origin;
     let issuer = world.authorization_server.issuer();
     let admin = world.bff.admin_addr();
-    let root = root();
+    let root = repository();
     let current = env::current_dir().unwrap_or_default();
     let shown = |path: &Path| {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());

@@ -177,6 +177,39 @@ impl World {
     }
 }
 
+/// What instances of the product in processes of their own stand in: keys, and what is registered.
+pub struct Surroundings {
+    /// Keys and certificates.
+    pub pki: Pki,
+    /// The client as the authorization server knows it.
+    pub registration: ClientRegistration,
+    /// The app's origin.
+    pub origin: String,
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl Surroundings {
+    /// Makes the keys that are missing in the repository at `root`.
+    pub fn prepare(root: &Path, ports: Ports) -> Result<Self, WorldFault> {
+        let pki = keys(&root.join("certs"))?;
+        let settings = config::load(&root.join(CONFIGURATION), ports.overrides())?;
+        let registration = registration(&settings, &pki)?;
+        let app = settings.apps.get(APP).ok_or(WorldFault::OtherConfiguration)?;
+        Ok(Self { pki, registration, origin: app.origin.clone() })
+    }
+}
+
+/// The repository this was built from.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
 /// The development PKI and the server key, made where absent.
 fn keys(dir: &Path) -> Result<Pki, WorldFault> {
     let pki = Pki::load_or_create(dir, CLIENT_ID)?;
@@ -200,12 +233,15 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn make_directories(settings: &Settings) -> Result<(), WorldFault> {
-    let StorePlace::Embedded { path: store } = &settings.store.place;
+    let store = match &settings.store.place {
+        StorePlace::Embedded { path } => Some(path),
+        StorePlace::Valkey(_) => None,
+    };
     let audit = match &settings.log.audit {
         AuditSink::File(path) => Some(path),
         AuditSink::Stdout => None,
     };
-    for path in audit.into_iter().chain([store]).filter_map(|path| path.parent()) {
+    for path in audit.into_iter().chain(store).filter_map(|path| path.parent()) {
         fs::create_dir_all(path)
             .map_err(|source| WorldFault::File { path: path.to_owned(), source })?;
     }

@@ -421,6 +421,18 @@ fn nothing_that_only_an_id_token_answers_is_demanded_without_one() {
         assert_eq!(faults[0].path, format!("apps.portal.routes[0].{key}"));
         assert!(faults[0].message.contains("STEP-5"), "{faults:?}");
     }
+    for (line, clause) in
+        [("backchannel_logout = true", "BCL-2.7"), ("frontchannel_logout = true", "FCL-2")]
+    {
+        let faults = folder().faults(&login(line), &[]);
+        assert_eq!(faults.len(), 1, "{line}: {faults:#?}");
+        assert_eq!(faults[0].path, format!("apps.portal.{}", line.split(' ').next().unwrap()));
+        assert!(faults[0].message.contains(clause), "{faults:?}");
+        let with = login(line).replace("[\"accounts\"]", "[\"openid\"]");
+        assert_eq!(folder().faults(&with, &[]), []);
+    }
+    let app = &folder().load(&without(&[], ""), &[]).unwrap().apps["portal"];
+    assert!(!app.backchannel_logout && !app.frontchannel_logout);
     // A wish that nobody need answer; the page would hear of no demand it could meet.
     let wished = login("login.acr_values = [\"a\"]\nlogin.allowed_parameters = [\"prompt\"]");
     let settings = folder().load(&wished, &[]).unwrap();

@@ -68,6 +68,49 @@ fn the_server_key_is_32_bytes_in_either_notation() {
     }
 }
 
+/// SES-7.2.1-3: two keys that are one could not be told apart, whatever their files are called.
+#[test]
+fn further_server_keys_are_each_another_key_that_nobody_else_can_read() {
+    let folder = Folder::new();
+    let hex = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    folder.secret("keys/same.key", hex.as_bytes());
+    folder.secret("keys/next.key", "1".repeat(64).as_bytes());
+    folder.secret("keys/old.key", "2".repeat(64).as_bytes());
+    let with = |files: &str| {
+        example_with(&[("[store]", &format!("further_server_key_files = [{files}]"))])
+    };
+    let store = folder.load(&with("\"keys/next.key\", \"keys/old.key\""), &[]).unwrap().store;
+    let further: Vec<_> = store.further_server_keys.iter().map(|key| *key.expose()).collect();
+    assert_eq!(further, [[0x11; 32], [0x22; 32]]);
+    for (files, place) in [
+        ("\"keys/same.key\"", "[0]"),
+        ("\"keys/next.key\", \"keys/same.key\"", "[1]"),
+        ("\"keys/next.key\", \"keys/old.key\", \"keys/next.key\"", "[2]"),
+    ] {
+        let faults = folder.faults(&with(files), &[]);
+        assert_eq!(faults.len(), 1, "{faults:#?}");
+        assert_eq!(faults[0].path, format!("store.further_server_key_files{place}"));
+        assert!(faults[0].message.contains("in use already"), "{faults:#?}");
+        assert!(!faults[0].message.contains("0001"), "{faults:#?}");
+    }
+    let many: Vec<_> = (0..8_u8)
+        .map(|number| {
+            let name = format!("keys/{number}.key");
+            folder.secret(&name, format!("{number:064x}").as_bytes());
+            format!("\"{name}\"")
+        })
+        .collect();
+    assert!(folder.load(&with(&many[..7].join(", ")), &[]).is_ok());
+    let faults = folder.faults(&with(&many.join(", ")), &[]);
+    assert!(faults.len() == 1 && faults[0].message.contains("more than 7"), "{faults:#?}");
+    #[cfg(unix)]
+    {
+        folder.mode("keys/next.key", 0o644);
+        let faults = folder.faults(&with("\"keys/next.key\""), &[]);
+        assert!(faults[0].message.contains("can be read by others"), "{faults:#?}");
+    }
+}
+
 #[test]
 fn files_that_are_not_what_they_should_be_are_refused() {
     for (name, contents, path, words) in [

@@ -6,6 +6,7 @@ mod environment;
 mod example;
 mod files;
 mod refusals;
+mod stores;
 
 use std::{
     fs,

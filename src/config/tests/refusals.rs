@@ -243,7 +243,12 @@ const CASES: &[Case] = &[
         "clients.portal.request_object_lifetme",
         "did you mean `request_object_lifetime`?",
     ),
-    ("[store]", "zebra = 1", "store.zebra", "known here: kind, path, server_key_file"),
+    (
+        "[store]",
+        "zebra = 1",
+        "store.zebra",
+        "known here: further_server_key_files, kind, path, read_cache, server_key_file",
+    ),
     (
         "[apps.portal]",
         "login.redirect_pth = \"/x\"",
@@ -571,6 +576,36 @@ const CASES: &[Case] = &[
         "server_key_file = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"",
         "store.server_key_file",
         "contains the key itself",
+    ),
+    (
+        "[store]",
+        "further_server_key_files = \"keys/next.key\"",
+        "store.further_server_key_files",
+        "not a list",
+    ),
+    (
+        "[store]",
+        "further_server_key_files = [\"keys/absent.key\"]",
+        "store.further_server_key_files[0]",
+        "cannot be read",
+    ),
+    (
+        "[store]",
+        "further_server_key_files = [\"keys/assertion.pem\"]",
+        "store.further_server_key_files[0]",
+        "does not contain 32 bytes",
+    ),
+    (
+        "[store]",
+        "further_server_key_files = [\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"]",
+        "store.further_server_key_files[0]",
+        "contains the key itself",
+    ),
+    (
+        "[store]",
+        "further_server_key_files = [\"keys/server.key\"]",
+        "store.further_server_key_files[0]",
+        "in use already",
     ),
 ];
 

@@ -6,6 +6,7 @@ mod endpoints;
 mod id_token;
 mod introspection;
 mod jarm;
+mod logout_token;
 mod metadata;
 mod nested;
 mod plain;

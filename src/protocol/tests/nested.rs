@@ -11,8 +11,9 @@ use crate::{
         encrypt, generate_decryption_key,
     },
     protocol::{
-        Encryption, IdTokenExpected, JarmRejected, ResponseParameters, UserinfoExpected,
-        open_nested, signed_userinfo, verify_id_token, verify_jarm,
+        Encryption, IdTokenExpected, JarmRejected, LogoutTokenExpected, ResponseParameters,
+        UserinfoExpected, open_nested, signed_userinfo, verify_id_token, verify_jarm,
+        verify_logout_token,
     },
 };
 
@@ -77,6 +78,25 @@ fn encryption_proves_nothing_about_the_signer() {
     let wrong: Value = with(id_token::good(), "nonce", "other");
     let nested = encrypted_to(&OURS, &token(&wrong));
     assert_eq!(id_token_verdict(&nested, Some(registered())), Err("id_token.nonce_mismatch"));
+}
+
+/// BCL-2.6-1/2: a logout token is encrypted where ID tokens are, and the type of what is inside counts.
+#[test]
+fn a_logout_token_is_encrypted_exactly_if_that_was_registered() {
+    let typ = Some("logout+jwt");
+    let inner = token_by(&ES256, JwsAlg::Es256, typ, &logout_token::good());
+    let nested = encrypted_to(&OURS, &inner);
+    let verdict = |token: &str, encryption| {
+        let expected = LogoutTokenExpected { encryption, ..logout_token::expected() };
+        verify_logout_token(token, &KEYS, &expected).map(drop).map_err(|r| r.reason())
+    };
+    assert_eq!(verdict(&nested, Some(registered())), Ok(()));
+    assert_eq!(verdict(&inner, Some(registered())), Err("logout_token.bare"));
+    assert_eq!(verdict(&nested, None), Err("logout_token.encrypted"));
+    let foreign = encrypted_to(&OTHERS, &inner);
+    assert_eq!(verdict(&foreign, Some(registered())), Err("logout_token.jwe_key_unknown"));
+    let untyped = encrypted_to(&OURS, &token(&logout_token::good()));
+    assert_eq!(verdict(&untyped, Some(registered())), Err("logout_token.typ_not_allowed"));
 }
 
 /// OIDC-5.3.2-sig.

@@ -448,7 +448,7 @@ async fn a_stream_ends_with_its_session() {
         })
     };
     let ended = CancellationToken::new();
-    let lifetime = Lifetime { ended: Some(ended.clone()), deadline: None };
+    let lifetime = Lifetime { ended: Some(Arc::new(ended.clone())), deadline: None };
     let rig = rig("https://up.example", transport(), TestGate { lifetime, ..TestGate::default() });
     let mut body = rig.call(get("/api/x")).await.unwrap().into_body();
     assert!(next(&mut body).await.unwrap().is_ok());

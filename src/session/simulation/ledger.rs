@@ -153,7 +153,7 @@ impl Ledger {
     pub(super) fn new(rotation: Rotation) -> Self {
         Self {
             rotation,
-            keys: Keys::new(server_key()),
+            keys: Keys::new(&server_key().into()),
             sessions: Vec::new(),
             uses: Vec::new(),
             condemned: BTreeSet::new(),
@@ -213,7 +213,10 @@ impl Ledger {
         known.stored.extend(answers(&contents));
         known.expires = Some(record.expires);
         if let Some(at) = known.removed {
-            self.violated(Broken::Resurrected, format!("s{session} ended at {at}, is back at {now}"));
+            self.violated(
+                Broken::Resurrected,
+                format!("s{session} ended at {at}, is back at {now}"),
+            );
         }
     }
 
@@ -245,7 +248,7 @@ impl Ledger {
             }
             RemoveIf::NotSeenSince(_) => idle || absolute,
             RemoveIf::Unchanged(..) => {
-                let held = self.held_back(session, true);
+                let held = self.held_back(session);
                 if let Some(number) = held {
                     let what = format!("s{session} ends by a dead grant; answer {number} waits");
                     self.violated(Broken::RemovedWithoutEnd, what);
@@ -261,16 +264,16 @@ impl Ledger {
     }
 
     /// An answer that reached a living instance and is neither stored nor given up.
-    fn held_back(&self, session: usize, unless_cut_off: bool) -> Option<u64> {
+    fn held_back(&self, session: usize) -> Option<u64> {
         let known = &self.sessions[session];
         self.uses.iter().filter(|u| u.session == session).find_map(|u| {
             let Some((at, End::Tokens(number))) = u.end else { return None };
-            let held = !self.dead.contains_key(&u.by)
-                && !known.stored.contains(&number)
-                && !known.handed.contains(&number)
-                && !self.has_stored_sibling(u)
-                && !(unless_cut_off && self.cut_off(u, at));
-            held.then_some(number)
+            let excused = self.dead.contains_key(&u.by)
+                || known.stored.contains(&number)
+                || known.handed.contains(&number)
+                || self.has_stored_sibling(u)
+                || self.cut_off(u, at);
+            (!excused).then_some(number)
         })
     }
 
@@ -286,17 +289,15 @@ impl Ledger {
 
     fn had_trouble(&self, process: Process, session: usize, from: u64, to: u64) -> bool {
         let key = self.sessions[session].key;
-        self.trouble
-            .iter()
-            .any(|(of, on, begin, end)| *of == process && Some(*on) == key && *begin <= to && *end >= from)
+        self.trouble.iter().any(|(of, on, begin, end)| {
+            *of == process && Some(*on) == key && *begin <= to && *end >= from
+        })
     }
 
     /// Whether its lease ran out on whoever had this answer while it could not reach the store.
     fn cut_off(&self, of: &Use, arrived: u64) -> bool {
         self.sessions[of.session].abandoned.iter().any(|(at, holder)| {
-            *holder == of.by
-                && *at >= arrived
-                && self.had_trouble(of.by, of.session, arrived, *at)
+            *holder == of.by && *at >= arrived && self.had_trouble(of.by, of.session, arrived, *at)
         })
     }
 
@@ -428,10 +429,7 @@ impl Ledger {
     fn has_stored_sibling(&self, of: &Use) -> bool {
         let stored = &self.sessions[of.session].stored;
         self.uses.iter().any(|u| {
-            let number = match u.end {
-                Some((_, End::Tokens(number))) => number,
-                _ => return false,
-            };
+            let Some((_, End::Tokens(number))) = u.end else { return false };
             u.session == of.session
                 && u.token == of.token
                 && !std::ptr::eq(u, of)
@@ -448,8 +446,7 @@ impl Ledger {
             let known = &self.sessions[u.session];
             if let Some((died, clean)) = self.dead.get(&u.by) {
                 // Whoever lived for long enough in peace had time to store them.
-                let peace =
-                    *died > at + 10_000 && !self.had_trouble(u.by, u.session, at, *died);
+                let peace = *died > at + 10_000 && !self.had_trouble(u.by, u.session, at, *died);
                 if !clean && !peace {
                     continue;
                 }

@@ -131,8 +131,12 @@ pub(super) struct Client {
 enum Fate {
     Answered,
     /// Lost on the way there: an error, or silence.
-    Lost { silent: bool },
-    AnswerLost { silent: bool },
+    Lost {
+        silent: bool,
+    },
+    AnswerLost {
+        silent: bool,
+    },
     /// 5xx, 429 or `invalid_client`, before anything happened.
     Refused,
     /// 5xx though it happened.
@@ -213,9 +217,9 @@ impl Refresher for Client {
                                 unknown
                             }
                             Fate::Crashed => trouble,
-                            Fate::Lie if processed.is_ok() => {
-                                Err(RefreshFailure::Rejected { reason: "id_token.subject_mismatch" })
-                            }
+                            Fate::Lie if processed.is_ok() => Err(RefreshFailure::Rejected {
+                                reason: "id_token.subject_mismatch",
+                            }),
                             _ => processed,
                         }
                     }

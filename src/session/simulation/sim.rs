@@ -53,6 +53,10 @@ pub(super) enum Spoil {
 
 /// What a seed decides. Rates of mishaps are per 10,000 steps.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a kind of mishap that may happen or not"
+)]
 pub(super) struct Plan {
     pub(super) spoil: Spoil,
     pub(super) instances: usize,
@@ -154,13 +158,24 @@ impl Plan {
             instances: rng.usize(2..=4),
             tabs: rng.usize(4..=6),
             horizon: 110_000,
-            rotation: if plan.rotation == Rotation::Strict { Rotation::Grace(None) } else { plan.rotation },
+            rotation: if plan.rotation == Rotation::Strict {
+                Rotation::Grace(None)
+            } else {
+                plan.rotation
+            },
             patience: rng.u64(7_000..=12_000),
             cuts: true,
             cuts_at_answers: 3000,
             slow_server: 4000,
+            deaf_server: 0,
+            failing_server: 0,
+            lying_server: 0,
+            deaf_store: 0,
+            outages: false,
+            failovers: plan.spoil == Spoil::Durability,
             crashes: 0,
             kills: false,
+            stops: false,
             logouts: 0,
             everywhere: 0,
             ..plan
@@ -327,7 +342,13 @@ pub(super) struct Life {
 
 impl Life {
     pub(super) fn new(sim: Arc<Sim>, process: Process) -> Arc<Self> {
-        Arc::new(Self { sim, process, dead: AtomicBool::new(false), ending: Notify::new(), parent: None })
+        Arc::new(Self {
+            sim,
+            process,
+            dead: AtomicBool::new(false),
+            ending: Notify::new(),
+            parent: None,
+        })
     }
 
     /// A part of it that may end alone, of which the ledger learns nothing.
@@ -366,7 +387,8 @@ impl Life {
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        !self.dead.load(Ordering::SeqCst) && self.parent.as_ref().is_none_or(|parent| parent.is_alive())
+        !self.dead.load(Ordering::SeqCst)
+            && self.parent.as_ref().is_none_or(|parent| parent.is_alive())
     }
 
     pub(super) async fn ended(&self) {

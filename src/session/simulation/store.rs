@@ -81,7 +81,9 @@ impl SimStore {
     /// A session is taken for dead: its refresh token must be.
     fn given_up(&self, key: &StoreKey, record: &StoredRecord) {
         let contents = self.sim.ledger.lock().unwrap().open(key, record);
-        let Some(token) = contents.and_then(|contents| contents.tokens.refresh_token) else { return };
+        let Some(token) = contents.and_then(|contents| contents.tokens.refresh_token) else {
+            return;
+        };
         let text = token.expose();
         if self.server.takes(grant(text), number(text)) {
             let what = format!("{text} is taken for dead and is not");
@@ -212,7 +214,9 @@ impl Link {
             let patience = Duration::from_millis(self.sim.plan.patience);
             let process = self.life.process;
             if let Some(key) = &key
-                && (fate.lost || fate.answer_lost || fate.before + fate.after > Duration::from_secs(1))
+                && (fate.lost
+                    || fate.answer_lost
+                    || fate.before + fate.after > Duration::from_secs(1))
             {
                 let length = fate.before + fate.after + patience;
                 let end = begun + u64::try_from(length.as_millis()).unwrap();
@@ -331,7 +335,8 @@ impl Store for Link {
 
     fn load<'a>(&'a self, key: &'a StoreKey) -> Reply<'a, Option<StoredRecord>> {
         let key = *key;
-        let told = |record: &Option<StoredRecord>| format!("{:?}", record.as_ref().map(|r| r.version));
+        let told =
+            |record: &Option<StoredRecord>| format!("{:?}", record.as_ref().map(|r| r.version));
         self.call("load", Some(key), told, move |link, state| {
             let record = state.rows.get(&key).map(|row| row.record.clone());
             if let (Some(record), Spoil::Reread) = (&record, link.sim.plan.spoil) {
@@ -473,32 +478,42 @@ impl Store for Link {
         let index = *index;
         self.call("find", None, debug, move |_, state| {
             let rows = state.rows.iter();
-            rows.filter(|(_, row)| row.record.indexes.contains(&index)).map(|(key, _)| *key).collect()
+            rows.filter(|(_, row)| row.record.indexes.contains(&index))
+                .map(|(key, _)| *key)
+                .collect()
         })
     }
 
     fn page(&self, after: Option<Cursor>, limit: usize) -> Reply<'_, Page> {
-        self.call("page", None, |_| String::new(), move |_, state| {
-            let beyond = |key: &StoreKey| {
-                after.as_ref().is_none_or(|after| key.as_bytes().as_slice() > after.0.as_slice())
-            };
-            let mut rows = state.rows.iter().filter(|(key, _)| beyond(key));
-            let listed: Vec<_> = rows
-                .by_ref()
-                .take(limit)
-                .map(|(key, Row { record, .. })| Listed {
-                    key: *key,
-                    app: record.app.clone(),
-                    created: record.created,
-                    expires: record.expires,
-                    idle: record.idle,
-                    last_seen: record.last_seen,
-                })
-                .collect();
-            let more = rows.next().is_some();
-            let next = listed.last().filter(|_| more).map(|last| Cursor(last.key.as_bytes().to_vec()));
-            Page { listed, next }
-        })
+        self.call(
+            "page",
+            None,
+            |_| String::new(),
+            move |_, state| {
+                let beyond = |key: &StoreKey| {
+                    after
+                        .as_ref()
+                        .is_none_or(|after| key.as_bytes().as_slice() > after.0.as_slice())
+                };
+                let mut rows = state.rows.iter().filter(|(key, _)| beyond(key));
+                let listed: Vec<_> = rows
+                    .by_ref()
+                    .take(limit)
+                    .map(|(key, Row { record, .. })| Listed {
+                        key: *key,
+                        app: record.app.clone(),
+                        created: record.created,
+                        expires: record.expires,
+                        idle: record.idle,
+                        last_seen: record.last_seen,
+                    })
+                    .collect();
+                let more = rows.next().is_some();
+                let next =
+                    listed.last().filter(|_| more).map(|last| Cursor(last.key.as_bytes().to_vec()));
+                Page { listed, next }
+            },
+        )
     }
 
     fn mark<'a>(&'a self, key: &'a StoreKey, time: UnixTime, expires: UnixTime) -> Reply<'a, ()> {

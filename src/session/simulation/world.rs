@@ -26,7 +26,7 @@ use crate::{
         Activity, Cause, EndReason, FindError, Handle, Identity, NewSession, Observer, Policy,
         RefreshOutcome, Refresher, Session, Sessions, TokenTrouble, Tokens, Whose,
     },
-    telemetry::{Pseudonym, Pseudonymiser},
+    telemetry::Pseudonym,
 };
 
 const APP: &str = "shop";
@@ -48,6 +48,9 @@ impl Observer for Quiet {
     fn session_ended(&self, _: &str, _: Option<&Pseudonym>, _: &'static str, _: u64) {}
     fn store_operation(&self, _: &'static str, _: &'static str, _: f64) {}
     fn unreadable(&self, _: &str) {}
+    fn remembered(&self) {}
+    fn ended_elsewhere(&self, _: &Pseudonym) {}
+    fn unknown_key(&self, _: &str) {}
 }
 
 /// A process, as those see it who call it.
@@ -175,15 +178,17 @@ impl World {
         clock: &Arc<SimClock>,
     ) -> (Arc<Sessions>, Arc<dyn Refresher>) {
         let (sim, life) = (Arc::clone(&self.sim), Arc::clone(life));
-        let store = Link { sim: Arc::clone(&sim), store: Arc::clone(&self.store), life: life.clone() };
+        let store =
+            Link { sim: Arc::clone(&sim), store: Arc::clone(&self.store), life: life.clone() };
         let entropy = Arc::new(SimEntropy(Arc::clone(&sim)));
         let clock = Arc::clone(clock);
         let sessions = Sessions::new(
             Arc::new(store),
             server_key(),
+            // Every call reads the store: what is remembered for a while has tests of its own.
+            Duration::ZERO,
             Ambient { clock: clock.clone(), entropy },
             Arc::new(Quiet),
-            Pseudonymiser::new(&[9; 32]),
         );
         let (server, store) = (Arc::clone(&self.server), Arc::clone(&self.store));
         (sessions, Arc::new(Client { sim, server, store, life, clock }))
@@ -282,9 +287,9 @@ impl World {
     async fn login(&self, user: usize) {
         loop {
             let instance = self.some_instance(user).await;
-            let session = self.sim.tell(|ledger, _| {
-                ledger.granted(user, self.sim.plan.idle, self.sim.plan.absolute)
-            });
+            let session = self
+                .sim
+                .tell(|ledger, _| ledger.granted(user, self.sim.plan.idle, self.sim.plan.absolute));
             self.server.grant();
             let new = NewSession {
                 app: APP.to_owned(),
@@ -409,15 +414,16 @@ impl World {
         let (sid, subject) = (format!("sid-{session}"), format!("user-{user}"));
         let by_sid = sim.chance(5000);
         let whose = if by_sid {
-            Whose::Sid { issuer: ISSUER, sid: &sid }
+            Whose::Sid { issuer: ISSUER, sid: &sid, subject: None }
         } else {
             Whose::Subject { issuer: ISSUER, subject: &subject }
         };
         sim.note(|| format!("{:?} ends {whose:?}", instance.life.process));
-        sim.tell(|ledger, _| match by_sid {
-            true => ledger.condemned(session),
-            false => ledger.condemned_all(user),
-        });
+        sim.tell(
+            |ledger, _| {
+                if by_sid { ledger.condemned(session) } else { ledger.condemned_all(user) }
+            },
+        );
         let _busy = Busy::with(instance);
         let ended = tokio::select! {
             biased;
@@ -635,19 +641,18 @@ impl Call {
         policy: &Policy,
     ) -> Answer {
         let (handle, target) = (&self.handle, self.target.as_ref());
-        let (since, found) = match &self.stale {
-            Some((_, since, session)) => (Some(*since), session.clone()),
-            None => {
-                let activity = match self.want {
-                    Want::Status => Activity::Polls,
-                    _ => Activity::Counts,
-                };
-                match sessions.find(APP, handle, policy, activity).await {
-                    Ok(session) => (None, session),
-                    Err(FindError::NoSession(_)) => return Answer::Ended,
-                    Err(FindError::StoreUnavailable) => {
-                        return Answer::Nothing("store unavailable".to_owned());
-                    }
+        let (since, found) = if let Some((_, since, session)) = &self.stale {
+            (Some(*since), session.clone())
+        } else {
+            let activity = match self.want {
+                Want::Status => Activity::Polls,
+                _ => Activity::Counts,
+            };
+            match sessions.find(APP, handle, policy, activity).await {
+                Ok(session) => (None, session),
+                Err(FindError::NoSession(_)) => return Answer::Ended,
+                Err(FindError::StoreUnavailable) => {
+                    return Answer::Nothing("store unavailable".to_owned());
                 }
             }
         };
@@ -669,16 +674,17 @@ impl Call {
             }
             Want::Renewal => Cause::Demanded,
             Want::Replacement => Cause::UpstreamRejected {
-                used_version: found.held(target).map_or_else(|| found.version(), |held| held.renewed),
+                used_version: found
+                    .held(target)
+                    .map_or_else(|| found.version(), |held| held.renewed),
             },
         };
         let before = found.access_token_for(target).map(|token| number(token.expose()));
-        let renewed =
-            match sessions.refresh(APP, handle, policy, refresher, cause, target).await {
-                RefreshOutcome::Refreshed(session) | RefreshOutcome::Joined(session) => session,
-                RefreshOutcome::GrantDead | RefreshOutcome::Ended(_) => return Answer::Ended,
-                other => return Answer::Nothing(other.name().to_owned()),
-            };
+        let renewed = match sessions.refresh(APP, handle, policy, refresher, cause, target).await {
+            RefreshOutcome::Refreshed(session) | RefreshOutcome::Joined(session) => session,
+            RefreshOutcome::GrantDead | RefreshOutcome::Ended(_) => return Answer::Ended,
+            other => return Answer::Nothing(other.name().to_owned()),
+        };
         let after = renewed.access_token_for(target).map(|token| number(token.expose()));
         // Who wants a renewal may be told of one that was under way when they read the session.
         let same = after == before && matches!(self.want, Want::Replacement);

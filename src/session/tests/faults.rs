@@ -39,7 +39,7 @@ async fn every_failing_operation_is_unavailable_and_removes_nothing() {
         house.store.fail(operation);
     }
     let issuer = "https://as.example";
-    let whose = Whose::Sid { issuer, sid: "sid-1" };
+    let whose = Whose::Sid { issuer, sid: "sid-1", subject: None };
     assert!(house.sessions.end_all(whose, |_| true, EndReason::BackChannelLogout).await.is_err());
     assert!(house.sessions.sweep().await.is_err());
     assert!(house.sessions.count().await.is_err());
@@ -140,27 +140,23 @@ async fn tokens_that_wait_are_stored_by_themselves_and_keep_others_out() {
 /// Who ends a session whose tokens wait to be stored somewhere.
 #[derive(Clone, Copy, Debug)]
 enum EndedBy {
-    AnotherInstance,
     TheAuthorizationServer,
     ItsLimit,
 }
 
-/// Tokens that wait when their session ends elsewhere have nobody else to revoke them.
+/// REV-2.1: when nobody is given a session's end, tokens that wait have nobody else to revoke them.
 #[tokio::test(start_paused = true)]
-async fn tokens_that_wait_are_discarded_when_their_session_ends_elsewhere() {
-    for by in [EndedBy::AnotherInstance, EndedBy::TheAuthorizationServer, EndedBy::ItsLimit] {
+async fn tokens_that_wait_are_discarded_when_nobody_logs_out() {
+    for by in [EndedBy::TheAuthorizationServer, EndedBy::ItsLimit] {
         let house = House::new();
-        let (handle, session) = house.login().await;
+        let (handle, _) = house.login().await;
         house.store.fail("replace");
         let outcome = house.refresh(&handle, Cause::Demanded).await;
         assert!(matches!(outcome, RefreshOutcome::StoreUnavailable), "{outcome:?}");
         match by {
-            EndedBy::AnotherInstance => {
-                let removed = house.store.inner.remove(&session.key, RemoveIf::Present).await;
-                assert!(removed.unwrap().into_record().is_some());
-            }
             EndedBy::TheAuthorizationServer => {
-                let whose = Whose::Sid { issuer: "https://as.example", sid: "sid-1" };
+                let whose =
+                    Whose::Sid { issuer: "https://as.example", sid: "sid-1", subject: None };
                 let reason = EndReason::BackChannelLogout;
                 let ended = house.sessions.end_all(whose, |_| true, reason).await.unwrap();
                 assert_eq!(ended.len(), 1);
@@ -201,4 +197,40 @@ async fn a_stranger_app_does_not_take_tokens_that_wait() {
     let outcome = house.refresh(&handle, Cause::Demanded).await;
     assert!(matches!(outcome, RefreshOutcome::Refreshed(_)), "{outcome:?}");
     assert_eq!(house.server.asked(), 1);
+}
+
+/// REV-2.1: what was fetched for a session that ended elsewhere meanwhile is revoked, not kept.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_wait_for_a_session_that_ended_are_discarded() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    house.store.fail("replace");
+    assert!(matches!(
+        house.refresh(&handle, Cause::Demanded).await,
+        RefreshOutcome::StoreUnavailable
+    ));
+    let removed = house.store.inner.remove(&session.key, RemoveIf::Present).await.unwrap();
+    assert!(matches!(removed, Removed::Done(_)));
+    let discarded = tokio::time::timeout(Duration::from_secs(3600), async {
+        while house.server.discarded.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    discarded.await.unwrap();
+    assert_eq!(*house.server.discarded.lock().unwrap(), ["access-1"]);
+    house.sessions.drain().await;
+}
+
+/// BFF-6.1.2.2-1: a token that lives is used, also when its successor cannot be stored.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_lives_is_used_while_nothing_can_be_stored() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    house.clock.advance(290);
+    house.store.fail("lease");
+    let same = house.fresh(session.clone(), &handle).await.unwrap();
+    assert_eq!((same.access_token().expose(), house.server.asked()), ("access-0", 0));
+    house.clock.advance(10);
+    let trouble = house.fresh(session, &handle).await.unwrap_err();
+    assert_eq!(trouble, TokenTrouble::StoreUnavailable);
 }

@@ -32,7 +32,7 @@ async fn a_session_is_found_by_its_handle_and_says_what_was_put_in() {
 async fn another_handle_and_another_app_find_nothing() {
     let house = House::new();
     let (handle, _) = house.login().await;
-    let stranger = Handle::generate(&house.sessions.ambient).unwrap();
+    let stranger = house.sessions.keys.new_handle(&house.sessions.ambient).unwrap();
     let unknown = FindError::NoSession(NoSession::Unknown);
     assert_eq!(house.find(&stranger, Activity::Counts).await.unwrap_err(), unknown);
     let sessions = &house.sessions;
@@ -166,10 +166,13 @@ async fn sessions_end_by_sid_and_by_subject_in_the_chosen_apps() {
         let reason = EndReason::BackChannelLogout;
         house.sessions.end_all(whose, |name| name == app, reason).await.unwrap()
     };
-    assert_eq!(end(Whose::Sid { issuer, sid: "sid-2" }, "shop").await, []);
-    assert_eq!(end(Whose::Sid { issuer: "https://other", sid: "sid-1" }, "shop").await, []);
+    assert_eq!(end(Whose::Sid { issuer, sid: "sid-2", subject: None }, "shop").await, []);
+    assert_eq!(
+        end(Whose::Sid { issuer: "https://other", sid: "sid-1", subject: None }, "shop").await,
+        []
+    );
     assert_eq!(end(Whose::Subject { issuer, subject: "sid-1" }, "shop").await, []);
-    assert_eq!(end(Whose::Sid { issuer, sid: "sid-1" }, "bank").await, []);
+    assert_eq!(end(Whose::Sid { issuer, sid: "sid-1", subject: None }, "bank").await, []);
     assert!(house.find(&first, Activity::Polls).await.is_ok());
     let ended = end(Whose::Subject { issuer, subject: "subject-alice" }, "shop").await;
     assert_eq!(ended.len(), 2);
@@ -177,6 +180,40 @@ async fn sessions_end_by_sid_and_by_subject_in_the_chosen_apps() {
     for handle in [first, second] {
         assert!(house.find(&handle, Activity::Polls).await.is_err());
     }
+}
+
+/// BCL-2.7: where both are named, both must match.
+#[tokio::test]
+async fn a_sid_with_a_subject_ends_that_subjects_session_only() {
+    let house = House::new();
+    let issuer = "https://as.example";
+    let login = async |sid: Option<&str>, subject: Option<&str>| {
+        let [sid, subject] = [sid, subject].map(|name| name.map(str::to_owned));
+        let identity = Identity { subject, sid, ..identity() };
+        house.login_as(identity).await.0
+    };
+    let end = async |sid, subject| {
+        let whose = Whose::Sid { issuer, sid, subject };
+        let reason = EndReason::BackChannelLogout;
+        house.sessions.end_all(whose, |_| true, reason).await.unwrap().len()
+    };
+    let alice = login(Some("sid-1"), Some("alice")).await;
+    // Another's session under the same sid, one whose subject nobody knows, and one without a sid.
+    let bob = login(Some("sid-1"), Some("bob")).await;
+    let nobody = login(Some("sid-1"), None).await;
+    let elsewhere = login(None, Some("alice")).await;
+    let lives = async |handle: &Handle| house.find(handle, Activity::Polls).await.is_ok();
+    assert_eq!(end("sid-1", Some("carol")).await, 0);
+    assert_eq!(end("sid-2", Some("alice")).await, 0);
+    // The sid of one is not the subject of another.
+    assert_eq!(end("alice", Some("sid-1")).await, 0);
+    assert_eq!(end("sid-1", Some("alice")).await, 1);
+    assert!(!lives(&alice).await);
+    for handle in [&bob, &nobody, &elsewhere] {
+        assert!(lives(handle).await);
+    }
+    assert_eq!(end("sid-1", None).await, 2);
+    assert!(lives(&elsewhere).await);
 }
 
 #[tokio::test]
@@ -201,6 +238,20 @@ async fn consuming_depends_on_every_part() {
     assert!(!once(&[b"transaction", b"a"]).await);
     assert!(once(&[b"transaction", b"b"]).await);
     assert!(once(&[b"transactiona"]).await);
+}
+
+/// BCL-2.6-7: what is consumed is not done before somebody says so.
+#[tokio::test]
+async fn what_is_done_is_noted_apart_from_what_is_consumed() {
+    let house = House::new();
+    let (what, expires): (&[&[u8]], _) = (&[b"token", b"a"], START.plus(60));
+    let is_done = async |what: &[&[u8]]| house.sessions.is_done(what).await.unwrap();
+    assert!(house.sessions.consume_once(what, expires).await.unwrap());
+    assert!(!is_done(what).await);
+    house.sessions.note_done(what, expires).await.unwrap();
+    assert!(is_done(what).await);
+    assert!(!is_done(&[b"token", b"b"]).await);
+    assert!(!house.sessions.consume_once(what, expires).await.unwrap());
 }
 
 /// SES-7.2.1-3

@@ -1,10 +1,12 @@
 //! Owns what the tests of sessions share: a house with a clock that stands still, an authorization server
 //! that answers when told to, a store that fails when told to.
 
+mod cache;
 pub(super) mod contract;
 mod faults;
 mod life;
 mod refresh;
+mod rotation;
 mod targets;
 
 use std::{
@@ -31,6 +33,7 @@ use super::{
 use crate::{
     clock::{ManualClock, SystemEntropy},
     protocol::{Continuity, Target, Token},
+    seal::ServerKey,
 };
 
 pub(super) const START: UnixTime = UnixTime::new(1_800_000_000);
@@ -55,6 +58,11 @@ pub(super) struct House {
 
 impl House {
     pub(super) fn new() -> Self {
+        Self::remembering(Duration::ZERO)
+    }
+
+    /// One that serves sessions it read so long ago.
+    pub(super) fn remembering(staleness: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sessions");
         let store = Arc::new(FaultyStore::over(Arc::new(EmbeddedStore::open(&file).unwrap())));
@@ -66,11 +74,22 @@ impl House {
         let sessions = Sessions::new(
             store.clone(),
             ServerKey::from_bytes([7; 32]),
+            staleness,
             ambient,
             seen.clone(),
-            Pseudonymiser::new(&[9; 32]),
         );
         Self { sessions, clock, store, seen, server, refresher, file, _directory: directory }
+    }
+
+    /// Another instance over the same store; it shares nothing else.
+    pub(super) fn neighbour(&self, staleness: Duration) -> Arc<Sessions> {
+        Sessions::new(
+            self.store.clone(),
+            ServerKey::from_bytes([7; 32]),
+            staleness,
+            self.sessions.ambient.clone(),
+            Arc::new(Seen::default()),
+        )
     }
 
     pub(super) async fn login(&self) -> (Handle, Session) {
@@ -78,10 +97,18 @@ impl House {
     }
 
     pub(super) async fn login_with(&self, refresh_token: Option<&str>) -> (Handle, Session) {
+        self.login_of(identity(), refresh_token).await
+    }
+
+    pub(super) async fn login_as(&self, identity: Identity) -> (Handle, Session) {
+        self.login_of(identity, Some("refresh-0")).await
+    }
+
+    async fn login_of(&self, identity: Identity, refresh_token: Option<&str>) -> (Handle, Session) {
         let new = NewSession {
             app: "shop".to_owned(),
             client: "client".to_owned(),
-            identity: identity(),
+            identity,
             tokens: Tokens {
                 access_token: token("access-0"),
                 access_expires: Some(self.sessions.ambient.now().plus(ACCESS)),
@@ -143,7 +170,10 @@ pub(super) struct Seen {
     pub(super) refreshes: Mutex<Vec<&'static str>>,
     pub(super) ended: Mutex<Vec<(&'static str, u64)>>,
     pub(super) unreadable: AtomicUsize,
+    pub(super) unknown_keys: AtomicUsize,
     pub(super) abandoned: AtomicUsize,
+    pub(super) remembered: AtomicUsize,
+    pub(super) elsewhere: AtomicUsize,
     pub(super) unavailable: AtomicUsize,
 }
 
@@ -162,6 +192,12 @@ impl Observer for Seen {
         self.abandoned.fetch_add(1, Ordering::SeqCst);
     }
     fn session_started(&self, _: &Session) {}
+    fn remembered(&self) {
+        self.remembered.fetch_add(1, Ordering::SeqCst);
+    }
+    fn ended_elsewhere(&self, _: &Pseudonym) {
+        self.elsewhere.fetch_add(1, Ordering::SeqCst);
+    }
     fn session_ended(&self, _: &str, _: Option<&Pseudonym>, reason: &'static str, count: u64) {
         self.ended.lock().unwrap().push((reason, count));
     }
@@ -169,6 +205,9 @@ impl Observer for Seen {
         if outcome == "unavailable" {
             self.unavailable.fetch_add(1, Ordering::SeqCst);
         }
+    }
+    fn unknown_key(&self, _: &str) {
+        self.unknown_keys.fetch_add(1, Ordering::SeqCst);
     }
     fn unreadable(&self, _: &str) {
         self.unreadable.fetch_add(1, Ordering::SeqCst);
@@ -263,11 +302,18 @@ impl Refresher for Server {
 pub(super) struct FaultyStore {
     pub(super) inner: Arc<dyn Store>,
     failing: Mutex<HashSet<&'static str>>,
+    /// What other instances tell, if there can be any.
+    pub(super) told: Mutex<Option<broadcast::Sender<Change>>>,
 }
 
 impl FaultyStore {
     pub(super) fn over(inner: Arc<dyn Store>) -> Self {
-        Self { inner, failing: Mutex::default() }
+        Self { inner, failing: Mutex::default(), told: Mutex::default() }
+    }
+
+    /// Other instances may share this store.
+    pub(super) fn share(&self) -> broadcast::Sender<Change> {
+        self.told.lock().unwrap().get_or_insert_with(|| broadcast::channel(4).0).clone()
     }
 
     pub(super) fn fail(&self, operation: &'static str) {
@@ -337,7 +383,7 @@ impl Store for FaultyStore {
         self.pass("marks", self.inner.marks(keys))
     }
     fn changes(&self) -> Option<broadcast::Receiver<Change>> {
-        self.inner.changes()
+        self.told.lock().unwrap().as_ref().map(broadcast::Sender::subscribe)
     }
     fn sweep(&self, now: UnixTime) -> Reply<'_, Swept> {
         self.pass("sweep", self.inner.sweep(now))

@@ -28,24 +28,24 @@ use crate::support::{Bed, Wish, soon};
 
 /// A real store whose operations can be made to fail one by one.
 #[derive(Debug)]
-struct FlakyStore {
+pub(crate) struct FlakyStore {
     inner: EmbeddedStore,
     failing: Mutex<BTreeSet<&'static str>>,
     _dir: TempDir,
 }
 
 impl FlakyStore {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         let inner = EmbeddedStore::open(&dir.path().join("flaky.redb")).unwrap();
         Arc::new(Self { inner, failing: Mutex::default(), _dir: dir })
     }
 
-    fn fail(&self, operations: &[&'static str]) {
+    pub(crate) fn fail(&self, operations: &[&'static str]) {
         self.failing.lock().unwrap().extend(operations);
     }
 
-    fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.failing.lock().unwrap().clear();
     }
 

@@ -147,7 +147,7 @@ async fn revocation_retried(stage: &mut Stage) -> Step {
 async fn doubled(stage: &mut Stage) -> Step {
     stage.login().await?;
     let cookie = format!("{SESSION_COOKIE}={}", stage.session_cookie()?);
-    let tossed = [format!("{cookie}; {SESSION_COOKIE}={}", "A".repeat(43))];
+    let tossed = [format!("{cookie}; {SESSION_COOKIE}={}", "A".repeat(48))];
     let answer = stage.call("POST", "/bff/logout", &tossed, "").await?;
     stage.expect("logged_out", &answer, 200)?;
     stage.given_up(2).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{DUE, LIFE, module, rotating, short};
+use super::{DUE, LIFE, OVERDUE, module, rotating, short};
 use crate::{
     as_double::{AsDouble, Fault, FaultRule, Gate, Outcome, Target, edits},
     demo::browser::Call,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 async fn fifty(stage: &mut Stage) -> Step {
-    for (wait, refreshes) in [(DUE, 1), (LIFE, 2)] {
+    for (wait, refreshes) in [(OVERDUE, 1), (LIFE, 2)] {
         stage.another_browser();
         stage.login().await?;
         stage.world.advance(wait)?;
@@ -40,7 +40,7 @@ async fn in_time(stage: &mut Stage) -> Step {
     stage.world.advance(DUE - 1)?;
     stage.reach_api().await?;
     stage.expect_refreshes(0);
-    stage.world.advance(1)?;
+    stage.world.advance(OVERDUE - DUE + 1)?;
     stage.reach_api().await?;
     stage.expect_refreshes(1);
     let session = stage.session().await?;

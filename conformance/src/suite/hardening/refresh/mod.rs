@@ -17,6 +17,8 @@ use crate::{
 /// Seconds an access token lives here; it is renewed in the last thirty.
 const LIFE: u32 = 60;
 const DUE: u32 = LIFE - 30;
+/// Seconds after which every session refreshes: some wait a quarter of the time ahead.
+const OVERDUE: u32 = DUE + 8;
 
 /// A module in which tokens are short-lived, the clock is the script's, and a slow machine does not
 /// look like an outage.

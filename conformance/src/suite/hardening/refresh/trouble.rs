@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{DUE, LIFE, module, over, rotating, short};
+use super::{LIFE, OVERDUE, module, over, rotating, short};
 use crate::{
     as_double::{AsDouble, Fault, Target},
     ledger::Endpoint,
@@ -85,7 +85,7 @@ async fn dead_grant(stage: &mut Stage) -> Step {
     stage.login().await?;
     let tab = stage.browser.clone();
     stage.world.double.revoke_all();
-    stage.world.advance(DUE)?;
+    stage.world.advance(OVERDUE)?;
     let answer = stage.get("/lab/accounts").await?;
     over(stage, &answer).await?;
     stage.expect_record("session.end", "success", "grant_dead");
@@ -128,7 +128,7 @@ async fn not_about_us(stage: &mut Stage, claim: &'static str, reason: &str) -> S
             claims.insert(claim.to_owned(), json!(other));
         });
     });
-    stage.world.advance(DUE)?;
+    stage.world.advance(OVERDUE)?;
     stage.reach_api().await?;
     stage.expect_record("session.refresh", "rejected", reason);
     stage.given_up(1).await?;

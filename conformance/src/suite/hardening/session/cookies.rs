@@ -218,7 +218,7 @@ async fn fixation(stage: &mut Stage) -> Step {
     stage.login().await?;
     let live = stage.session_cookie()?;
     let mut attacker = stage.another_browser();
-    for planted in [live, "A".repeat(43)] {
+    for planted in [live, "A".repeat(48)] {
         let cookie = format!("{SESSION_COOKIE}={planted}");
         let started =
             stage.call("POST", "/bff/login/start", std::slice::from_ref(&cookie), "").await?;
