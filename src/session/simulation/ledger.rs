@@ -457,10 +457,9 @@ impl Ledger {
             if self.cut_off(u, at) && self.has_stored_sibling(u) {
                 continue;
             }
-            let broken = match known.removed {
-                Some(_) => Broken::NotDiscarded,
-                None => Broken::SuccessorLost,
-            };
+            // Displaced by an older answer, or never stored; or only not revoked after the end.
+            let displaced = self.has_stored_sibling(u) || known.removed.is_none();
+            let broken = if displaced { Broken::SuccessorLost } else { Broken::NotDiscarded };
             let what =
                 format!("answer {number} to r{}.{} had by {:?} at {at}", u.session, u.token, u.by);
             found.push(Violation { broken, what });

@@ -230,6 +230,11 @@ impl Link {
                 pass(fate.before).await;
                 let cut = there.store.is_cut(process.slot);
                 if fate.lost || cut || there.store.is_down() || there.store.epoch() != epoch {
+                    // In trouble from now on, not only once that is noticed.
+                    if let Some(key) = &key {
+                        let end = begun + u64::try_from(patience.as_millis()).unwrap();
+                        there.sim.tell(|ledger, _| ledger.trouble(process, key, begun, end));
+                    }
                     // A broken line is silent; what is down may refuse.
                     return Err(cut || fate.silent);
                 }
