@@ -193,17 +193,17 @@ impl Sessions {
         Ok(records)
     }
 
-    /// Ends one session without its handle, if it is there.
+    /// Ends one session without its handle, if it is there. Tokens that wait to be stored here are got rid
+    /// of by the flight that comes to store them.
     pub(super) async fn end_key(
         &self,
         key: &StoreKey,
         reason: EndReason,
     ) -> Result<Option<Ended>, StoreUnavailable> {
         let removed: Removed = self.remove(key, RemoveIf::Present, reason).await?;
-        Ok(removed.into_record().map(|record| {
-            drop(self.flights.take_unsaved(key, record.version));
-            Ended { app: record.app, pseudonym: self.keys.pseudonym(key) }
-        }))
+        Ok(removed
+            .into_record()
+            .map(|record| Ended { app: record.app, pseudonym: self.keys.pseudonym(key) }))
     }
 
     fn entry(&self, listed: &Listed, now: UnixTime, policy: Option<&Policy>) -> Option<Entry> {
