@@ -233,7 +233,7 @@ impl Sessions {
         let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record() else {
             return Ok(None);
         };
-        let unsaved = self.flights.take_unsaved(&key, record.version);
+        let unsaved = self.flights.take_unsaved(&(key, record.app.clone()), record.version);
         let Some(mut session) = self.opened(&key, handle, &record, None) else { return Ok(None) };
         if let Some(tokens) = unsaved {
             // The newest tokens are those to revoke.
@@ -245,6 +245,7 @@ impl Sessions {
     }
 
     /// Ends the sessions the authorization server means, in the apps that `in_app` picks (SES-7.4).
+    /// Tokens that wait to be stored here are got rid of by the flight that comes to store them.
     pub async fn end_all(
         &self,
         whose: Whose<'_>,
@@ -270,7 +271,6 @@ impl Sessions {
                 }
                 let removed = self.remove(&key, RemoveIf::Present, reason).await?;
                 if let Some(record) = removed.into_record() {
-                    drop(self.flights.take_unsaved(&key, record.version));
                     ended.push(Ended { app: record.app, pseudonym: self.keys.pseudonym(&key) });
                 }
             }
