@@ -91,6 +91,8 @@ pub(super) struct Flights {
     running: Mutex<HashMap<FlightKey, (Aim, Outcome)>>,
     setbacks: Mutex<HashMap<(StoreKey, Aim), Setback>>,
     unsaved: Mutex<HashMap<FlightKey, Unsaved>>,
+    /// Leases asked for without an answer, and until when they may run.
+    unanswered: Mutex<HashMap<FlightKey, (Owner, Instant)>>,
     tasks: TaskTracker,
 }
 
@@ -121,6 +123,7 @@ impl Flights {
     pub(super) fn forget_past(&self, now: UnixTime, monotonic_millis: u64) {
         locked(&self.setbacks).retain(|_, setback| monotonic_millis < setback.until_millis);
         locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires.plus(LAST_CALL));
+        locked(&self.unanswered).retain(|_, (_, until)| Instant::now() < *until);
     }
 
     /// Under whose lease tokens came that wait to be stored.
@@ -368,7 +371,7 @@ impl Sessions {
     }
 
     async fn fly(&self, flight: &Flight) -> Landing {
-        let Ok(myself) = self.ambient.random().map(Owner::new) else {
+        let Some(myself) = self.owner(flight) else {
             return RefreshOutcome::StoreUnavailable.into();
         };
         let mut waited = None;
@@ -377,6 +380,17 @@ impl Sessions {
             self.observer.lease_waited(since.elapsed().as_secs_f64());
         }
         landing
+    }
+
+    /// In whose name a flight asks for a lease: in that of one before it whose question was not answered,
+    /// for the lease may have been granted to it.
+    fn owner(&self, flight: &Flight) -> Option<Owner> {
+        let key = (self.keys.record(&flight.handle), flight.app.clone());
+        let unanswered = locked(&self.flights.unanswered).remove(&key);
+        match unanswered.filter(|(_, until)| Instant::now() < *until) {
+            Some((owner, _)) => Some(owner),
+            None => self.ambient.random().map(Owner::new).ok(),
+        }
     }
 
     /// Flies; `waited` tells since when another instance was waited for.
@@ -425,7 +439,11 @@ impl Sessions {
                     }
                 }
                 Ok(Leased::Gone) => return self.over(flight, NoSession::Unknown),
-                Err(_) => return RefreshOutcome::StoreUnavailable.into(),
+                Err(_) => {
+                    let until = asked.checked_add(LEASE).unwrap_or(asked);
+                    locked(&self.flights.unanswered).insert(flight.of(&session), (owner, until));
+                    return RefreshOutcome::StoreUnavailable.into();
+                }
             }
             sleep(self.jittered(pause)).await;
             pause = (pause * 2).min(LOOKS.1);

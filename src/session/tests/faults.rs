@@ -234,3 +234,21 @@ async fn a_token_that_lives_is_used_while_nothing_can_be_stored() {
     let trouble = house.fresh(session, &handle).await.unwrap_err();
     assert_eq!(trouble, TokenTrouble::StoreUnavailable);
 }
+
+/// A lease that was granted though no answer came is no reason to wait for its end.
+#[tokio::test(start_paused = true)]
+async fn a_lease_whose_grant_was_not_heard_of_is_asked_for_again_in_the_same_name() {
+    let house = House::new();
+    let (handle, _) = house.login().await;
+    house.store.deafen("lease");
+    assert!(matches!(
+        house.refresh(&handle, Cause::Demanded).await,
+        RefreshOutcome::StoreUnavailable
+    ));
+    house.store.heal();
+    let start = tokio::time::Instant::now();
+    let outcome = house.refresh(&handle, Cause::Demanded).await;
+    assert!(matches!(outcome, RefreshOutcome::Refreshed(_)), "{outcome:?}");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(house.seen.abandoned.load(Ordering::SeqCst), 0);
+}

@@ -303,13 +303,14 @@ impl Refresher for Server {
 pub(super) struct FaultyStore {
     pub(super) inner: Arc<dyn Store>,
     failing: Mutex<HashSet<&'static str>>,
+    deaf: Mutex<HashSet<&'static str>>,
     /// What other instances tell, if there can be any.
     pub(super) told: Mutex<Option<broadcast::Sender<Change>>>,
 }
 
 impl FaultyStore {
     pub(super) fn over(inner: Arc<dyn Store>) -> Self {
-        Self { inner, failing: Mutex::default(), told: Mutex::default() }
+        Self { inner, failing: Mutex::default(), deaf: Mutex::default(), told: Mutex::default() }
     }
 
     /// Other instances may share this store.
@@ -321,8 +322,14 @@ impl FaultyStore {
         self.failing.lock().unwrap().insert(operation);
     }
 
+    /// It is done, and its answer lost.
+    pub(super) fn deafen(&self, operation: &'static str) {
+        self.deaf.lock().unwrap().insert(operation);
+    }
+
     pub(super) fn heal(&self) {
         self.failing.lock().unwrap().clear();
+        self.deaf.lock().unwrap().clear();
     }
 
     fn pass<'a, T: Send + 'a>(
@@ -332,6 +339,11 @@ impl FaultyStore {
     ) -> BoxFuture<'a, Result<T, StoreUnavailable>> {
         if self.failing.lock().unwrap().contains(operation) {
             return Box::pin(async { Err(StoreUnavailable("told to fail")) });
+        }
+        if self.deaf.lock().unwrap().contains(operation) {
+            return Box::pin(async {
+                answer.await.and(Err(StoreUnavailable("told to lose the answer")))
+            });
         }
         answer
     }
