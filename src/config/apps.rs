@@ -11,7 +11,9 @@ use super::{
     grants::{self, ClaimsParameter},
     parties,
     reader::{Section, Setting, quoted},
-    settings::{Access, App, Authorization, LoginSettings, Route, SessionSettings, TokenPolicy},
+    settings::{
+        Access, App, Authorization, Carrier, LoginSettings, Route, SessionSettings, TokenPolicy,
+    },
     values::{
         choice, duration, filled_list, host_allowed, hours, in_words, integer, list,
         local_reference, minutes, networks, parsed, path_prefix, plain_url, seconds, size, token,
@@ -276,6 +278,9 @@ fn session(mut section: Section<'_>) -> SessionSettings {
         refresh_ahead: s
             .or("refresh_ahead", seconds(30), |s| duration(s, seconds(0)..=minutes(10))),
         revoke_on_logout: s.flag("revoke_on_logout", true),
+        carrier: s.or("carrier", Carrier::Server, |s| {
+            choice(s, &[("server", Carrier::Server), ("cookie", Carrier::Cookie)])
+        }),
     };
     section.finish();
     session

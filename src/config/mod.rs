@@ -20,10 +20,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
-    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DecryptionKeyFile,
-    Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log, LoginSettings, Narrowing,
-    PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings, Settings, Store,
-    StorePlace, TlsFiles, TokenPolicy,
+    Access, Admin, App, AuditSink, Authorization, Carrier, Client, ClientAuthentication,
+    DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log,
+    LoginSettings, Narrowing, PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings,
+    Settings, Store, StorePlace, TlsFiles, TokenPolicy,
 };
 
 use cross::Facts;

@@ -10,7 +10,7 @@ use crate::{
     },
     provider::{Demands, Received, Redeemed},
     seal::KeyId,
-    session::{EndReason, Handle, Identity, NewSession, Session, Tokens},
+    session::{CreateError, EndReason, Handle, Identity, NewSession, NotPacked, Session, Tokens},
     telemetry::{Action, AuditEvent, Outcome, Pseudonym},
 };
 
@@ -249,10 +249,18 @@ impl Login {
                 narrowed: Vec::new(),
             },
         };
-        let Ok((handle, session)) = self.sessions.create(&self.session_policy, new).await else {
-            // Tokens that nobody holds must not live on.
-            self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));
-            return Err(LoginFailure::StoreUnavailable);
+        let (handle, session) = match self.sessions.create(&self.session_policy, new).await {
+            Ok(made) => made,
+            Err(fault) => {
+                // Tokens that nobody holds must not live on.
+                self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));
+                return Err(match fault {
+                    CreateError::NotCarried(NotPacked::TooLarge { .. }) => {
+                        LoginFailure::SessionTooLarge
+                    }
+                    _ => LoginFailure::StoreUnavailable,
+                });
+            }
         };
         let (return_to, transaction_id) = (transaction.return_to, transaction.id);
         Ok(Ended { handle, session, return_to, transaction_id })

@@ -187,9 +187,25 @@ impl Contents {
         handle: &Handle,
         record: &StoredRecord,
     ) -> Result<Self, Unsealable> {
-        let associated = associated(&keys.record(handle), record.version, &record.app);
-        let text = keys.sealing(handle).open(&associated, &record.sealed)?;
+        Self::open_sealed(keys, handle, record.version, &record.app, &record.sealed)
+    }
+
+    pub(super) fn open_sealed(
+        keys: &Keys,
+        handle: &Handle,
+        version: Version,
+        app: &str,
+        sealed: &[u8],
+    ) -> Result<Self, Unsealable> {
+        let associated = associated(&keys.record(handle), version, app);
+        let text = keys.sealing(handle).open(&associated, sealed)?;
         serde_json::from_slice(&text).map_err(|_| Unsealable)
+    }
+
+    /// When the last of its tokens came.
+    pub(super) fn renewed_at(&self) -> UnixTime {
+        let narrowed = self.tokens.narrowed.iter().map(|narrowed| narrowed.since);
+        narrowed.max().map_or(self.tokens_since, |since| since.max(self.tokens_since))
     }
 
     pub(super) fn indexes(&self, keys: &KeySet) -> Vec<StoreKey> {

@@ -106,6 +106,7 @@ pub(super) fn login_failure(failure: &LoginFailure) -> ErrorAnswer {
         LoginFailure::As(failure) => as_failure(failure),
         LoginFailure::Intent { .. } => ErrorAnswer::new(ErrorCode::UpstreamUnavailable),
         LoginFailure::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable),
+        LoginFailure::SessionTooLarge => ErrorAnswer::new(ErrorCode::SessionTooLarge),
         _ => ErrorAnswer::new(ErrorCode::ServerError),
     }
 }

@@ -225,16 +225,15 @@ impl Spa {
     }
 
     fn session_cookies(&self, ended: &Ended, mode: Mode) -> Result<Vec<HeaderValue>, ErrorAnswer> {
-        let name = &self.admission.cookies.session;
-        let max_age = ended.session.absolute_expires().since(self.ambient.now());
-        let value = ended.handle.to_cookie_value();
-        let session = set_cookie(name, &value, u64::try_from(max_age).ok(), SameSite::Strict)
-            .ok_or_else(|| self.cookie_too_large(name))?;
+        let session = self
+            .admission
+            .cookies(&ended.handle, &ended.session)
+            .ok_or_else(|| self.cookie_too_large(&self.admission.cookies.session))?;
         let done = clear_cookie(
             &self.admission.cookies.transaction(&ended.transaction_id),
             self.same_site(mode),
         );
-        Ok(std::iter::once(session).chain(done).collect())
+        Ok(session.into_iter().chain(done).collect())
     }
 
     fn cookie_too_large(&self, name: &str) -> ErrorAnswer {

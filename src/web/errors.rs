@@ -55,6 +55,9 @@ pub enum ErrorCode {
     SessionExpired,
     /// There is no session: never logged in, logged out, or ended elsewhere.
     SessionMissing,
+    /// The login held, but its session does not fit the cookies that are to carry it. Another attempt
+    /// changes nothing: the operator has to make tokens shorter, or keep sessions on the server.
+    SessionTooLarge,
     /// The call wants the user to authenticate otherwise or anew: log in with what `step_up` holds as
     /// parameters of `login/start`, then repeat the call. The session stays as it is until then.
     StepUpRequired,
@@ -100,7 +103,7 @@ impl ErrorCode {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ServerError | Self::SessionTooLarge => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AuthorizationServerError
             | Self::UpstreamRedirect
             | Self::UpstreamRejectedToken
@@ -133,6 +136,7 @@ impl ErrorCode {
             Self::ServerError => "server_error",
             Self::SessionExpired => "session_expired",
             Self::SessionMissing => "session_missing",
+            Self::SessionTooLarge => "session_too_large",
             Self::StepUpRequired => "step_up_required",
             Self::StoreUnavailable => "store_unavailable",
             Self::TokenUnavailable => "token_unavailable",

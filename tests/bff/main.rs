@@ -9,6 +9,7 @@
 )]
 
 mod attacks;
+mod carried;
 mod ecosystems;
 mod encrypted;
 mod forwarding;
