@@ -130,8 +130,8 @@ pub fn run(
         Command::Check { config, format: Format::Json } => {
             let result = load(&config);
             let report = match &result {
-                Ok((_, Summary { apps, clients, server_keys })) => json!({
-                    "ok": true, "apps": apps, "clients": clients, "server_keys": server_keys
+                Ok((_, Summary { apps, clients, server_keys, notes })) => json!({
+                    "ok": true, "apps": apps, "clients": clients, "server_keys": server_keys, "notes": notes
                 }),
                 Err(faults) => json!({ "ok": false, "faults": faults }),
             };

@@ -104,6 +104,12 @@ impl Login {
         let consent = self.consent(&wish)?;
         let demanding = wishes.acr_values.is_some() || wishes.max_age.is_some() || wish.is_some();
         let raised = self.raised(start.current.as_ref().filter(|_| demanding)).await?;
+        // By navigation the answer comes back without the session's cookies (CK-SS-1). Where they are the
+        // session, there is nothing to raise then: better said before the user has authenticated.
+        let without_cookies = start.mode == Mode::Navigation && self.sessions.carries(&self.app);
+        if raised.is_some() && without_cookies {
+            return Err(LoginFailure::Parameter { reason: "parameter.step_up_by_navigation" });
+        }
         let authorization = self.authorization(wish).await?;
         let require_acr = self.policy.require_acr || (raised.is_some() && !acrs.is_empty());
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };

@@ -101,6 +101,11 @@ impl Floor {
 }
 
 impl Sessions {
+    /// Whether this app's browsers carry their sessions.
+    pub fn carries(&self, app: &str) -> bool {
+        self.carried_by(app).is_some()
+    }
+
     /// How this app's sessions are carried, if their browsers do.
     pub(super) fn carried_by(&self, app: &str) -> Option<CarriedBy> {
         self.by_browser.get(app).copied()
