@@ -3,6 +3,7 @@
 
 mod check;
 mod keys;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,9 @@ pub enum Command {
     /// Make and show keys.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Prepare the session store.
+    #[command(subcommand)]
+    Store(store::Store),
 }
 
 /// Names the configuration.
@@ -112,7 +116,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Runs `check` or `keys`; `serve` returns the settings to serve with.
+/// Runs `check`, `keys` or `store`; `serve` returns the settings to serve with.
 pub fn run(
     command: Command,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -143,6 +147,10 @@ pub fn run(
             writeln!(out, "{:#}", keys::public(&settings, client.as_deref())?)?;
         }
         Command::Keys(command) => keys::make(&command, ambient, out)?,
+        Command::Store(store::Store::Migrate(config)) => {
+            let (settings, _) = load(&config)?;
+            writeln!(out, "{}", store::migrate(&settings.store.place)?)?;
+        }
     }
     Ok(None)
 }

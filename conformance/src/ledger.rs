@@ -38,6 +38,8 @@ pub enum Endpoint {
     EndSession,
     /// The form of the logout page.
     EndSessionDecision,
+    /// The page by which the server ends a session of its own accord, with its clients in frames.
+    FrontChannelLogout,
     /// Any resource of the sample API; see the event's path.
     Api,
     /// Nothing lives there.
@@ -60,6 +62,7 @@ impl Endpoint {
             Self::Introspection => "introspection",
             Self::EndSession => "end_session",
             Self::EndSessionDecision => "end_session_decision",
+            Self::FrontChannelLogout => "front_channel_logout",
             Self::Api => "api",
             Self::Unknown => "unknown",
         }

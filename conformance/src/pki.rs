@@ -292,7 +292,9 @@ impl Pki {
         &self,
         resolve: &[(String, SocketAddr)],
     ) -> Result<reqwest::Client, PkiError> {
-        Ok(self.http_builder(None, resolve)?.http1_only().build()?)
+        let mut config = self.client_config(None)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(http_builder(config, resolve).http1_only().build()?)
     }
 
     /// An HTTP client on [`Self::client_config`]: no redirects, no proxy, names resolved as told.
@@ -301,29 +303,25 @@ impl Pki {
         client: Option<&Identity>,
         resolve: &[(String, SocketAddr)],
     ) -> Result<reqwest::Client, PkiError> {
-        Ok(self.http_builder(client, resolve)?.build()?)
+        Ok(http_builder(self.client_config(client)?, resolve).build()?)
     }
+}
 
-    fn http_builder(
-        &self,
-        client: Option<&Identity>,
-        resolve: &[(String, SocketAddr)],
-    ) -> Result<reqwest::ClientBuilder, PkiError> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the harness drives servers with a client of its own"
-        )]
-        let mut builder = reqwest::Client::builder();
-        for (host, addr) in resolve {
-            builder = builder.resolve(host, *addr);
-        }
-        Ok(builder
-            .tls_backend_preconfigured(self.client_config(client)?)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .https_only(true)
-            .retry(reqwest::retry::never()))
+fn http_builder(config: ClientConfig, resolve: &[(String, SocketAddr)]) -> reqwest::ClientBuilder {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the harness drives servers with a client of its own"
+    )]
+    let mut builder = reqwest::Client::builder();
+    for (host, addr) in resolve {
+        builder = builder.resolve(host, *addr);
     }
+    builder
+        .tls_backend_preconfigured(config)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .https_only(true)
+        .retry(reqwest::retry::never())
 }
 
 pub(crate) fn crypto() -> Arc<CryptoProvider> {

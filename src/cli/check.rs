@@ -140,10 +140,17 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
     let server_keys = server_keys(settings).map_err(|fault| {
         faults.push(Fault { remedy: "name each key once".to_owned(), ..told(fault) });
     });
-    faults.extend(settings.apps.iter().filter_map(|(name, app)| raised_in_vain(name, app, settings, file)));
+    faults.extend(
+        settings.apps.iter().filter_map(|(name, app)| raised_in_vain(name, app, settings, file)),
+    );
     let mut proving = Proving::new();
     if let Some(tls) = &settings.server.tls {
         certificate("server.tls", tls, now).map_err(|fault| faults.push(fault)).ok();
+    }
+    if let StorePlace::Valkey(valkey) = &settings.store.place
+        && let Some(tls) = valkey.tls.as_ref().and_then(|tls| tls.identity.as_ref())
+    {
+        certificate("store.tls_identity", tls, now).map_err(|fault| faults.push(fault)).ok();
     }
     let mut clients = Vec::new();
     for (name, client) in &settings.clients {
@@ -231,14 +238,26 @@ fn raised_in_vain(name: &str, app: &App, settings: &Settings, file: &Path) -> Op
 
 fn notes(settings: &Settings) -> Vec<String> {
     let mut notes = Vec::new();
-    let carried: Vec<_> = settings.apps.iter().filter(|(_, app)| app.session.carrier == Carrier::Cookie).collect();
+    let carried: Vec<_> =
+        settings.apps.iter().filter(|(_, app)| app.session.carrier == Carrier::Cookie).collect();
     for (name, _) in &carried {
         notes.push(format!("app {name}: browsers carry their sessions, which no operator can list; one ends by logout, by its limits, or by the AS's word"));
     }
-    let StorePlace::Embedded { path } = &settings.store.place;
-    if !carried.is_empty() {
-        notes.push(format!("{} knows which of these sessions have ended. Only one instance can use it: another one would not know of their logouts. If the file is lost, change the server key without listing the old one", path.display()));
-    }
+    let lost = "If what it keeps is lost, sessions that have ended live again until their limits: then change the server key without listing the old one";
+    let note = match &settings.store.place {
+        _ if carried.is_empty() => return notes,
+        StorePlace::Embedded { path } => format!(
+            "{} knows which of these sessions have ended. Only one instance can use it: another one would not know of their logouts. {lost}",
+            path.display()
+        ),
+        StorePlace::Valkey(_) => format!(
+            "the store knows which of these sessions have ended. A failover of Valkey or Redis may forget the last moments' logouts. {lost}"
+        ),
+        StorePlace::Postgres(_) => {
+            format!("the database knows which of these sessions have ended. {lost}")
+        }
+    };
+    notes.push(note);
     notes
 }
 

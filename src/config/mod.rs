@@ -7,6 +7,7 @@ mod fault;
 mod files;
 mod grants;
 mod parties;
+mod postgres;
 mod process;
 mod reader;
 mod refused;
@@ -14,6 +15,7 @@ mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod valkey;
 mod values;
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -21,9 +23,10 @@ use std::{collections::BTreeMap, fs, path::Path};
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Carrier, Client, ClientAuthentication,
-    DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log,
-    LoginSettings, Narrowing, PemFile, Provider, Route, Secret, Server, ServerKey, SessionSettings,
-    Settings, Store, StorePlace, TlsFiles, TokenPolicy,
+    DatabaseHost, DatabaseTls, DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings,
+    KeyFile, Log, LoginSettings, Migrate, Narrowing, PemFile, Postgres, Provider, Route, Secret,
+    Server, ServerAddress, ServerKey, SessionSettings, Settings, Store, StorePlace, TlsFiles,
+    TokenPolicy, Valkey, ValkeyServers, ValkeyTls,
 };
 
 use cross::Facts;

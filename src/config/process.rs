@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    files,
+    files, postgres,
     reader::{Section, Setting},
     settings::{Admin, AuditSink, Log, Server, ServerKey, Store, StorePlace},
+    valkey,
     values::{
         choice, duration, hours, integer, list, minutes, network_range, seconds, socket_address,
     },
@@ -72,12 +73,16 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
 
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let s = &mut section;
-    s.or("kind", (), |s| choice(s, &[("embedded", ())]));
-    let path = s.required(
-        "path",
-        "name the file sessions are kept in, such as \"sessions.db\"",
-        files::path,
-    );
+    let kinds = [
+        ("embedded", StoreKind::Embedded),
+        ("postgres", StoreKind::Postgres),
+        ("valkey", StoreKind::Valkey),
+    ];
+    let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
+        StoreKind::Embedded => embedded(s),
+        StoreKind::Postgres => postgres::place(s),
+        StoreKind::Valkey => valkey::place(s),
+    };
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);
     let further = s.or("further_server_key_files", Some(Vec::new()), |setting| {
@@ -85,8 +90,25 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     });
     let read_cache = s.or("read_cache", seconds(1), |s| duration(s, seconds(0)..=seconds(10)));
     section.finish();
-    let place = StorePlace::Embedded { path: path? };
-    Some(Store { place, server_key: server_key?, further_server_keys: further?, read_cache })
+    Some(Store {
+        place: place?,
+        server_key: server_key?,
+        further_server_keys: further?,
+        read_cache,
+    })
+}
+
+/// What keeps sessions.
+#[derive(Clone, Copy)]
+enum StoreKind {
+    Embedded,
+    Postgres,
+    Valkey,
+}
+
+fn embedded(s: &mut Section<'_>) -> Option<StorePlace> {
+    let remedy = "name the file sessions are kept in, such as \"sessions.db\"";
+    s.required("path", remedy, files::path).map(|path| StorePlace::Embedded { path })
 }
 
 /// Each key once: two of one id could not be told apart.

@@ -24,6 +24,7 @@ const REFUSED: [(&[&str], &str, &str); 10] = [
             "insecure_skip_verify",
             "skip_verify",
             "ssl_verify",
+            "sslmode",
             "verify",
             "verify_certificate",
             "verify_hostname",

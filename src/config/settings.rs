@@ -99,6 +99,139 @@ pub enum StorePlace {
         /// The database file.
         path: PathBuf,
     },
+    /// A PostgreSQL database that any number of instances share.
+    Postgres(Box<Postgres>),
+    /// Valkey or Redis.
+    Valkey(Box<Valkey>),
+}
+
+/// Servers of Valkey or Redis, and how they are met.
+#[derive(Clone, Debug)]
+pub struct Valkey {
+    /// Where they are.
+    pub servers: ValkeyServers,
+    /// How they are known; `None` only on loopback addresses (FAPI2-SP-5.2.1-1).
+    pub tls: Option<ValkeyTls>,
+    /// The user to log in as; `None` is the server's default user.
+    pub username: Option<String>,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// Limit for connecting, TLS and login included.
+    pub connect_timeout: Duration,
+    /// Limit for an answer.
+    pub response_timeout: Duration,
+    /// Replicas that must have a write that must not be lost.
+    pub wait_replicas: u32,
+    /// What the names of all keys begin with.
+    pub key_prefix: String,
+}
+
+/// Where servers are.
+#[derive(Clone, Debug)]
+pub enum ValkeyServers {
+    /// One server.
+    Single(ServerAddress),
+    /// Some servers of a cluster, which know the others.
+    Cluster(Vec<ServerAddress>),
+    /// A primary that sentinels watch over.
+    Sentinel {
+        /// The sentinels.
+        sentinels: Vec<ServerAddress>,
+        /// Their name for the primary.
+        master: String,
+        /// The user to log in as at the sentinels.
+        username: Option<String>,
+        /// That user's password.
+        password: Option<Secret>,
+    },
+}
+
+/// A host, by name or address, and a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerAddress {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// How servers are known, and we to them.
+#[derive(Clone, Debug)]
+pub struct ValkeyTls {
+    /// Certificate authorities trusted in addition to, or instead of, the system's.
+    pub trust_roots: Vec<PemFile>,
+    /// Whether the system's certificate authorities are trusted.
+    pub system_roots: bool,
+    /// Certificate shown to the servers.
+    pub identity: Option<TlsFiles>,
+}
+
+/// A PostgreSQL database.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    /// Servers of which one takes writes, in the order in which they are tried.
+    pub hosts: Vec<DatabaseHost>,
+    /// TLS to the hosts that are no Unix sockets; none only if all of them are on this machine.
+    pub tls: Option<DatabaseTls>,
+    /// Whether a login that is not bound to the TLS connection is refused.
+    pub require_channel_binding: bool,
+    /// Name of the database.
+    pub database: String,
+    /// Name of the user.
+    pub user: String,
+    /// The user's password.
+    pub password: Option<Secret>,
+    /// Name of the schema, fit to be written without quotes.
+    pub schema: String,
+    /// Who brings the schema up to date.
+    pub migrate: Migrate,
+    /// Connections for operations, at most; one more hears of changes.
+    pub connections: usize,
+    /// Limit for a connection to one host, from its name to a usable session.
+    pub connect_timeout: Duration,
+    /// Limit for a statement.
+    pub statement_timeout: Duration,
+    /// Limit for waiting for a row that another statement has locked.
+    pub lock_timeout: Duration,
+}
+
+/// Where a database server listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DatabaseHost {
+    /// A name or an address.
+    Tcp {
+        /// The name or address, without brackets.
+        name: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Socket {
+        /// The directory it lies in.
+        directory: PathBuf,
+        /// The port that its name ends with.
+        port: u16,
+    },
+}
+
+/// How a database server proves who it is, and we ourselves.
+#[derive(Clone, Debug)]
+pub struct DatabaseTls {
+    /// Certificate authorities trusted in addition to, or instead of, the system's.
+    pub trust_roots: Vec<PemFile>,
+    /// Whether the system's certificate authorities are trusted.
+    pub system_roots: bool,
+    /// Our certificate.
+    pub identity: Option<TlsFiles>,
+}
+
+/// Who brings a database schema up to date.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Migrate {
+    /// Whoever starts first.
+    Start,
+    /// `fapi-bff store migrate`; until then nobody is ready.
+    Command,
 }
 
 /// Logs and audit.

@@ -140,6 +140,10 @@ impl RemoteLogout {
             Ok((token, ended)) => (Some(token), ended),
             Err(failure) => (None, Err(failure)),
         };
+        if ended.is_ok() {
+            // After its turn: waiting takes nothing from the others.
+            self.sessions.holds_everywhere().await;
+        }
         let (outcome, name, reason) = match &ended {
             Ok(ended) => (Outcome::Success, "accepted", found(ended)),
             Err(failure) if failure.is_refusal() => {
@@ -169,6 +173,9 @@ impl RemoteLogout {
         request_id: &str,
     ) -> Result<(), RemoteLogoutFailure> {
         let ended = self.admitted(self.check_and_end(issuer, sid)).await;
+        if ended.is_ok() {
+            self.sessions.holds_everywhere().await;
+        }
         let (outcome, reason) = match &ended {
             Ok(ended) => (Outcome::Success, found(ended)),
             Err(failure) if failure.is_refusal() => (Outcome::Rejected, failure.reason()),
@@ -301,7 +308,9 @@ impl UnderWay {
 
     /// None if it is under way already.
     fn begin<'a>(&'a self, jti: &'a str) -> Option<AtWork<'a>> {
-        self.all().insert(jti.to_owned()).then_some(AtWork { all: self, jti })
+        let is_new = self.all().insert(jti.to_owned());
+        // Made only then, and after the lock: its end takes the name out.
+        is_new.then(|| AtWork { all: self, jti })
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     clock::Ambient,
     config::{self, AuditSink, Settings, StorePlace},
     seal::{KeyRing, ServerKey},
-    session::{EmbeddedStore, Store as SessionStore},
+    session::{EmbeddedStore, PostgresStore, Store as SessionStore, ValkeyStore},
     telemetry::{Audit, Metrics, Telemetry},
     tls,
 };
@@ -80,6 +80,9 @@ pub enum StartError {
     /// The session store cannot be opened.
     #[error("the session store cannot be opened: {0}")]
     Store(#[from] crate::session::StoreFault),
+    /// What the connection to the session store needs cannot be used. That it is down is no fault.
+    #[error("the session store cannot be used: {0}")]
+    Postgres(#[from] crate::session::PostgresFault),
 }
 
 /// The server keys that a configuration names.
@@ -118,6 +121,11 @@ impl Server {
         let store: Arc<dyn SessionStore> = match (store, &settings.store.place) {
             (Some(store), _) => store,
             (None, StorePlace::Embedded { path }) => Arc::new(EmbeddedStore::open(path)?),
+            (None, StorePlace::Postgres(database)) => Arc::new(PostgresStore::new(database)?),
+            // It need not answer yet: until it does, we are not ready.
+            (None, StorePlace::Valkey(valkey)) => Arc::new(
+                ValkeyStore::new(valkey).map_err(|fault| AssemblyFault::tls("store", &fault))?,
+            ),
         };
         let ring = key_ring(&settings.store)?;
         let mut house = House::build(&settings, store, &ring, ambient, telemetry.clone())?;

@@ -8,7 +8,7 @@ use crate::{
     clock::{Ambient, UnixTime},
     provider::Provider,
     seal::KeyRing,
-    session::{BoxFuture, Sessions},
+    session::{BoxFuture, Sessions, StoreUnavailable},
 };
 
 /// Readiness of everything a request may need.
@@ -35,11 +35,14 @@ impl HouseReadiness {
 impl Readiness for HouseReadiness {
     fn report(&self) -> BoxFuture<'_, Vec<Check>> {
         Box::pin(async move {
-            let store = self.sessions.ping().await.is_ok();
+            let store = self.sessions.ping().await;
             let mut checks = vec![Check {
                 name: "session_store".to_owned(),
-                ok: store,
-                detail: if store { "answers" } else { "unavailable" }.to_owned(),
+                ok: store.is_ok(),
+                detail: store.err().map_or_else(
+                    || "answers".to_owned(),
+                    |StoreUnavailable(why)| format!("unavailable: {why}"),
+                ),
             }];
             // It holds always; it is here to be compared with other instances'.
             checks.push(Check {

@@ -297,15 +297,16 @@ impl Sessions {
             .map_err(|_| StoreUnavailable("the session could not be sealed"))?;
         // The floor first: who finds none does not look for a record.
         self.raise(key, Floor::begun(version), contents.absolute_expires).await?;
+        let now = self.ambient.now();
         let record = StoredRecord {
             version,
             app: contents.app.clone(),
             created: contents.created,
             sealed,
             expires: contents.absolute_expires,
-            // Its use is noted elsewhere.
-            idle: i64::MAX,
-            last_seen: self.ambient.now(),
+            // Its use is noted elsewhere: here it does not end before the session does.
+            idle: contents.absolute_expires.since(now).max(0) + MARGIN,
+            last_seen: now,
             indexes: contents.indexes(self.keys.of_record(key)),
         };
         self.observed("create", self.store.create(key, record)).await.map(drop)

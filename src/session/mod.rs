@@ -11,9 +11,11 @@ mod carried;
 mod embedded;
 mod handle;
 mod outcome;
+mod postgres;
 mod record;
 mod refresh;
 pub mod store;
+mod valkey;
 mod watch;
 
 #[cfg(test)]
@@ -41,9 +43,11 @@ pub use self::{
         Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,
     },
+    postgres::{Migrated, PostgresFault, PostgresStore},
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
     store::{BoxFuture, Store, StoreUnavailable, Version},
+    valkey::ValkeyStore,
 };
 use crate::{
     clock::{Ambient, UnixTime},
@@ -325,13 +329,12 @@ impl Sessions {
                 }
             }
         }
-        self.forgotten_elsewhere().await;
         Ok(ended)
     }
 
-    /// Waits until no instance serves any more what has ended by now (BCL-PRJ). Also if this call ended
-    /// nothing: it may be the repetition of one whose answer was lost.
-    async fn forgotten_elsewhere(&self) {
+    /// Waits until no instance serves any more what has ended by now (BCL-PRJ). Wait also after an end that
+    /// found nothing: it may be the repetition of one whose answer was lost.
+    pub async fn holds_everywhere(&self) {
         if self.store.changes().is_some() {
             tokio::time::sleep(self.cache.bound()).await;
         }

@@ -157,10 +157,9 @@ impl CreateError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Entropy(_) => "session.no_randomness",
-            Self::Seal => "session.not_sealed",
+            Self::Seal | Self::NotCarried(NotPacked::Seal) => "session.not_sealed",
             Self::NotUnique => "session.not_unique",
             Self::NotCarried(NotPacked::TooLarge { .. }) => "session.too_large",
-            Self::NotCarried(NotPacked::Seal) => "session.not_sealed",
             Self::StoreUnavailable(_) => StoreUnavailable::REASON,
         }
     }

@@ -310,7 +310,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         record: StoredRecord,
     ) -> BoxFuture<'a, Result<Creation, StoreUnavailable>>;
 
-    /// The record under `key`, expired or not.
+    /// The record under `key`, expired or not; one long past its absolute limit may be held back.
     fn load<'a>(
         &'a self,
         key: &'a StoreKey,

@@ -32,5 +32,10 @@ mod responses;
 mod rotation;
 mod secrets;
 mod step_up;
+mod stores;
 mod support;
 mod unsigned;
+mod valkey;
+#[path = "../servers/valkey.rs"]
+#[expect(dead_code, reason = "the store's own tests need more of it")]
+mod valkey_server;

@@ -36,6 +36,8 @@ pub enum Target {
     Introspection,
     /// The JSON of a successful PAR response.
     ParResponse,
+    /// Claims or signature of a back-channel logout token.
+    LogoutToken,
 }
 
 impl Target {
@@ -162,6 +164,9 @@ pub struct Behaviour {
     pub deny: Option<String>,
     /// Unsigned `error`, `state` and `iss` parameters in place of `response`.
     pub unsigned_error: Option<String>,
+    /// `typ` of logout tokens, if they have one (OIDC Back-Channel Logout §2.4 recommends it, and the
+    /// conformance suite leaves it out).
+    pub logout_token_typ: Option<String>,
     edits: HashMap<Target, Schedule<Edit>>,
     tampers: HashMap<Target, Schedule<Tamper>>,
     faults: HashMap<Endpoint, Schedule<FaultRule>>,
@@ -206,6 +211,7 @@ impl Default for Behaviour {
             user: None,
             deny: None,
             unsigned_error: None,
+            logout_token_typ: Some("logout+jwt".to_owned()),
             edits: HashMap::new(),
             tampers: HashMap::new(),
             faults: HashMap::new(),

@@ -89,27 +89,38 @@ impl Core {
         format!("{}/.well-known/oauth-authorization-server{path}", origin.unwrap_or(&self.issuer))
     }
 
-    /// Signs claims after their edits, spoiled if so told, encrypts the result where the client
-    /// registered for it, and lists both as secrets.
+    /// A token in answer to a call.
     pub(super) fn issue(
         &self,
         call: &mut Call,
         client_id: &str,
         target: Target,
-        mut claims: Object,
+        claims: Object,
     ) -> Result<String, Refusal> {
-        let (tamper, flaw) = {
+        let token = self.mint(client_id, target, claims);
+        call.checks.require(Rule::ServerKey, token.ok())
+    }
+
+    /// Signs claims after their edits, spoiled if so told, encrypts the result where the client
+    /// registered for it, and lists both as secrets.
+    pub(super) fn mint(
+        &self,
+        client_id: &str,
+        target: Target,
+        mut claims: Object,
+    ) -> Result<String, JwsFault> {
+        let (tamper, flaw, typ) = {
             let mut behaviour = self.behaviour();
             behaviour.apply_edits(target, &mut claims);
-            (behaviour.next_tamper(target), behaviour.flaw)
+            let typ = match target {
+                // RFC 9701 §5
+                Target::Introspection => Some("token-introspection+jwt".to_owned()),
+                Target::LogoutToken => behaviour.logout_token_typ.clone(),
+                _ => Some("JWT".to_owned()),
+            };
+            (behaviour.next_tamper(target), behaviour.flaw, typ)
         };
-        let typ = match target {
-            // RFC 9701 §5
-            Target::Introspection => "token-introspection+jwt",
-            _ => "JWT",
-        };
-        let signed = self.sign(Some(typ), &claims, tamper.as_ref());
-        let token = call.checks.require(Rule::ServerKey, signed.ok())?;
+        let token = self.sign(typ.as_deref(), &claims, tamper.as_ref())?;
         self.state().secrets.push(token.clone());
         let client = self.client(client_id);
         let Some((client, wanted)) =
@@ -118,7 +129,7 @@ impl Core {
             return Ok(token);
         };
         let sealed = encryption::seal(&token, client, wanted, flaw);
-        let encrypted = call.checks.require(Rule::ServerKey, sealed.ok())?;
+        let encrypted = sealed.map_err(|_| JwsFault::KeyUnusable)?;
         self.state().secrets.push(encrypted.clone());
         Ok(encrypted)
     }
@@ -304,8 +315,8 @@ impl TokenState {
 /// Every endpoint, the same on both listeners; which one a request may use is a rule of its own.
 pub(super) fn router(core: &Arc<Core>) -> Router {
     use Endpoint::{
-        Accounts, Authorize, Decision, EndSession, EndSessionDecision, Introspection, Jwks,
-        Metadata, Par, Revocation, Token, Unknown, Userinfo,
+        Accounts, Authorize, Decision, EndSession, EndSessionDecision, FrontChannelLogout,
+        Introspection, Jwks, Metadata, Par, Revocation, Token, Unknown, Userinfo,
     };
     let at = |endpoint, base: Option<ListenerKind>| {
         let core = Arc::clone(core);
@@ -326,6 +337,7 @@ pub(super) fn router(core: &Arc<Core>) -> Router {
         Introspection,
         EndSession,
         EndSessionDecision,
+        FrontChannelLogout,
     ];
     let (path, mtls_path) = (&core.config.path, &core.config.mtls_path);
     let told_apart = path != mtls_path;
@@ -383,7 +395,7 @@ async fn serve(
 /// `replaced`: the answer will not be sent, whatever it is.
 async fn judge(core: &Core, mut call: Call, replaced: bool) -> Response {
     call.observe_connection(core.uses_dpop());
-    let (response, verdict) = match dispatch(core, &mut call) {
+    let (response, verdict) = match dispatch(core, &mut call).await {
         Ok(mut response) => {
             core.announce(call.endpoint, &mut response);
             (response, Verdict::Accepted)
@@ -396,7 +408,7 @@ async fn judge(core: &Core, mut call: Call, replaced: bool) -> Response {
     response
 }
 
-fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
+async fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
     match call.endpoint {
         Endpoint::Metadata => {
             call.demand_method(&Method::GET)?;
@@ -423,8 +435,11 @@ fn dispatch(core: &Core, call: &mut Call) -> Result<Response, Refusal> {
         Endpoint::Accounts => resource::accounts(core, call),
         Endpoint::Revocation => token::revoke(core, call),
         Endpoint::Introspection => token::introspect(core, call),
-        Endpoint::EndSession => logout::end_session(core, call).map_err(Refusal::into_page),
-        Endpoint::EndSessionDecision => logout::decide(core, call).map_err(Refusal::into_page),
+        Endpoint::EndSession => logout::end_session(core, call).await.map_err(Refusal::into_page),
+        Endpoint::EndSessionDecision => {
+            logout::decide(core, call).await.map_err(Refusal::into_page)
+        }
+        Endpoint::FrontChannelLogout => logout::frames(core, call).map_err(Refusal::into_page),
         Endpoint::Api | Endpoint::Unknown => Err(call.checks.refuse(Rule::UnknownEndpoint, "")),
     }
 }

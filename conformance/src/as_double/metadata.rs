@@ -32,6 +32,7 @@ pub(super) fn url(base: &str, endpoint: Endpoint) -> String {
         Endpoint::Introspection => "introspect",
         Endpoint::EndSession => "logout",
         Endpoint::EndSessionDecision => "logout/decision",
+        Endpoint::FrontChannelLogout => "logout/frames",
         Endpoint::Api | Endpoint::Unknown => "nowhere",
     };
     format!("{base}{path}")
@@ -65,6 +66,8 @@ pub(super) fn document(core: &Core) -> Object {
             "claims_parameter_supported": true,
             "backchannel_logout_supported": true,
             "backchannel_logout_session_supported": true,
+            "frontchannel_logout_supported": true,
+            "frontchannel_logout_session_supported": true,
         }),
         grants(conduct),
         requests(conduct),

@@ -35,6 +35,7 @@ pub use self::{
     behaviour::{Behaviour, DpopNonces, Edit, ParamsEdit, Tamper, Target, edits},
     conduct::{ClientAuth, Conduct, Constraint, Family, RequestMethod, ResponseForm},
     core::{ActiveToken, TokenState},
+    logout::LogoutAnswer,
     rules::{RuleInfo, rules},
     state::Binding,
 };
@@ -72,6 +73,12 @@ pub struct ClientRegistration {
     pub scopes: Vec<String>,
     /// Where the browser may go after logout, compared exactly.
     pub post_logout_redirect_uris: Vec<String>,
+    /// Where it is told by the server itself that a session has ended, if it wants to be.
+    pub backchannel_logout_uri: Option<String>,
+    /// Where it is told by the browser, in a frame, if it wants to be.
+    pub frontchannel_logout_uri: Option<String>,
+    /// Whether it is told there which session of which server.
+    pub frontchannel_logout_session_required: bool,
     /// `x5t#S256` of the client certificates it may present.
     pub certificate_thumbprints: Vec<String>,
     /// What the scope that names a consent begins with; each request then has one such scope, which is
@@ -114,7 +121,8 @@ impl ClientRegistration {
     /// How this kind of token is encrypted for it.
     pub(crate) const fn encryption(&self, target: Target) -> Option<&Encryption> {
         match target {
-            Target::IdToken | Target::FrontIdToken | Target::TokenIdToken => {
+            // Logout tokens are, where ID tokens are (OIDC Back-Channel Logout §2.4).
+            Target::IdToken | Target::FrontIdToken | Target::TokenIdToken | Target::LogoutToken => {
                 self.id_token_encrypted_response.as_ref()
             }
             Target::Jarm => self.authorization_encrypted_response.as_ref(),
@@ -203,6 +211,8 @@ pub struct AsConfig {
     pub signing_alg: Alg,
     /// The first signing key, of that algorithm; made anew if there is none.
     pub signing_key: Option<Arc<SigningKey>>,
+    /// What logout tokens are sent by; none are, without.
+    pub back_channel: Option<reqwest::Client>,
     /// The clock.
     pub now: Now,
     /// Told of every event.
@@ -248,6 +258,7 @@ impl AsConfig {
             interaction: Interaction::Auto,
             signing_alg: Alg::Es256,
             signing_key: None,
+            back_channel: None,
             now: system_now(),
             on_event: None,
             on_visit: None,
@@ -472,6 +483,34 @@ impl AsDouble {
         sid: Option<&str>,
     ) -> Object {
         logout::logout_token_claims(&self.core, client_id, sub, sid)
+    }
+
+    /// A logout token as the server would send it: after edits, spoiled if so told, encrypted where ID
+    /// tokens are.
+    pub fn logout_token(
+        &self,
+        client_id: &str,
+        sub: Option<&str>,
+        sid: Option<&str>,
+    ) -> Result<String, JwsFault> {
+        let claims = self.logout_token_claims(client_id, sub, sid);
+        self.core.mint(client_id, Target::LogoutToken, claims)
+    }
+
+    /// Tells a client by the back channel that a session has ended. Nothing if it is not registered for
+    /// that, or there is nothing to send by.
+    pub async fn log_out_by_back_channel(
+        &self,
+        client_id: &str,
+        sub: Option<&str>,
+        sid: Option<&str>,
+    ) -> Option<LogoutAnswer> {
+        logout::tell(&self.core, client_id, sub, sid).await
+    }
+
+    /// Where a frame tells a client that this session has ended, if it is registered for that.
+    pub fn front_channel_url(&self, client_id: &str, sid: &str) -> Option<String> {
+        logout::frame(&self.core, client_id, sid)
     }
 
     /// Ends every grant: access tokens and refresh tokens die.

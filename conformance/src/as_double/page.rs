@@ -44,6 +44,13 @@ pub(super) fn escape(text: &str) -> String {
 /// What makes a form post itself.
 const SUBMIT: &str = "document.forms[0].submit()";
 
+/// What goes on as soon as every frame is there.
+const FRAMES: &str = "
+const on = document.querySelector('a'), frames = [...document.querySelectorAll('iframe')];
+const loaded = frames.map(f => new Promise(done => f.addEventListener('load', done)));
+if (on) Promise.all(loaded).then(() => on.click());
+";
+
 fn hash(text: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     format!("'sha256-{}'", STANDARD.encode(digest))
@@ -52,6 +59,12 @@ fn hash(text: &str) -> String {
 /// `form_targets` are further origins a submitted form may be redirected to: browsers hold the
 /// redirect after a form post to `form-action` too.
 fn page(status: StatusCode, title: &str, body: &str, form_targets: &str) -> Response {
+    let more = format!("script-src {}; form-action 'self' {form_targets}", hash(SUBMIT));
+    under(status, title, body, &more)
+}
+
+/// A page under these rules beside the usual ones.
+fn under(status: StatusCode, title: &str, body: &str, more: &str) -> Response {
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title>\
@@ -59,10 +72,8 @@ fn page(status: StatusCode, title: &str, body: &str, form_targets: &str) -> Resp
         escape(title)
     );
     let policy = format!(
-        "default-src 'none'; style-src {}; script-src {}; form-action 'self' {form_targets}; \
-         base-uri 'none'; frame-ancestors 'none'",
-        hash(STYLE),
-        hash(SUBMIT)
+        "default-src 'none'; style-src {}; {more}; base-uri 'none'; frame-ancestors 'none'",
+        hash(STYLE)
     );
     let mut response = respond(status, "text/html; charset=utf-8", html);
     let headers = response.headers_mut();
@@ -139,6 +150,24 @@ pub(super) fn logout(action: &str, hidden: &[(&str, &str)], form_targets: &str) 
 /// The end, when nobody asked to be sent anywhere.
 pub(super) fn goodbye() -> Response {
     page(StatusCode::OK, "Signed out", "<p>You may close this window.</p>", "")
+}
+
+/// Clients learn in frames that the session has ended; then the browser goes on, if it is to go
+/// anywhere (OIDC Front-Channel Logout §3).
+pub(super) fn frames(urls: &[String], destination: Option<&str>) -> Response {
+    let mut body = String::from("<p>You are being signed out everywhere.</p>");
+    let mut sources = String::new();
+    for url in urls {
+        let _ = write!(body, "<iframe hidden src=\"{}\"></iframe>", escape(url));
+        let _ = write!(sources, " {}", super::authorize::origin(url));
+    }
+    if let Some(destination) = destination {
+        let _ = write!(body, "<p><a href=\"{}\">Continue</a></p>", escape(destination));
+    }
+    let _ = write!(body, "<script>{FRAMES}</script>");
+    let frames = if sources.is_empty() { " 'none'" } else { sources.as_str() };
+    let more = format!("script-src {}; form-action 'none'; frame-src{frames}", hash(FRAMES));
+    under(StatusCode::OK, "Signed out", &body, &more)
 }
 
 /// What was wrong, for the person at the browser.

@@ -75,6 +75,7 @@ macro_rules! at {
             Endpoint::Introspection => concat!("introspection.", $rest),
             Endpoint::EndSession => concat!("end_session.", $rest),
             Endpoint::EndSessionDecision => concat!("end_session_decision.", $rest),
+            Endpoint::FrontChannelLogout => concat!("front_channel_logout.", $rest),
             Endpoint::Api => concat!("api.", $rest),
             Endpoint::Unknown => concat!("unknown.", $rest),
         }
@@ -462,6 +463,8 @@ alone {
     CustomerIp = "accounts.customer_ip_address", REQUEST, ["FAPI1-BASE-6.2.2-3/4"],
         "x-fapi-customer-ip-address, if sent, is an IP address and nothing else";
 
+    SessionUnknown = "front_channel_logout.session", REQUEST, ["FCL-2"],
+        "the session is one of this server";
     JwksAddress = "jwks.address", NOWHERE, ["META-3.1", "FAPI2-SP-5.3.3.1-9"],
         "the keys are asked for at the address that the metadata name";
     ApiAudience = "api.audience", TOKEN, ["RES-2.1/2.2", "BCP-2.2-2.3"],
@@ -475,10 +478,10 @@ alone {
 }
 at_endpoints {
     Method = [Metadata Jwks Par Authorize Decision Token Userinfo Accounts Revocation Introspection
-              EndSession EndSessionDecision Api] "method", METHOD, [],
+              EndSession EndSessionDecision FrontChannelLogout Api] "method", METHOD, [],
         "the method is the endpoint's";
     WrongListener = [Metadata Jwks Par Authorize Decision Token Userinfo Accounts Revocation
-                     Introspection EndSession EndSessionDecision]
+                     Introspection EndSession EndSessionDecision FrontChannelLogout]
         "wrong_listener", REQUEST, ["FAPI2-SP-5.3.3.1-7", "MTLS-5"],
         "the endpoint is called where the metadata says, plain or mutual TLS";
     ContentType = [Par Decision Token Revocation Introspection EndSession EndSessionDecision]
@@ -486,7 +489,7 @@ at_endpoints {
     QueryForbidden = [Par Decision Token Revocation Introspection EndSession EndSessionDecision]
         "query_forbidden", REQUEST, ["PAR-2.1", "BRR-5.3"], "parameters are in the body only";
     Duplicate = [Par Authorize Decision Token Revocation Introspection EndSession
-                 EndSessionDecision] "duplicate_parameter", REQUEST, ["OA-3.1"],
+                 EndSessionDecision FrontChannelLogout] "duplicate_parameter", REQUEST, ["OA-3.1"],
         "no parameter comes twice";
     Outside = [Par Authorize] "parameter_outside", REQUEST,
         ["FAPI2-MS-5.3.2-1", "FAPI2-SP-5.3.3.2-6"],
@@ -554,6 +557,7 @@ mod tests {
             Endpoint::Introspection,
             Endpoint::EndSession,
             Endpoint::EndSessionDecision,
+            Endpoint::FrontChannelLogout,
             Endpoint::Api,
             Endpoint::Unknown,
         ] {

@@ -200,6 +200,15 @@ impl State {
         }
     }
 
+    /// The clients that have a grant in a session that runs, each once.
+    pub(super) fn session_clients(&self, sid: &str) -> Vec<String> {
+        let live = self.grants.values().filter(|grant| grant.sid == sid && !grant.revoked);
+        let mut clients: Vec<_> = live.map(|grant| grant.client_id.clone()).collect();
+        clients.sort_unstable();
+        clients.dedup();
+        clients
+    }
+
     pub(super) fn sessions(&self) -> Vec<(String, String)> {
         self.grants
             .values()

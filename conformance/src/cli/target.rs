@@ -20,6 +20,7 @@ use crate::{
     jws::random_token,
     oidf::{hook::Hook, http::Trust},
     pki::{API_HOST, APP_HOST, AS_HOST, AS_MTLS_HOST, Pki},
+    suite::client::BACK_CHANNEL,
     suite::world::{self, CLIENT_ID, Elsewhere, SCOPE, World},
 };
 
@@ -333,6 +334,7 @@ pub(super) async fn attach(attach: &Attach<'_>) -> Result<World, Fault> {
         ],
         scopes: SCOPE.map(str::to_owned).to_vec(),
         post_logout_redirect_uris: vec![format!("{}/bff/logout/callback", settings.origin)],
+        backchannel_logout_uri: Some(format!("{}{BACK_CHANNEL}", settings.origin)),
         certificate_thumbprints: vec![crate::pki::thumbprint(&certificate)?],
         ..ClientRegistration::default()
     };

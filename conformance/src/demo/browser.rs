@@ -207,6 +207,42 @@ impl Answer {
         html.then(|| PageForm::read(&String::from_utf8_lossy(&self.body)))?
     }
 
+    /// What the page loads in frames, in order.
+    pub fn frames(&self) -> Vec<String> {
+        self.quoted("<iframe hidden src=\"")
+    }
+
+    /// Where the page's first link leads.
+    pub fn link(&self) -> Option<String> {
+        self.quoted("<a href=\"").into_iter().next()
+    }
+
+    /// The quoted text after each of these.
+    fn quoted(&self, start: &str) -> Vec<String> {
+        let html = String::from_utf8_lossy(&self.body);
+        let after = html.split(start).skip(1);
+        after.filter_map(|rest| Some(unescape(rest.split_once('"')?.0))).collect()
+    }
+
+    /// Whether a browser shows this answer in a frame of a page at another origin: every policy must
+    /// allow it (CSP 3, `frame-ancestors`), and where none speaks of it, `X-Frame-Options`.
+    pub fn may_be_framed_by(&self, origin: &str) -> bool {
+        let policies = self.headers.get_all(header::CONTENT_SECURITY_POLICY).iter();
+        let texts = policies.filter_map(|policy| policy.to_str().ok());
+        let mut ancestors = texts
+            .flat_map(|text| text.split(','))
+            .filter_map(|policy| {
+                let mut rules = policy.split(';').map(str::trim);
+                rules.find_map(|rule| rule.strip_prefix("frame-ancestors"))
+            })
+            .peekable();
+        if ancestors.peek().is_none() {
+            return !self.headers.contains_key(header::X_FRAME_OPTIONS);
+        }
+        let allows = |source: &str| source == origin || matches!(source, "*" | "https:");
+        ancestors.all(|sources| sources.split_whitespace().any(allows))
+    }
+
     /// The cookies it sets.
     pub fn cookies(&self) -> Vec<SetCookie> {
         let headers = self.headers.get_all(header::SET_COOKIE).iter();
@@ -335,6 +371,23 @@ impl Browser {
     /// site, cookies that are not marked for that stay behind.
     pub async fn submit(&mut self, page: &str, url: &str, form: &str) -> Result<Answer, String> {
         self.post(page, true, url, form).await
+    }
+
+    /// A frame that a page at `page` (an origin) loads. In one of another site only cookies that are
+    /// marked for that go along, and of what it sets a browser keeps nothing that this one looks for.
+    pub async fn frame(&mut self, page: &str, url: &str) -> Result<Answer, String> {
+        let url = self.url(url)?;
+        let own = page == url.origin().ascii_serialization();
+        let site = if own { "same-origin" } else { "cross-site" };
+        let crossing = (!own).then_some(Crossing::Subrequest);
+        let mut headers = fetch_metadata(site, "navigate", "iframe");
+        let host = url.host_str().unwrap_or_default().to_owned();
+        if let Some(cookies) = self.jar.header(&host, url.path(), crossing) {
+            headers.insert(header::COOKIE, value(&cookies)?);
+        }
+        let answer = self.exchange(Method::GET, url, headers, Bytes::new()).await?;
+        self.remember(&answer);
+        Ok(answer)
     }
 
     async fn post(
@@ -482,6 +535,45 @@ fn value(text: &str) -> Result<HeaderValue, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answer(headers: &[(&'static str, &'static str)], body: &'static str) -> Answer {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        Answer { request: "GET /".to_owned(), status: 200, headers: map, body: body.into() }
+    }
+
+    #[test]
+    fn a_page_is_framed_by_whom_every_policy_allows() {
+        const CSP: &str = "content-security-policy";
+        const OP: &str = "https://op.example";
+        for (headers, may) in [
+            (vec![], true),
+            (vec![("x-frame-options", "DENY")], false),
+            (vec![(CSP, "default-src 'none'; frame-ancestors 'none'")], false),
+            (vec![(CSP, "default-src 'none'; frame-ancestors https://op.example")], true),
+            (vec![(CSP, "frame-ancestors https://op.example:8443")], false),
+            (vec![(CSP, "frame-ancestors *")], true),
+            (vec![(CSP, "frame-ancestors https://op.example"), ("x-frame-options", "DENY")], true),
+            (vec![(CSP, "frame-ancestors https://op.example, frame-ancestors 'none'")], false),
+            (vec![(CSP, "frame-ancestors https://op.example"), (CSP, "frame-ancestors")], false),
+        ] {
+            assert_eq!(answer(&headers, "").may_be_framed_by(OP), may, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn frames_and_the_link_of_a_page_are_found() {
+        let page = answer(
+            &[],
+            "<iframe hidden src=\"https://a/?x=1&amp;y=2\"></iframe><iframe hidden src=\"https://b/\">\
+             </iframe><a href=\"https://c/?d&amp;e\">on</a><a href=\"https://f/\">",
+        );
+        assert_eq!(page.frames(), ["https://a/?x=1&y=2", "https://b/"]);
+        assert_eq!(page.link().as_deref(), Some("https://c/?d&e"));
+        assert_eq!((answer(&[], "").frames().len(), answer(&[], "").link()), (0, None));
+    }
 
     #[test]
     fn a_form_is_read_with_its_fields_or_not_at_all() {

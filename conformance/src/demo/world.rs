@@ -233,12 +233,15 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn make_directories(settings: &Settings) -> Result<(), WorldFault> {
-    let StorePlace::Embedded { path: store } = &settings.store.place;
+    let store = match &settings.store.place {
+        StorePlace::Embedded { path } => Some(path),
+        StorePlace::Postgres(_) | StorePlace::Valkey(_) => None,
+    };
     let audit = match &settings.log.audit {
         AuditSink::File(path) => Some(path),
         AuditSink::Stdout => None,
     };
-    for path in audit.into_iter().chain([store]).filter_map(|path| path.parent()) {
+    for path in audit.into_iter().chain(store).filter_map(|path| path.parent()) {
         fs::create_dir_all(path)
             .map_err(|source| WorldFault::File { path: path.to_owned(), source })?;
     }

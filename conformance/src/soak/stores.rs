@@ -43,10 +43,13 @@ impl StoreServer {
     pub(super) fn settings(&self) -> Vec<(String, String)> {
         let port = self.port;
         let settings = match self.kind {
-            Kind::Valkey => vec![
-                ("FAPI_BFF__STORE__KIND", "valkey".to_owned()),
-                ("FAPI_BFF__STORE__URLS__0", format!("redis://127.0.0.1:{port}")),
-            ],
+            // The whole table: the file's `path` is for another kind.
+            Kind::Valkey => vec![(
+                "FAPI_BFF__STORE",
+                format!(
+                    "{{ kind = \"valkey\", urls = [\"redis://127.0.0.1:{port}\"], server_key_file = \"../../certs/server.key\" }}"
+                ),
+            )],
             Kind::Postgres => vec![
                 ("FAPI_BFF__STORE__KIND", "postgres".to_owned()),
                 ("FAPI_BFF__STORE__HOSTS__0", format!("127.0.0.1:{port}")),

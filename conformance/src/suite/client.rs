@@ -28,8 +28,31 @@ const PS256_FILE: &str = "ps256.key";
 /// The one type of authorization details there is.
 const DETAILS_TYPE: &str = "account_information";
 
+/// Where the client is told that a session has ended: by the server itself, and in a frame.
+pub const BACK_CHANNEL: &str = "/bff/backchannel-logout";
+/// The same in a frame.
+pub const FRONT_CHANNEL: &str = "/bff/frontchannel-logout";
+
 /// What goes before the settings of the client under test, and what after.
 const SECTION: (&str, &str) = ("[clients.main]\n", "\n\n");
+
+/// How a client is told that a session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// By the server itself.
+    Back,
+    /// By the browser, in a frame.
+    Front,
+}
+
+/// Whether a client takes logout tokens without `typ`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogoutTokenTyp {
+    /// It does not.
+    Required,
+    /// It does, since there are servers that send such.
+    Optional,
+}
 
 /// A client, and the server it meets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +71,10 @@ pub struct Client {
     pub details: bool,
     /// The national scheme it belongs to.
     pub scheme: Option<Scheme>,
+    /// How it is told that a session has ended.
+    pub logout: Channel,
+    /// Whether logout tokens must say to it what they are.
+    pub logout_token_typ: LogoutTokenTyp,
 }
 
 impl Default for Client {
@@ -68,6 +95,8 @@ impl Client {
             id_token_encryption: None,
             details: false,
             scheme: None,
+            logout: Channel::Back,
+            logout_token_typ: LogoutTokenTyp::Required,
         }
     }
 
@@ -192,6 +221,9 @@ impl Client {
         if signed_requests && self.profile() != "fapi2-message-signing" {
             let _ = writeln!(out, "signed_request_object = true");
         }
+        if self.logout_token_typ == LogoutTokenTyp::Optional {
+            let _ = writeln!(out, "logout_token_typ_required = false");
+        }
         let _ = writeln!(out, "scopes = {}", json!(self.scopes()));
         if client_auth.is_mtls() || constraint == Constraint::Mtls {
             let pair = "{ certificate = \"client-tls.pem\", private_key = \"client-tls.key\" }";
@@ -217,6 +249,10 @@ impl Client {
             let details = format!("{{ type = \"{DETAILS_TYPE}\", actions = [\"list_accounts\"] }}");
             let details = format!("{login}authorization_details = [{details}]\n");
             text = text.replace(login, &details);
+        }
+        if self.logout == Channel::Front {
+            let app = "[apps.web]\n";
+            text = text.replace(app, &format!("{app}frontchannel_logout = true\n"));
         }
         if let Some(scheme) = self.scheme {
             let login = "[apps.web.login]\n";
@@ -264,6 +300,11 @@ impl Client {
             write_private(&dir.join(PS256_FILE), &key.to_pem())?;
             registration.jwks = json!({"keys": [key.public_jwk()]});
         }
+        if self.logout == Channel::Front {
+            registration.frontchannel_logout_uri = Some(format!("{origin}{FRONT_CHANNEL}"));
+            registration.frontchannel_logout_session_required = true;
+            registration.backchannel_logout_uri = None;
+        }
         if let Some(scheme) = self.scheme {
             scheme.register(&mut registration);
         }
@@ -306,6 +347,7 @@ pub(super) fn registration(pki: &Pki, origin: &str) -> Result<ClientRegistration
     let out = format!("{origin}/bff/logout/callback");
     Ok(ClientRegistration {
         redirect_uris: vec![home.clone(), format!("{origin}/bff/callback")],
+        backchannel_logout_uri: Some(format!("{origin}{BACK_CHANNEL}")),
         scopes: SCOPE.map(str::to_owned).to_vec(),
         ..ClientRegistration::from_pki(pki, CLIENT_ID, &home, &out)?
     })
@@ -394,6 +436,14 @@ mod tests {
                 Client::of(Conduct { response: ResponseForm::Jarm, ..pushed })
                     .within(Scheme::Australia),
                 &["acr_values = [\"urn:cds.au:cdr:2\"]"],
+            ),
+            (
+                Client {
+                    logout: Channel::Front,
+                    logout_token_typ: LogoutTokenTyp::Optional,
+                    ..Client::of(ms)
+                },
+                &["[apps.web]\nfrontchannel_logout = true", "logout_token_typ_required = false"],
             ),
             (
                 Client { signed_userinfo: true, ..Client::of(oidc) },

@@ -124,8 +124,11 @@ pub fn shorten(transcript: &mut Vec<Exchange>) -> Option<Condition> {
 }
 
 fn by_browser(event: &Event) -> bool {
-    use Endpoint::{Authorize, Decision, EndSession, EndSessionDecision};
-    matches!(event.endpoint, Authorize | Decision | EndSession | EndSessionDecision)
+    use Endpoint::{Authorize, Decision, EndSession, EndSessionDecision, FrontChannelLogout};
+    matches!(
+        event.endpoint,
+        Authorize | Decision | EndSession | EndSessionDecision | FrontChannelLogout
+    )
 }
 
 fn of_event(at_ms: u64, event: &Event, redactor: &mut Redactor) -> Exchange {

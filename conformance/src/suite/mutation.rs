@@ -71,6 +71,12 @@ pub enum Mutation {
     Nothing,
     /// A claim is the right string with `1` appended.
     Wrong(Target, &'static str),
+    /// A claim is the right string with `INVALID` appended.
+    Invalid(Target, &'static str),
+    /// There is a claim that has no business there.
+    Unexpected(Target, &'static str),
+    /// The logout token's event is the right one's name with `INVALID` appended.
+    OtherEvent,
     /// A claim is absent.
     Absent(Target, &'static str),
     /// `exp` is six minutes ago.
@@ -113,6 +119,21 @@ impl Mutation {
         match self {
             Self::Nothing => {}
             Self::Wrong(target, claim) => behaviour.edit(target, edits::wrong(claim)),
+            Self::Invalid(target, claim) => {
+                behaviour.edit(target, edits::append(claim, "INVALID"));
+            }
+            Self::Unexpected(target, claim) => {
+                behaviour.edit(target, edits::set(claim, random_token().into()));
+            }
+            Self::OtherEvent => behaviour.edit(Target::LogoutToken, |claims: &mut Object| {
+                let events = claims.get_mut("events").and_then(Value::as_object_mut);
+                if let Some(events) = events {
+                    *events = std::mem::take(events)
+                        .into_iter()
+                        .map(|(name, value)| (format!("{name}INVALID"), value))
+                        .collect();
+                }
+            }),
             Self::Absent(target, claim) => behaviour.edit(target, edits::remove(claim)),
             Self::Expired(target) => behaviour.edit(target, shifted("exp", EXPIRED)),
             Self::WeekOld(target) => behaviour.edit(target, shifted("iat", WEEK)),

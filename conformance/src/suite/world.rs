@@ -348,6 +348,7 @@ impl World {
         let ear = Ear::default();
         ear.listens(exam);
         let client = setup.client;
+        let http = Browser::client(&pki)?;
         let mut registered = client.register(&pki, &origin, dir.path())?;
         registered.exact_scope = setup.as_in_suite;
         let usual = AsConfig::for_alias(&pki, vec![registered], alias);
@@ -358,6 +359,7 @@ impl World {
             signing_key: client.server_key()?,
             authorization_details_types: client.details_types(),
             request_object_encryption: client.request_encryption(),
+            back_channel: Some(http.clone()),
             now: now(clock.as_ref()),
             on_event: Some(ear.on_event()),
             on_visit: Some(ear.on_visit()),
@@ -400,7 +402,6 @@ impl World {
         let (_, audit) = Audit::memory(Arc::new(SystemClock::new()));
         let subject = Subject::Here(Box::new(Here { server: None, clock, audit, toml, dir }));
         let alias = alias.to_owned();
-        let http = Browser::client(&pki)?;
         let wishes = client.wishes();
         let mut world =
             Self { pki, double, api, origin, wishes, alias, http, ear, recording, subject };
@@ -414,6 +415,7 @@ impl World {
             elsewhere;
         let ear = Ear::default();
         let double = AsDouble::start(AsConfig {
+            back_channel: Some(http.clone()),
             on_event: Some(ear.on_event()),
             on_visit: Some(ear.on_visit()),
             ..authorization_server

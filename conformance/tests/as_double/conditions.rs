@@ -91,6 +91,17 @@ async fn plain_push() -> Vec<Event> {
     world.double.events()
 }
 
+/// The server logs somebody out of its own accord.
+async fn logout_by_server() -> Vec<Event> {
+    let world = World::start().await;
+    world.login().await;
+    let (sid, _) = world.double.sessions().pop().unwrap();
+    let url = world.double.url(Endpoint::FrontChannelLogout);
+    let url = Url::parse_with_params(&url, [("sid", sid)]).unwrap();
+    assert_eq!(send(world.http.get(url)).await.status, 200);
+    world.double.events()
+}
+
 /// From the request to a second token, by a server of this conduct and a correct client.
 async fn journey(conduct: Conduct) -> Vec<Event> {
     let client = Anybody::start_with(conduct, |config| {
@@ -162,6 +173,7 @@ async fn a_correct_client_breaks_no_rule_and_every_rule_is_seen_to_hold() {
     let mut events = tour(|_| {}).await;
     events.extend(tour(|config| config.interaction = Interaction::Page).await);
     events.extend(plain_push().await);
+    events.extend(logout_by_server().await);
     for conduct in conducts() {
         events.extend(journey(conduct).await);
     }

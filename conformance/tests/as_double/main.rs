@@ -18,6 +18,8 @@ mod faults;
 #[cfg(test)]
 mod flow;
 #[cfg(test)]
+mod logout;
+#[cfg(test)]
 mod proofs;
 #[cfg(test)]
 mod refusals;

@@ -47,7 +47,7 @@ fn a_variable_takes_the_type_its_setting_has() {
     assert_eq!(app.session.idle.as_secs(), 1200);
     assert_eq!(app.routes[0].upstream.as_str(), "https://elsewhere.example/");
     assert_eq!(app.routes[1].path, "/more");
-    let StorePlace::Embedded { path } = &settings.store.place;
+    let StorePlace::Embedded { path } = &settings.store.place else { panic!("not embedded") };
     assert!(path.ends_with("other.db"));
 }
 

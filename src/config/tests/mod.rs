@@ -5,7 +5,9 @@ mod ecosystems;
 mod environment;
 mod example;
 mod files;
+mod postgres;
 mod refusals;
+mod stores;
 
 use std::{
     fs,

@@ -578,6 +578,12 @@ const CASES: &[Case] = &[
         "contains the key itself",
     ),
     (
+        "[apps.portal]",
+        "session.carrier = \"browser\"",
+        "apps.portal.session.carrier",
+        "not one of the choices",
+    ),
+    (
         "[store]",
         "further_server_key_files = \"keys/next.key\"",
         "store.further_server_key_files",

@@ -8,14 +8,10 @@ use std::sync::{
 use redb::StorageBackend;
 
 use super::*;
-use crate::session::tests::contract::{self, record};
+use crate::session::tests::contract::{self, at, record};
 
 fn key(byte: u8) -> StoreKey {
     StoreKey::new([byte; 32])
-}
-
-fn at(seconds: i64) -> UnixTime {
-    UnixTime::new(seconds)
 }
 
 #[tokio::test]

@@ -243,6 +243,7 @@ async fn an_end_is_reported_once_it_holds_everywhere() {
             let start = Instant::now();
             let reason = EndReason::BackChannelLogout;
             let ended = house.sessions.end_all(whose, |_| true, reason).await.unwrap();
+            house.sessions.holds_everywhere().await;
             assert_eq!((ended.len(), start.elapsed()), (found, waits));
         }
     }

@@ -95,8 +95,9 @@ pub(super) fn signed_anew(
         });
         let make = Arc::clone(&make);
         let again = move |token: String| {
-            let Ok((_, claims)) = peek(&token) else { return token };
-            make(&Draft { header: key.header(Some("JWT")), key: &key, claims })
+            let Ok((header, claims)) = peek(&token) else { return token };
+            let typ = header.get("typ").and_then(Value::as_str);
+            make(&Draft { header: key.header(typ), key: &key, claims })
         };
         behaviour.tamper(target, Tamper::Rewrite(Arc::new(again)));
     });

@@ -6,37 +6,7 @@ use crate::suite::plan::Entry;
 /// Id, what is done, what the client must do, the clauses, and what the product lacks.
 type Row = (&'static str, &'static str, &'static str, &'static [&'static str], &'static str);
 
-const BACK: &str = "back-channel logout";
-
-const ROWS: [Row; 6] = [
-    (
-        "backchannel-logout-token-replayed",
-        "The server's logout token is sent a second time, after a new login.",
-        "refuse it and keep the new session",
-        &["BCL-2.6-7"],
-        BACK,
-    ),
-    (
-        "backchannel-logout-token-in-another-form",
-        "The logout token comes by GET, as JSON, and twice.",
-        "answer 400 and end nothing",
-        &["BCL-2.5"],
-        BACK,
-    ),
-    (
-        "backchannel-logout-by-an-id-token",
-        "An ID token comes where a logout token is expected.",
-        "answer 400 and end nothing",
-        &["BCL-4.1", "BCL-2.6-4/5/6"],
-        BACK,
-    ),
-    (
-        "frontchannel-logout-framed-elsewhere",
-        "A page that is not the server's frames the front-channel logout address.",
-        "refuse to be framed, and end nothing",
-        &["FCL-PRJ", "FCL-2"],
-        "front-channel logout",
-    ),
+const ROWS: [Row; 2] = [
     (
         "websocket-upgrade-cross-origin",
         "A page of another origin opens a WebSocket with the browser's cookies.",

@@ -1,5 +1,6 @@
 //! What some modules of the official suite play that is no plain login. It must not know the tables.
 
+use serde_json::Value;
 use url::Url;
 
 use crate::{
@@ -7,6 +8,7 @@ use crate::{
     demo::browser::{Answer, Call, From as Coming},
     ledger::Endpoint,
     suite::{
+        client::FRONT_CHANNEL,
         module::Step,
         stage::{Stage, is_logged_in},
     },
@@ -72,8 +74,8 @@ pub(super) async fn rotated_between_logins(stage: &mut Stage) -> Step {
     Ok(())
 }
 
-/// Leaves here and at the server, and comes back so.
-pub(super) async fn log_out(stage: &mut Stage, how: Return) -> Step {
+/// Leaves here; gives the way to the server.
+async fn leave(stage: &mut Stage) -> Step<Url> {
     login_with_userinfo(stage).await?;
     let answer = stage.browser.fetch(Call::post("/bff/logout")).await?;
     stage.expect("logged_out", &answer, 200)?;
@@ -87,6 +89,20 @@ pub(super) async fn log_out(stage: &mut Stage, how: Return) -> Step {
     stage.check("hint", &["RPL-2/2.1"], known, "the hint is an ID token of this module");
     let has_state = parameter("state").is_some();
     stage.check("state", &["RPL-2b"], has_state, "a state goes along");
+    Ok(there)
+}
+
+/// Comes back from the server; the browser must end at the app, logged out.
+async fn come_home(stage: &mut Stage, back: &str) -> Step {
+    let end = lead_on(stage, Coming::CrossSite, back).await?;
+    let held = end.origin().ascii_serialization() == stage.world.origin;
+    stage.check("home", &["RPL-2b"], held, format!("the browser ends at {end}"));
+    stage.expect_no_session().await
+}
+
+/// Leaves here and at the server, and comes back so.
+pub(super) async fn log_out(stage: &mut Stage, how: Return) -> Step {
+    let there = leave(stage).await?;
     let mut back = lead_on(stage, Coming::CrossSite, there.as_str()).await?;
     match how {
         Return::Right => {}
@@ -97,9 +113,64 @@ pub(super) async fn log_out(stage: &mut Stage, how: Return) -> Step {
         }
         Return::NoState => back.set_query(None),
     }
-    let end = lead_on(stage, Coming::CrossSite, back.as_str()).await?;
-    let held = end.origin().ascii_serialization() == stage.world.origin;
-    stage.check("home", &["RPL-2b"], held, format!("the browser ends at {end}"));
+    come_home(stage, back.as_str()).await
+}
+
+/// Leaves here and at the server, which sends a logout token while the browser waits for it.
+pub(super) async fn back_channel(stage: &mut Stage, status: u16) -> Step {
+    let there = leave(stage).await?;
+    let back = lead_on(stage, Coming::CrossSite, there.as_str()).await?;
+    let event = stage.world.double.last(Endpoint::EndSession);
+    let said = event.and_then(|event| event.notes.get("backchannel_logout").cloned());
+    let said = said.unwrap_or_default();
+    let found = said.get("status").and_then(Value::as_u64).unwrap_or_default();
+    let message = format!("the logout token is answered with {found}; {status} expected");
+    stage.check("logout_token", &["BCL-2.8"], found == u64::from(status), message);
+    let kept = crate::demo::browser::text(&said, "cache_control");
+    let message = format!("the answer's Cache-Control is {kept:?}");
+    stage.advise("not_kept", &["BCL-2.8"], kept.contains("no-store"), message);
+    come_home(stage, back.as_str()).await
+}
+
+/// Loads what a page of the server's has in frames, which must be the client's front-channel logout.
+async fn load_frames(stage: &mut Stage, page: &Answer) -> Step {
+    let server = Url::parse(stage.world.double.issuer()).map_err(|error| error.to_string())?;
+    let server = server.origin().ascii_serialization();
+    let here = format!("{}{FRONT_CHANNEL}?", stage.world.origin);
+    let frames = page.frames();
+    let held = frames.len() == 1 && frames.iter().all(|frame| frame.starts_with(&here));
+    stage.demand("in_a_frame", &["FCL-2"], held, "the page has the client's address in a frame")?;
+    for frame in frames {
+        let answer = stage.browser.frame(&server, &frame).await?;
+        stage.expect("framed", &answer, 200)?;
+        let shown = answer.may_be_framed_by(&server);
+        stage.check("may_be_framed", &["FCL-PRJ"], shown, "the server's page may frame it");
+        let kept = answer.header("cache-control").contains("no-store");
+        stage.check("not_kept", &["FCL-2"], kept, "nobody keeps the answer");
+    }
+    Ok(())
+}
+
+/// Leaves here and at the server, whose page loads the client's address in a frame and goes on.
+pub(super) async fn front_channel(stage: &mut Stage) -> Step {
+    let there = leave(stage).await?;
+    let page = stage.browser.navigate(Coming::CrossSite, there.as_str()).await?;
+    stage.expect("logout_page", &page, 200)?;
+    load_frames(stage, &page).await?;
+    let back = page.link().ok_or_else(|| "the logout page leads nowhere".to_owned())?;
+    come_home(stage, &back).await
+}
+
+/// The server ends the session of its own accord, by a page with the client's address in a frame.
+pub(super) async fn front_channel_by_server(stage: &mut Stage) -> Step {
+    login_with_userinfo(stage).await?;
+    let (sid, _) = stage.world.double.sessions().pop().ok_or_else(|| "no session".to_owned())?;
+    let mut page = Url::parse(&stage.world.double.url(Endpoint::FrontChannelLogout))
+        .map_err(|error| error.to_string())?;
+    page.query_pairs_mut().append_pair("sid", &sid);
+    let page = stage.browser.navigate(Coming::Typed, page.as_str()).await?;
+    stage.expect("logout_page", &page, 200)?;
+    load_frames(stage, &page).await?;
     stage.expect_no_session().await
 }
 

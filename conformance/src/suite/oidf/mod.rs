@@ -16,7 +16,7 @@ use super::{
     plan::{Entry, Plan, Variant, value},
     stage::Stage,
 };
-use crate::as_double::ResponseForm;
+use crate::as_double::{Behaviour, ResponseForm};
 
 /// When a module of the official suite is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +47,8 @@ struct Row {
     does: &'static str,
     must: &'static str,
     mutation: Mutation,
+    /// How the server behaves beside that.
+    besides: fn(&mut Behaviour),
     over: Over,
     /// Reason codes of which the BFF must give one.
     reasons: &'static [&'static str],
@@ -69,6 +71,7 @@ const ROW: Row = Row {
     does: "",
     must: "",
     mutation: Mutation::Nothing,
+    besides: |_| {},
     over: Over::Accounts,
     reasons: &[],
     clauses: &[],

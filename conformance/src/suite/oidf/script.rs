@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What the official suite's server does not have, so a client finds no use for it there.
-const NOT_IN_SUITE: [&str; 10] = [
+const NOT_IN_SUITE: [&str; 12] = [
     "revocation_endpoint",
     "introspection_endpoint",
     "end_session_endpoint",
@@ -28,6 +28,8 @@ const NOT_IN_SUITE: [&str; 10] = [
     "introspection_endpoint_auth_signing_alg_values_supported",
     "backchannel_logout_supported",
     "backchannel_logout_session_supported",
+    "frontchannel_logout_supported",
+    "frontchannel_logout_session_supported",
     "acr_values_supported",
 ];
 
@@ -40,7 +42,7 @@ const GIVING_UP: &[Endpoint] = &[Endpoint::Metadata, Endpoint::Jwks, Endpoint::R
 /// The module of a row, for this client.
 pub(super) fn module(id: &str, row: &Row, client: Client) -> Module {
     let over = if row.over == Over::IdToken { first_id_token(&client) } else { row.over };
-    let (mutation, play) = (row.mutation, row.play);
+    let (mutation, besides, play) = (row.mutation, row.besides, row.play);
     // The suite's FAPI 1.0 names an alias for userinfo and does not serve it there: whoever takes it,
     // as RFC 8705 §5 has it, must leave userinfo alone.
     let userinfo = client.conduct.openid && client.conduct.family != Family::Fapi1;
@@ -63,7 +65,12 @@ pub(super) fn module(id: &str, row: &Row, client: Client) -> Module {
     .ending(ending)
     .provoking(row.provokes);
     module.setup.client = client;
-    let prepare = move |double: &AsDouble| double.behave(|behaviour| mutation.apply(behaviour));
+    let prepare = move |double: &AsDouble| {
+        double.behave(|behaviour| {
+            besides(behaviour);
+            mutation.apply(behaviour);
+        });
+    };
     module.setup.as_in_suite = fapi;
     // Metadata that were met before would be believed still.
     if matches!(mutation, Mutation::IssuerInMetadata | Mutation::KeysElsewhere) {

@@ -44,8 +44,6 @@ const TESTS: [(&str, &str); 1] = embedded!["tests.toml"];
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Feature {
-    /// Back-channel logout.
-    BackChannelLogout,
     /// Correcting one's clock by the authorization server's.
     ClockCorrection,
     /// A limit to how many calls of one session are under way.
@@ -54,8 +52,6 @@ pub enum Feature {
     CookieSessions,
     /// Keeping signed messages as evidence.
     EvidenceStore,
-    /// Front-channel logout.
-    FrontChannelLogout,
     /// New keys and certificates without a restart.
     KeyRotation,
     /// A login that ends with its `request_uri`, by `expires_in`.
@@ -74,12 +70,10 @@ impl Feature {
     /// Its name in the matrix.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::BackChannelLogout => "back-channel-logout",
             Self::ClockCorrection => "clock-correction",
             Self::ConcurrencyLimits => "concurrency-limits",
             Self::CookieSessions => "cookie-sessions",
             Self::EvidenceStore => "evidence-store",
-            Self::FrontChannelLogout => "front-channel-logout",
             Self::KeyRotation => "key-rotation",
             Self::RequestUriLifetime => "request-uri-lifetime",
             Self::SessionAdministration => "session-administration",

@@ -1,8 +1,12 @@
-//! The way out: who may take it, what is dead afterwards, and the way to the authorization server and
-//! back, in all its failures.
+//! The way out: who may take it, what is dead afterwards, the way to the authorization server and back,
+//! in all its failures, and the way out that the server takes for its users.
 
+mod ended;
+mod frames;
 mod leaving;
+mod refused;
 mod returning;
+mod told;
 
 use url::Url;
 
@@ -51,5 +55,14 @@ fn is_ticket_kept(stage: &Stage) -> bool {
 }
 
 pub(super) fn modules() -> Vec<Module> {
-    [leaving::modules(), returning::modules()].into_iter().flatten().collect()
+    [
+        leaving::modules(),
+        returning::modules(),
+        refused::modules(),
+        ended::modules(),
+        frames::modules(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
