@@ -18,7 +18,7 @@ use super::{
     record::{Contents, Policy, Session},
     store::{Leased, Owner, RemoveIf, Removed, StoreKey, StoreUnavailable, StoredRecord, Version},
 };
-use crate::clock::UnixTime;
+use crate::{clock::UnixTime, seal::SealingKey};
 
 /// Seconds for which a successor stays in the store, for requests that are on their way with the version
 /// before it, and for answers that got lost.
@@ -40,11 +40,10 @@ pub struct CarriedBy {
 /// The apps whose browsers carry their sessions.
 pub type CarriedApps = BTreeMap<String, CarriedBy>;
 
-/// A session as its browser brings it: the sealed record of one version.
-#[derive(Clone)]
+/// A session as its browser brings it, which is as of one version.
 pub(super) struct Carried {
     pub(super) version: Version,
-    sealed: Vec<u8>,
+    contents: Contents,
 }
 
 impl fmt::Debug for Carried {
@@ -114,19 +113,18 @@ impl Sessions {
     /// A new session's handle with the session in it.
     pub(super) fn hand_over(
         &self,
-        handle: Handle,
-        contents: &Contents,
+        handle: &Handle,
+        contents: Contents,
         room: usize,
     ) -> Result<Handle, NotPacked> {
         let version = Version::FIRST;
-        let sealed = contents.seal(&self.keys, &handle, version).map_err(|_| NotPacked::Seal)?;
-        let handle = handle.carrying(Carried { version, sealed });
-        let octets = self.pack_sealed(&handle, version, b"").map_err(|_| NotPacked::Seal)?.len();
-        if octets > room { Err(NotPacked::TooLarge { octets, room }) } else { Ok(handle) }
+        self.packed(handle, &contents, version, room, |_, _| Some(Vec::new()))?;
+        Ok(handle.carrying(Carried { version, contents }))
     }
 
-    /// What the browser is to carry of `session` from now on; none if it does already, or if the store
-    /// keeps it. Bound to `context`.
+    /// What the browser is to carry of `session` from now on, bound to the `context` that its version and
+    /// length in octets have; none if browsers do not carry this app's. The same each time and on all
+    /// instances: parallel answers may reach the browser in pieces, which then are pieces of one whole (CK-RACE).
     pub fn pack(
         &self,
         handle: &Handle,
@@ -134,45 +132,33 @@ impl Sessions {
         context: impl FnOnce(Version, usize) -> Option<Vec<u8>>,
     ) -> Option<Result<(Version, Vec<u8>), NotPacked>> {
         let by = self.carried_by(session.app())?;
-        Some(self.packed(handle, session, by.room, context).inspect_err(|fault| {
-            self.observer.not_carried(session.app(), *fault);
-        }))
+        let version = session.version;
+        let packed = self.packed(handle, &session.contents, version, by.room, context);
+        let packed = packed.inspect_err(|fault| self.observer.not_carried(session.app(), *fault));
+        Some(packed.map(|packed| (version, packed)))
     }
 
     fn packed(
         &self,
         handle: &Handle,
-        session: &Session,
+        contents: &Contents,
+        version: Version,
         room: usize,
         context: impl FnOnce(Version, usize) -> Option<Vec<u8>>,
-    ) -> Result<(Version, Vec<u8>), NotPacked> {
-        let version = session.version;
-        let sealed =
-            session.contents.seal(&self.keys, handle, version).map_err(|_| NotPacked::Seal)?;
-        let handle = handle.clone().carrying(Carried { version, sealed });
-        let octets = self.pack_sealed(&handle, version, b"").map_err(|_| NotPacked::Seal)?.len();
+    ) -> Result<Vec<u8>, NotPacked> {
+        let json = contents.to_json().map_err(|_| NotPacked::Seal)?;
+        let mut text = Zeroizing::new(Vec::with_capacity(64 + json.len()));
+        text.extend_from_slice(handle.to_bytes().as_slice());
+        text.extend_from_slice(&version.as_u64().to_be_bytes());
+        text.extend_from_slice(&json);
+        let octets = SealingKey::sealed_len(text.len());
         let too_large = NotPacked::TooLarge { octets, room };
         if octets > room {
             return Err(too_large);
         }
         let context = context(version, octets).ok_or(too_large)?;
-        let sealed = self.pack_sealed(&handle, version, &context).map_err(|_| NotPacked::Seal)?;
-        Ok((version, sealed))
-    }
-
-    fn pack_sealed(
-        &self,
-        handle: &Handle,
-        version: Version,
-        context: &[u8],
-    ) -> Result<Vec<u8>, crate::seal::SealFailed> {
-        let bytes = handle.to_bytes();
-        let carried = handle.carried().ok_or(crate::seal::SealFailed)?;
-        let mut text = Zeroizing::new(Vec::with_capacity(64 + carried.sealed.len()));
-        text.extend_from_slice(bytes.as_slice());
-        text.extend_from_slice(&version.as_u64().to_be_bytes());
-        text.extend_from_slice(&carried.sealed);
-        self.keys.carrying().seal(context, &text)
+        let key = self.keys.carrying().active();
+        key.seal_repeatably(&context, &text).map_err(|_| NotPacked::Seal)
     }
 
     /// The handle in what a browser brought, with the session in it; none unless [`Sessions::pack`] made
@@ -180,9 +166,10 @@ impl Sessions {
     pub fn unpack(&self, context: &[u8], packed: &[u8]) -> Option<Handle> {
         let (_, text) = self.keys.carrying().open(context, packed).ok()?;
         let (handle, rest) = text.split_first_chunk()?;
-        let (version, sealed) = rest.split_first_chunk()?;
+        let (version, json) = rest.split_first_chunk()?;
         let version = Version::new(u64::from_be_bytes(*version));
-        Some(Handle::from_bytes(handle).carrying(Carried { version, sealed: sealed.to_vec() }))
+        let contents = serde_json::from_slice(json).ok()?;
+        Some(Handle::from_bytes(handle).carrying(Carried { version, contents }))
     }
 
     /// Whether the browser of `handle` carries another version than this one.
@@ -200,40 +187,42 @@ impl Sessions {
         // One named without being brought cannot be opened.
         let carried = handle.carried().ok_or(NoSession::Unknown)?;
         let key = self.keys.record(handle);
-        let brought = carried.contents(&self.keys, handle, app);
-        let brought = brought.filter(|contents| contents.app == app);
-        let contents = brought.ok_or_else(|| {
-            self.observer.unreadable(app);
-            NoSession::Unknown
-        })?;
-        let side = self.side(&key, &contents).await?;
+        if carried.contents.app != app {
+            return Err(NoSession::Unknown.into());
+        }
+        let mut side = self.side(&key, &carried.contents).await?;
         if side.ended {
             return Err(NoSession::Unknown.into());
         }
-        let (mut version, mut contents) = (carried.version, contents);
-        if let Some(floor) = side.floor {
-            let stored = if floor.may_be_stored() {
-                self.observed("load", self.store.load(&key)).await?
-            } else {
-                None
-            };
-            match stored.filter(|record| record.app == app && record.version >= version) {
-                Some(record) => {
-                    let Ok(newer) = Contents::open(&self.keys, handle, &record) else {
-                        self.observer.unreadable(app);
-                        return Err(NoSession::Unknown.into());
-                    };
-                    if record.version == version
-                        && self.ambient.now().since(newer.renewed_at()) >= GRACE
-                    {
-                        self.tidy_up(key, version, newer.absolute_expires);
-                    }
-                    (version, contents) = (record.version, newer);
-                }
-                None if floor.allows(version) => {}
-                None => return Err(NoSession::Superseded.into()),
+        let mut version = carried.version;
+        let mut stored = None;
+        if side.floor.is_some_and(Floor::may_be_stored) {
+            stored = self.observed("load", self.store.load(&key)).await?;
+            if stored.is_none() {
+                // Either there has been none since the last refresh failed, or it was taken out this very
+                // moment: then the floor was raised before.
+                side = self.side(&key, &carried.contents).await?;
             }
         }
+        let contents = match stored.filter(|record| record.version >= version) {
+            Some(record) => {
+                let Ok(newer) = Contents::open(&self.keys, handle, &record) else {
+                    self.observer.unreadable(app);
+                    return Err(NoSession::Unknown.into());
+                };
+                let settled = self.ambient.now().since(newer.renewed_at()) >= GRACE;
+                if settled && record.version == version {
+                    self.tidy_up(key, version, newer.absolute_expires);
+                }
+                version = record.version;
+                newer
+            }
+            None if side.ended => return Err(NoSession::Unknown.into()),
+            None if side.floor.is_none_or(|floor| floor.allows(version)) => {
+                carried.contents.clone()
+            }
+            None => return Err(NoSession::Superseded.into()),
+        };
         let last_seen = side.seen.unwrap_or(contents.created).max(contents.created);
         let names = self.keys.pseudonyms(&key);
         let session = Session::new(key, version, contents, last_seen, names, Some(policy));
@@ -392,12 +381,9 @@ impl Sessions {
     ) -> Result<Option<Session>, StoreUnavailable> {
         let key = self.keys.record(handle);
         let brought = match handle.carried() {
-            None => None,
-            Some(carried) => match carried.contents(&self.keys, handle, app) {
-                // Another app's: it is not this one's to end.
-                None => return Ok(None),
-                Some(contents) => Some((carried.version, contents)),
-            },
+            // Another app's: it is not this one's to end.
+            Some(carried) if carried.contents.app != app => return Ok(None),
+            brought => brought.map(|carried| (carried.version, carried.contents.clone())),
         };
         let longest = self.ambient.now().plus(by.absolute);
         let expires = brought.as_ref().map_or(longest, |(_, contents)| contents.absolute_expires);
@@ -433,12 +419,14 @@ impl Sessions {
         Ok(())
     }
 
-    /// After a refresh was written: whether the session ended meanwhile. Then what was written goes.
+    /// Under a lease: whether the session has ended meanwhile, or was laid down by somebody who came too late
+    /// and whose version has been replaced. Then what is in the store goes.
     pub(super) async fn ended_meanwhile(
         &self,
         session: &Session,
     ) -> Result<bool, StoreUnavailable> {
-        let ended = self.side(&session.key, &session.contents).await?.ended;
+        let Side { ended, floor, .. } = self.side(&session.key, &session.contents).await?;
+        let ended = ended || floor.is_some_and(|floor| !floor.allows(session.version));
         if ended {
             let removed = self.store.remove(&session.key, RemoveIf::Present);
             let _: Removed = self.observed("remove", removed).await?;
@@ -447,14 +435,8 @@ impl Sessions {
     }
 }
 
-impl Carried {
-    fn contents(&self, keys: &super::handle::Keys, handle: &Handle, app: &str) -> Option<Contents> {
-        Contents::open_sealed(keys, handle, self.version, app, &self.sealed).ok()
-    }
-}
-
 impl Handle {
-    fn carrying(self, carried: Carried) -> Self {
-        self.with(Arc::new(carried))
+    fn carrying(&self, carried: Carried) -> Self {
+        self.clone().with(Arc::new(carried))
     }
 }

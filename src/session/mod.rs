@@ -189,9 +189,10 @@ impl Sessions {
             renewed: Version::FIRST,
         };
         if let Some(by) = self.carried_by(&contents.app) {
-            let handle = self.hand_over(handle, &contents, by.room).inspect_err(|fault| {
-                self.observer.not_carried(&contents.app, *fault);
-            })?;
+            let handle =
+                self.hand_over(&handle, contents.clone(), by.room).inspect_err(|fault| {
+                    self.observer.not_carried(&contents.app, *fault);
+                })?;
             let names = self.keys.pseudonyms(&key);
             let session = Session::new(key, Version::FIRST, contents, now, names, None);
             self.observer.session_started(&session);

@@ -166,6 +166,12 @@ impl Contents {
         handle: &Handle,
         version: Version,
     ) -> Result<Vec<u8>, SealFailed> {
+        let text = self.to_json()?;
+        keys.sealing(handle).seal(&associated(&keys.record(handle), version, &self.app), &text)
+    }
+
+    /// The same bytes each time.
+    pub(super) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, SealFailed> {
         // Room enough at once: a growing buffer would leave tokens behind in freed memory.
         let room = 4096
             + self.tokens.access_token.expose().len()
@@ -179,7 +185,7 @@ impl Contents {
                 .sum::<usize>();
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         serde_json::to_writer(&mut *text, self).map_err(|_| SealFailed)?;
-        keys.sealing(handle).seal(&associated(&keys.record(handle), version, &self.app), &text)
+        Ok(text)
     }
 
     pub(super) fn open(
@@ -187,18 +193,8 @@ impl Contents {
         handle: &Handle,
         record: &StoredRecord,
     ) -> Result<Self, Unsealable> {
-        Self::open_sealed(keys, handle, record.version, &record.app, &record.sealed)
-    }
-
-    pub(super) fn open_sealed(
-        keys: &Keys,
-        handle: &Handle,
-        version: Version,
-        app: &str,
-        sealed: &[u8],
-    ) -> Result<Self, Unsealable> {
-        let associated = associated(&keys.record(handle), version, app);
-        let text = keys.sealing(handle).open(&associated, sealed)?;
+        let associated = associated(&keys.record(handle), record.version, &record.app);
+        let text = keys.sealing(handle).open(&associated, &record.sealed)?;
         serde_json::from_slice(&text).map_err(|_| Unsealable)
     }
 

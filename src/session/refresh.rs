@@ -505,6 +505,12 @@ impl Sessions {
             self.opened(&read.key, &flight.handle, held.record, Some(&flight.policy))?;
         if flight.handle.carried().is_some() {
             session.last_seen = read.last_seen;
+            // Marked as ended since it was read, or out of date: the next look tells.
+            match self.ended_meanwhile(&session).await {
+                Ok(false) => {}
+                Ok(true) => return None,
+                Err(_) => return Some(RefreshOutcome::StoreUnavailable.into()),
+            }
         }
         if session.expiry(self.ambient.now()).is_some() {
             return None;

@@ -106,6 +106,7 @@ async fn a_session_lives_in_its_cookies_from_login_to_logout() {
     assert_eq!((after.len(), refreshes(&bed).len()), (2, 1));
     assert!(before.iter().zip(&after).all(|(before, after)| before != after));
     assert!(accounts(&mut browser).await.expect(200).unwrap().cookies().is_empty());
+    bed.restart().await;
     // So does the page's own wish, and the question for the user's claims.
     for call in [Call::post("/bff/refresh"), Call::get("/bff/userinfo")] {
         let browser_before = parts(&browser);
@@ -113,7 +114,6 @@ async fn a_session_lives_in_its_cookies_from_login_to_logout() {
         browser.fetch(call).await.unwrap().expect(200).unwrap();
         assert_ne!(parts(&browser), browser_before);
     }
-    bed.restart().await;
     let thief = browser.clone();
     let answer = browser.fetch(Call::post("/bff/logout")).await.unwrap().expect(200).unwrap();
     assert!(answer.json().unwrap()["logout_url"].is_string());

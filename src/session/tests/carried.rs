@@ -74,8 +74,10 @@ async fn what_was_not_made_for_this_place_is_no_session() {
     }
     let stranger = House::new();
     assert!(stranger.sessions.unpack(b"context", &packed).is_some(), "the same server key");
+    // CK-RACE: parallel answers may reach the browser in pieces, so they are the same.
     let twice = house.sessions.pack(&handle, &session, context).unwrap().unwrap();
-    assert_ne!(twice.1, packed);
+    let elsewhere = other(&house).pack(&handle, &session, context).unwrap().unwrap();
+    assert!(twice.1 == packed && elsewhere.1 == packed);
     // Another app's session is none, nor is a handle alone.
     let bare = Handle::parse(&handle.to_cookie_value()).unwrap();
     assert_eq!(find(&house.sessions, &bare).await.unwrap_err(), UNKNOWN);
@@ -176,6 +178,45 @@ async fn many_tabs_on_two_instances_refresh_once() {
         assert_eq!(found.access_token().expose(), "access-1");
         assert!(!sessions.is_to_be_carried(&home, &found));
     }
+}
+
+/// CK-RACE: every answer after a refresh sets the same cookies, from whichever instance and by whichever way.
+#[tokio::test]
+async fn all_answers_after_a_refresh_carry_the_same() {
+    let house = house();
+    let neighbour = other(&house);
+    let (handle, _) = house.login().await;
+    let winner = refreshed(&house, &handle).await;
+    let late = find(&neighbour, &handle).await.unwrap();
+    let pack = |sessions: &Sessions, session: &Session| {
+        sessions.pack(&handle, session, |_, _| Some(Vec::new())).unwrap().unwrap()
+    };
+    assert_eq!(pack(&house.sessions, &winner), pack(&neighbour, &late));
+}
+
+/// BFF-6.1.2.2-PRJ: one who read the session long ago, slept, and lays down what has been replaced since, does
+/// not ask with its spent refresh token.
+#[tokio::test]
+async fn a_sleeper_does_not_bring_a_replaced_version_back() {
+    let house = house();
+    let (old, session) = house.login().await;
+    let renewed = refreshed(&house, &old).await;
+    let new = taken_home(&house.sessions, &old, &renewed);
+    house.clock.advance(60);
+    find(&house.sessions, &new).await.unwrap();
+    settled(&house).await;
+    // What a flight does that was suspended between its look and its lease.
+    let neighbour = other(&house);
+    neighbour.lay_down(&old, &session).await.unwrap();
+    assert_eq!(house.store.count().await.unwrap(), 1);
+    let cause = Cause::UpstreamRejected { used_version: Version::FIRST };
+    let outcome = neighbour.refresh("shop", &old, &POLICY, &house.refresher, cause, None).await;
+    assert!(matches!(outcome, RefreshOutcome::Ended(NoSession::Superseded)), "{outcome:?}");
+    assert_eq!(house.server.asked(), 1);
+    // Under a lease it is noticed as well.
+    assert!(neighbour.ended_meanwhile(&session).await.unwrap());
+    assert_eq!(house.store.count().await.unwrap(), 0);
+    assert!(find(&house.sessions, &new).await.is_ok());
 }
 
 async fn settled(house: &House) {
