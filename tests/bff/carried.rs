@@ -331,3 +331,30 @@ async fn without_the_side_list_nobody_is_let_in_and_no_cookie_is_touched() {
     assert_eq!(parts(&browser), before);
     accounts(&mut browser).await.expect(200).unwrap();
 }
+
+/// CK-SS-1, CK-SS-3, SES-7.2.4: by script a session is raised like any other; by navigation, where the answer
+/// comes without it, that is refused before the user has to do anything.
+#[tokio::test]
+async fn a_session_is_raised_by_script_and_not_by_navigation() {
+    let bed = bed().await;
+    let mut browser = bed.logged_in().await;
+    let before = parts(&browser);
+    bed.clock.advance(1);
+    let pushed = bed.double.count(Endpoint::Par);
+    let refused = browser.navigate(From::SameOrigin, "/bff/login?max_age=300").await.unwrap();
+    assert_eq!(refused.status, 400);
+    assert_eq!(bed.double.count(Endpoint::Par), pushed);
+    let reason = "parameter.step_up_by_navigation".to_owned();
+    assert_eq!(bed.last_audit("login.start"), ("rejected".to_owned(), reason));
+    assert_eq!(parts(&browser), before);
+    let started = browser.fetch(Call::post("/bff/login/start").form("max_age=300")).await.unwrap();
+    let url = started.expect(200).unwrap().json().unwrap();
+    let url = url["authorization_url"].as_str().unwrap().to_owned();
+    let back = browser.navigate(From::SameOrigin, &url).await.unwrap().expect(303).unwrap();
+    let query = back.location().unwrap().query().unwrap().to_owned();
+    bed.end(&mut browser, &query).await.expect(200).unwrap();
+    accounts(&mut browser).await.expect(200).unwrap();
+    let answer = with_cookies(&bed, Method::GET, "/api/accounts", &before).await;
+    answer.expect_refusal(401, "session_missing").unwrap();
+    until("the old tokens are given up", || bed.double.count(Endpoint::Revocation) > 0).await;
+}

@@ -541,3 +541,27 @@ async fn a_carried_session_survives_a_change_of_the_server_key() {
     new.end("shop", &handle, EndReason::Logout).await.unwrap().unwrap();
     assert_eq!(find(&house.sessions, &handle).await.unwrap_err(), UNKNOWN);
 }
+
+/// PXY-6: what streams for a carried session goes on while it lives, though the store does not keep it, and
+/// ends with it wherever it ends.
+#[tokio::test(start_paused = true)]
+async fn streams_of_a_carried_session_end_with_it() {
+    let house = house();
+    let neighbour = other(&house);
+    let (handle, session) = house.login().await;
+    let watch = house.sessions.watch(&session);
+    let attending = tokio::spawn({
+        let sessions = Arc::clone(&house.sessions);
+        async move { sessions.attend().await }
+    });
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(!watch.is_cancelled());
+    neighbour.end("shop", &handle, EndReason::Logout).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(12), watch.cancelled()).await.unwrap();
+    attending.abort();
+    // At once where it ends.
+    let (handle, session) = house.login().await;
+    let watch = house.sessions.watch(&session);
+    house.sessions.end("shop", &handle, EndReason::Logout).await.unwrap().unwrap();
+    assert!(watch.is_cancelled());
+}
