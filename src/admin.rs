@@ -1,5 +1,10 @@
-//! Owns the operators' HTTP face: metrics, liveness and readiness.
+//! Owns the operators' HTTP face: metrics, liveness, readiness, session administration.
 //! Must not know what is checked: parts of the server report through [`Readiness`].
+
+mod sessions;
+
+#[cfg(test)]
+mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -8,7 +13,7 @@ use axum::{
     extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::future::BoxFuture;
 use http::{
@@ -18,6 +23,9 @@ use http::{
 };
 use serde::Serialize;
 
+pub use sessions::{ADMIN_HEADER, Administration};
+
+use self::sessions::Call;
 use crate::telemetry::Metrics;
 
 /// One thing that must hold before requests are welcome.
@@ -47,15 +55,19 @@ pub struct AdminState {
     /// Whether other names than addresses and `localhost` are taken in `Host`. On loopback they are
     /// not: a page that resolves its own name to 127.0.0.1 could read the answers.
     pub any_host: bool,
+    /// Who lists and ends sessions; nobody without.
+    pub administration: Option<Arc<Administration>>,
 }
 
 /// `GET /metrics` (Prometheus text), `GET /healthz` (this process answers), `GET /readyz`
-/// (`200` or `503` with the checks as JSON). For the admin listener, never the public one.
+/// (`200` or `503` with the checks as JSON), `POST /sessions/list`, `POST /sessions/end`. For the admin listener, never the public one.
 pub fn router(state: AdminState) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/sessions/list", post(list_sessions))
+        .route("/sessions/end", post(end_sessions))
         .layer(middleware::from_fn_with_state(state.clone(), known_host))
         .with_state(state)
 }
@@ -72,6 +84,14 @@ async fn known_host(State(state): State<AdminState>, request: Request, next: Nex
     } else {
         StatusCode::MISDIRECTED_REQUEST.into_response()
     }
+}
+
+async fn list_sessions(State(state): State<AdminState>, request: Request) -> Response {
+    sessions::serve(state.administration.as_ref(), Call::List, request).await
+}
+
+async fn end_sessions(State(state): State<AdminState>, request: Request) -> Response {
+    sessions::serve(state.administration.as_ref(), Call::End, request).await
 }
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
@@ -94,101 +114,4 @@ async fn readyz(State(state): State<AdminState>) -> impl IntoResponse {
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let json = serde_json::to_string(&report).unwrap_or_default();
     (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], json)
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::body::Body;
-    use http::Request;
-    use http_body_util::BodyExt as _;
-    use tower::ServiceExt as _;
-
-    use super::*;
-
-    struct Fixed(Vec<Check>);
-
-    impl Readiness for Fixed {
-        fn report(&self) -> BoxFuture<'_, Vec<Check>> {
-            Box::pin(async { self.0.clone() })
-        }
-    }
-
-    fn check(name: &str, ok: bool) -> Check {
-        Check { name: name.to_owned(), ok, detail: "because".to_owned() }
-    }
-
-    async fn call(checks: Vec<Check>, method: &str, path: &str) -> (u16, String, String) {
-        let metrics = Arc::new(Metrics::new());
-        metrics.session_started("bank");
-        let router =
-            router(AdminState { metrics, readiness: Arc::new(Fixed(checks)), any_host: false });
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "127.0.0.1:9090")
-            .body(Body::empty())
-            .unwrap();
-        let response = router.oneshot(request).await.unwrap();
-        let kind =
-            response.headers().get(CONTENT_TYPE).map_or("", |v| v.to_str().unwrap()).to_owned();
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, kind, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    #[tokio::test]
-    async fn one_failed_check_makes_the_server_unready_and_says_which() {
-        let (status, kind, body) =
-            call(vec![check("store", true), check("provider", false)], "GET", "/readyz").await;
-        assert_eq!((status, kind.as_str()), (503, "application/json"));
-        let report: serde_json::Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(report["ready"], false);
-        assert_eq!(
-            report["checks"][1],
-            serde_json::json!({"name": "provider", "ok": false, "detail": "because"})
-        );
-    }
-
-    #[tokio::test]
-    async fn all_checks_good_is_ready() {
-        let (status, _, body) = call(vec![check("store", true)], "GET", "/readyz").await;
-        assert_eq!(status, 200, "{body}");
-    }
-
-    #[tokio::test]
-    async fn an_unready_server_is_still_alive_and_shows_metrics() {
-        assert_eq!(call(vec![check("store", false)], "GET", "/healthz").await.0, 200);
-        let (status, kind, body) = call(vec![], "GET", "/metrics").await;
-        assert_eq!(status, 200);
-        assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
-        assert!(body.contains("fapi_bff_sessions_started_total{app=\"bank\"} 1"), "{body}");
-    }
-
-    #[tokio::test]
-    async fn nothing_else_is_there_and_nothing_is_changed_by_posting() {
-        assert_eq!(call(vec![], "GET", "/").await.0, 404);
-        assert_eq!(call(vec![], "POST", "/metrics").await.0, 405);
-    }
-
-    /// A page that points its own name at this machine must not read what operators read.
-    #[tokio::test]
-    async fn on_loopback_only_addresses_and_localhost_are_taken_for_host() {
-        for (host, any_host, status) in [
-            ("127.0.0.1:9090", false, 200),
-            ("localhost:9090", false, 200),
-            ("[::1]:9090", false, 200),
-            ("evil.example", false, 421),
-            ("evil.example:9090", false, 421),
-            ("prometheus.internal", true, 200),
-        ] {
-            let router = router(AdminState {
-                metrics: Arc::new(Metrics::new()),
-                readiness: Arc::new(Fixed(Vec::new())),
-                any_host,
-            });
-            let request =
-                Request::builder().uri("/healthz").header(HOST, host).body(Body::empty()).unwrap();
-            assert_eq!(router.oneshot(request).await.unwrap().status(), status, "{host}");
-        }
-    }
 }

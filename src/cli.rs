@@ -1,8 +1,9 @@
 //! Owns the commands as the operator types them, and what each prints.
-//! Must not know: OAuth, HTTP; `serve` only gets as far as sound settings here.
+//! Must not know: OAuth; `serve` only gets as far as sound settings here.
 
 mod check;
 mod keys;
+mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,9 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
-pub use check::{AppSummary, CertificateSummary, ClientSummary, KeySummary, Summary, inspect};
+pub use check::{
+    AppSummary, CertificateSummary, ClientSummary, KeySummary, SessionSummary, Summary, inspect,
+};
 
 use crate::{
     clock::Ambient,
@@ -52,6 +55,9 @@ pub enum Command {
     /// Prepare the session store.
     #[command(subcommand)]
     Store(store::Store),
+    /// List and end sessions of the running server.
+    #[command(subcommand)]
+    Sessions(sessions::Sessions),
 }
 
 /// Names the configuration.
@@ -116,13 +122,20 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Runs `check`, `keys` or `store`; `serve` returns the settings to serve with.
+/// Runs `check`, `keys`, `sessions` or `store`; `serve` returns the settings to serve with.
 pub fn run(
     command: Command,
     environment: impl IntoIterator<Item = (String, String)>,
     ambient: &Ambient,
     out: &mut impl Write,
 ) -> Result<Option<Settings>, Failure> {
+    let command = match command {
+        Command::Sessions(command) => {
+            sessions::run(command, environment, out)?;
+            return Ok(None);
+        }
+        command => command,
+    };
     let load = |config: &ConfigArgument| -> Result<(Settings, Summary), Faults> {
         let settings = config::load(&config.config, environment)?;
         let summary = inspect(&settings, &config.config, ambient.now())?;
@@ -134,9 +147,12 @@ pub fn run(
         Command::Check { config, format: Format::Json } => {
             let result = load(&config);
             let report = match &result {
-                Ok((_, Summary { apps, clients, server_keys, notes })) => json!({
-                    "ok": true, "apps": apps, "clients": clients, "server_keys": server_keys, "notes": notes
-                }),
+                Ok((_, Summary { apps, clients, session_administration, server_keys, notes })) => {
+                    json!({
+                        "ok": true, "apps": apps, "clients": clients, "server_keys": server_keys,
+                        "session_administration": session_administration, "notes": notes
+                    })
+                }
                 Err(faults) => json!({ "ok": false, "faults": faults }),
             };
             writeln!(out, "{report:#}")?;
@@ -151,6 +167,8 @@ pub fn run(
             let (settings, _) = load(&config)?;
             writeln!(out, "{}", store::migrate(&settings.store.place)?)?;
         }
+        // Run above.
+        Command::Sessions(_) => {}
     }
     Ok(None)
 }

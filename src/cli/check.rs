@@ -1,7 +1,7 @@
 //! Owns the judgement of credentials beyond their files' form, and the summary of what to register.
 //! Must not know: how settings are written.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::Path};
 
 use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -28,6 +28,8 @@ pub struct Summary {
     pub apps: Vec<AppSummary>,
     /// Per client, its credentials.
     pub clients: Vec<ClientSummary>,
+    /// Where operators list and end sessions, if they can.
+    pub session_administration: Option<SocketAddr>,
     /// What sessions are sealed under.
     pub server_keys: ServerKeySummary,
     /// What these settings cannot promise.
@@ -58,6 +60,8 @@ pub struct AppSummary {
     pub post_logout_redirect_uri: String,
     /// Where the client's public keys are.
     pub jwks_uri: String,
+    /// How long its sessions live, and how many one person has.
+    pub sessions: SessionSummary,
     /// Where logout tokens are to be posted, if the app takes them (BCL-2.2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backchannel_logout_uri: Option<String>,
@@ -70,6 +74,21 @@ pub struct AppSummary {
     /// The frame's address shall name issuer and session: without, nothing ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frontchannel_logout_session_required: Option<bool>,
+}
+
+/// The limits of an app's sessions (SES-7.1.2, SES-7.3).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SessionSummary {
+    /// Seconds without use.
+    pub idle: u64,
+    /// Seconds at the longest.
+    pub absolute: u64,
+    /// At most so many per subject, if that is limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_subject: Option<usize>,
+    /// What happens at one more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over_limit: Option<&'static str>,
 }
 
 /// The credentials of a client.
@@ -150,7 +169,7 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
     if let StorePlace::Valkey(valkey) = &settings.store.place
         && let Some(tls) = valkey.tls.as_ref().and_then(|tls| tls.identity.as_ref())
     {
-        certificate("store.tls_identity", tls, now).map_err(|fault| faults.push(fault)).ok();
+        certificate("store.valkey.tls_identity", tls, now).map_err(|fault| faults.push(fault)).ok();
     }
     let mut clients = Vec::new();
     for (name, client) in &settings.clients {
@@ -208,12 +227,20 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
         redirect_uris: app.redirect_uris(),
         post_logout_redirect_uri: app.post_logout_redirect_uri(),
         jwks_uri: app.jwks_uri(),
+        sessions: SessionSummary {
+            idle: app.session.idle.as_secs(),
+            absolute: app.session.absolute.as_secs(),
+            max_per_subject: app.session.limit.map(|limit| limit.most),
+            over_limit: app.session.limit.map(|limit| limit.over.as_str()),
+        },
         backchannel_logout_uri: app.backchannel_logout_uri(),
         backchannel_logout_session_required: app.backchannel_logout.then_some(true),
         frontchannel_logout_uri: app.frontchannel_logout_uri(),
         frontchannel_logout_session_required: app.frontchannel_logout.then_some(true),
     });
-    Ok(Summary { apps: apps.collect(), clients, server_keys, notes: notes(settings) })
+    let session_administration = settings.admin.token.as_ref().map(|_| settings.admin.listen);
+    let (apps, notes) = (apps.collect(), notes(settings));
+    Ok(Summary { apps, clients, session_administration, server_keys, notes })
 }
 
 /// A route that sends users to log in again, where that cannot raise their session: an answer that is posted
@@ -436,6 +463,16 @@ impl fmt::Display for Summary {
                 writeln!(f, "  frontchannel_logout_uri   {uri}")?;
                 writeln!(f, "  frontchannel_logout_session_required  true")?;
             }
+            let SessionSummary { idle, absolute, max_per_subject, over_limit } = &app.sessions;
+            write!(f, "  sessions: {idle} s without use, {absolute} s at the longest, ")?;
+            match (max_per_subject, over_limit) {
+                (Some(most), Some(over)) => writeln!(f, "{most} per subject ({over})")?,
+                _ => writeln!(f, "any number per subject")?,
+            }
+        }
+        match self.session_administration {
+            Some(address) => writeln!(f, "\nsession administration at {address}, by token")?,
+            None => writeln!(f, "\nsession administration is off: [admin] token_file is not set")?,
         }
         let ServerKeySummary { active, further, needed_for } = &self.server_keys;
         writeln!(f, "\nserver keys (the same on every instance)")?;

@@ -47,6 +47,12 @@ pub enum Keys {
         #[arg(long, value_name = "NAME")]
         client: Option<String>,
     },
+    /// Make the token that operators show to list and end sessions.
+    Admin {
+        /// Where to put it.
+        #[command(flatten)]
+        target: Target,
+    },
     /// Make the server key, which session records are sealed under.
     Server {
         /// Where to put it.
@@ -146,7 +152,7 @@ impl From<Alg> for KeyAlg {
 pub(super) fn make(command: &Keys, ambient: &Ambient, out: &mut impl Write) -> Result<(), Failure> {
     match command {
         Keys::Generate { purpose, alg, target } => generate(*purpose, *alg, target, out)?,
-        Keys::Server { target } => {
+        Keys::Server { target } | Keys::Admin { target } => {
             let key = ambient
                 .random::<32>()
                 .map(Zeroizing::new)

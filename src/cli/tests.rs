@@ -73,6 +73,38 @@ fn check_prints_what_to_register() {
     }
 }
 
+/// SES-7.1.2, SES-7.3, SES-7.4: what holds for sessions, and whether operators can end them.
+#[test]
+fn check_says_what_holds_for_sessions() {
+    let (folder, config) = signed_folder();
+    let (_, out) = cli(&["check", "--config", &config]);
+    let plain = "sessions: 900 s without use, 28800 s at the longest, any number per subject\n";
+    assert!(out.contains(plain) && out.contains("session administration is off"), "{out}");
+    let token = folder.path("keys/operators").display().to_string();
+    let (result, told) = cli(&["keys", "admin", "--out", &token]);
+    result.unwrap();
+    let made = fs::read_to_string(&token).unwrap();
+    assert_eq!(URL_SAFE_NO_PAD.decode(made.trim_end()).unwrap().len(), 32);
+    assert!(!told.contains(made.trim_end()), "{told}");
+    #[cfg(unix)]
+    assert_mode(std::path::Path::new(&token), 0o600);
+    folder.config(&example_with(&[
+        ("[apps.portal]", "session = { max_per_subject = 3, over_limit = \"refuse\" }"),
+        ("$", "[admin]\ntoken_file = \"keys/operators\""),
+    ]));
+    let (result, out) = cli(&["check", "--config", &config]);
+    result.unwrap();
+    assert!(out.contains("3 per subject (refuse)"), "{out}");
+    assert!(out.contains("session administration at 127.0.0.1:9090"), "{out}");
+    let (_, out) = cli(&["check", "--config", &config, "--format", "json"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["session_administration"], "127.0.0.1:9090");
+    assert_eq!(
+        report["apps"][0]["sessions"],
+        serde_json::json!({ "idle": 900, "absolute": 28800, "max_per_subject": 3, "over_limit": "refuse" })
+    );
+}
+
 /// BCL-2.2, FCL-2: what the app takes is registered, and nothing else.
 #[test]
 fn check_prints_the_logout_channels_that_there_are() {

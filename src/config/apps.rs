@@ -12,7 +12,8 @@ use super::{
     parties,
     reader::{Section, Setting, quoted},
     settings::{
-        Access, App, Authorization, Carrier, LoginSettings, Route, SessionSettings, TokenPolicy,
+        Access, App, Authorization, Carrier, LoginSettings, OverLimit, Route, SessionLimit,
+        SessionSettings, TokenPolicy,
     },
     values::{
         choice, duration, filled_list, host_allowed, hours, in_words, integer, list,
@@ -69,7 +70,11 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     let consent_place = login_section.place_of("consent_parameter");
     let known = client.as_ref().and_then(|name| facts.clients.get(name));
     let login = login(login_section, known.is_none_or(ClientFacts::openid));
-    let session = session(s.section("session"));
+    let session = session(
+        s.section("session"),
+        known.is_none_or(ClientFacts::openid),
+        &login.allowed_parameters,
+    );
     let (backchannel_logout, frontchannel_logout) =
         logout_channels(s, known.is_none_or(ClientFacts::openid));
     let authorizations = grants::authorizations(s, known);
@@ -258,7 +263,7 @@ fn logout_channels(s: &mut Section<'_>, openid: bool) -> (bool, bool) {
     channels
 }
 
-fn session(mut section: Section<'_>) -> SessionSettings {
+fn session(mut section: Section<'_>, openid: bool, parameters: &[String]) -> SessionSettings {
     let s = &mut section;
     let idle = s.or("idle", minutes(15), |s| duration(s, minutes(1)..=hours(24)));
     let absolute = s.or("absolute", hours(8), |s| duration(s, minutes(1)..=hours(24 * 7)));
@@ -281,9 +286,42 @@ fn session(mut section: Section<'_>) -> SessionSettings {
         carrier: s.or("carrier", Carrier::Server, |s| {
             choice(s, &[("server", Carrier::Server), ("cookie", Carrier::Cookie)])
         }),
+        limit: session_limit(s),
+        manage_max_age: s
+            .optional("manage_max_age", |s| duration(s, minutes(1)..=hours(24)))
+            .and_then(|age| u32::try_from(age.as_secs()).ok()),
     };
+    if !openid {
+        let message = "only an ID token says whose session it is, and the client does not ask for openid (SES-7.1.2)";
+        for key in ["max_per_subject", "manage_max_age"].into_iter().filter(|key| s.has(key)) {
+            let remedy = "remove it, or add \"openid\" to the client's scopes";
+            s.place_of(key).report(s.report, message, remedy);
+        }
+    } else if session.carrier == Carrier::Cookie {
+        let message = "needs a list of sessions, and the store has none of those in cookies (SES-7.1.2, SES-7.4)";
+        for key in ["max_per_subject", "manage_max_age"].into_iter().filter(|key| s.has(key)) {
+            s.place_of(key).report(s.report, message, "remove it, or set carrier = \"server\"");
+        }
+    } else if session.manage_max_age.is_some() && !parameters.iter().any(|name| name == "max_age") {
+        let message = "pages are told to log in with max_age, and may not set it (SES-7.4)";
+        let remedy = "add \"max_age\" to the app's login.allowed_parameters, or remove it";
+        s.place_of("manage_max_age").report(s.report, message, remedy);
+    }
     section.finish();
     session
+}
+
+/// How many sessions one subject may have; off unless it is asked for.
+fn session_limit(s: &mut Section<'_>) -> Option<SessionLimit> {
+    let most = s.optional("max_per_subject", |s| integer(s, 1..=1000));
+    let choices = [OverLimit::EndOldest, OverLimit::Refuse].map(|over| (over.as_str(), over));
+    let over = s.or("over_limit", OverLimit::EndOldest, |s| choice(s, &choices));
+    if s.has("over_limit") && !s.has("max_per_subject") {
+        let message = "says what happens at a limit, and there is none (SES-7.1.2)";
+        let remedy = "set max_per_subject, too, or remove it";
+        s.place_of("over_limit").report(s.report, message, remedy);
+    }
+    most.map(|most| SessionLimit { most, over })
 }
 
 /// A route's path and place, for comparison with others, whether or not the rest of it is sound.

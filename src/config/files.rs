@@ -102,6 +102,28 @@ pub(super) fn client_secret(setting: &Setting<'_>) -> Option<Secret> {
     )
 }
 
+/// A file that holds the operators' token, long enough that nobody guesses it, and nothing else but a
+/// final line break.
+pub(super) fn admin_token(setting: &Setting<'_>) -> Option<Secret> {
+    let (path, bytes) = secret(setting)?;
+    let text = bytes.expose().trim_ascii_end();
+    if (32..=512).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic) {
+        return Some(Secret::new(text.to_vec()));
+    }
+    setting.wrong(
+        format!(
+            "{} does not hold one line of 32 to 512 printable ASCII characters",
+            path.display()
+        ),
+        "make it with `fapi-bff keys admin --out FILE`",
+    )
+}
+
+/// Whether the operators' token is the server key: sent about, it would be none for long.
+pub(super) fn is_server_key(token: &Secret, key: &ServerKey) -> bool {
+    decode_server_key(token.expose()).is_some_and(|decoded| decoded.expose() == key.expose())
+}
+
 /// The server key: 32 bytes as base64url or hexadecimal digits.
 pub(super) fn server_key(setting: &Setting<'_>) -> Option<ServerKey> {
     let text = Zeroizing::new(setting.text()?);

@@ -24,9 +24,9 @@ pub use fault::{Fault, Faults, Source};
 pub use settings::{
     Access, Admin, App, AuditSink, Authorization, Carrier, Client, ClientAuthentication,
     DatabaseHost, DatabaseTls, DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings,
-    KeyFile, Log, LoginSettings, Migrate, Narrowing, PemFile, Postgres, Provider, Route, Secret,
-    Server, ServerAddress, ServerKey, SessionSettings, Settings, Store, StorePlace, TlsFiles,
-    TokenPolicy, Valkey, ValkeyServers, ValkeyTls,
+    KeyFile, Log, LoginSettings, Migrate, Narrowing, OverLimit, PemFile, Postgres, Provider, Route,
+    Secret, Server, ServerAddress, ServerKey, SessionLimit, SessionSettings, Settings, Store,
+    StorePlace, TlsFiles, TokenPolicy, Valkey, ValkeyServers, ValkeyTls,
 };
 
 use cross::Facts;
@@ -86,8 +86,16 @@ fn settings(mut root: Section<'_>) -> Option<Settings> {
     let report = root.report;
     let mut facts = Facts::default();
     let server = process::server(root.section("server"));
-    let admin = process::admin(root.section("admin"));
+    let (admin, token_place) = process::admin(root.section("admin"));
     let store = process::store(root.section("store"));
+    if let (Some(token), Some(store)) = (&admin.token, &store)
+        && std::iter::once(&store.server_key)
+            .chain(&store.further_server_keys)
+            .any(|key| files::is_server_key(token, key))
+    {
+        let remedy = "make another with `fapi-bff keys admin --out FILE`";
+        token_place.report(report, "is the server key, which is shown to nobody", remedy);
+    }
     let log = process::log(root.section("log"));
     let providers =
         root.named("providers", "describe the authorization server in [providers.NAME]");

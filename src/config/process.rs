@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     files, postgres,
-    reader::{Section, Setting},
+    reader::{Place, Section, Setting},
     settings::{Admin, AuditSink, Log, Server, ServerKey, Store, StorePlace},
     valkey,
     values::{
@@ -56,7 +56,7 @@ pub(super) fn server(mut section: Section<'_>) -> Option<Server> {
     server
 }
 
-pub(super) fn admin(mut section: Section<'_>) -> Admin {
+pub(super) fn admin(mut section: Section<'_>) -> (Admin, Place) {
     let s = &mut section;
     let allow_remote = s.flag("allow_remote", false);
     let listen =
@@ -67,8 +67,10 @@ pub(super) fn admin(mut section: Section<'_>) -> Admin {
             "listen on 127.0.0.1 or [::1], or set allow_remote = true if the network protects it";
         s.place_of("listen").report(s.report, message, remedy);
     }
+    let token = s.optional("token_file", files::admin_token);
+    let place = s.place_of("token_file");
     section.finish();
-    Admin { listen }
+    (Admin { listen, token }, place)
 }
 
 pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
@@ -81,7 +83,9 @@ pub(super) fn store(mut section: Section<'_>) -> Option<Store> {
     let place = match s.or("kind", StoreKind::Embedded, |s| choice(s, &kinds)) {
         StoreKind::Embedded => embedded(s),
         StoreKind::Postgres => postgres::place(s),
-        StoreKind::Valkey => valkey::place(s),
+        StoreKind::Valkey => {
+            valkey::servers(s.section("valkey")).map(|valkey| StorePlace::Valkey(Box::new(valkey)))
+        }
     };
     let key_remedy = "name the server key's file; make one with `fapi-bff keys server --out FILE`";
     let server_key = s.required("server_key_file", key_remedy, files::server_key);

@@ -62,6 +62,8 @@ pub struct Server {
 pub struct Admin {
     /// Address and port; a loopback address unless `allow_remote = true`.
     pub listen: SocketAddr,
+    /// What operators show who administer sessions; without it nobody does.
+    pub token: Option<Secret>,
 }
 
 /// A certificate chain and its private key.
@@ -560,6 +562,38 @@ pub struct SessionSettings {
     pub revoke_on_logout: bool,
     /// What browsers hold of a session.
     pub carrier: Carrier,
+    /// How many sessions one subject may have, if that is limited (SES-7.1.2).
+    pub limit: Option<SessionLimit>,
+    /// Seconds since users authenticated who end sessions of theirs elsewhere, at most (SES-7.4).
+    pub manage_max_age: Option<u32>,
+}
+
+/// How many sessions one subject may have in an app (SES-7.1.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionLimit {
+    /// At most so many.
+    pub most: usize,
+    /// What happens at one more.
+    pub over: OverLimit,
+}
+
+/// Which session gives way at the limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OverLimit {
+    /// The oldest ends.
+    EndOldest,
+    /// The login is refused.
+    Refuse,
+}
+
+impl OverLimit {
+    /// As it stands in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EndOldest => "end-oldest",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// What browsers hold of a session (BFF-6.1.2.3).

@@ -8,7 +8,7 @@ use url::Host;
 use super::{
     files, parties,
     reader::{Section, Setting, quoted},
-    settings::{ServerAddress, StorePlace, Valkey, ValkeyServers, ValkeyTls},
+    settings::{ServerAddress, Valkey, ValkeyServers, ValkeyTls},
     values::{duration, filled_list, integer, minutes, plain_url, seconds},
 };
 
@@ -19,23 +19,25 @@ struct Server {
     tls: bool,
 }
 
-/// Everything in `[store]` that is for `kind = "valkey"`.
-pub(super) fn place(s: &mut Section<'_>) -> Option<StorePlace> {
+/// Everything in `[store.valkey]`.
+pub(super) fn servers(mut section: Section<'_>) -> Option<Valkey> {
+    let s = &mut section;
     let watched = s.optional("sentinel", sentinel);
     let (sentinel, clustered) = (s.has("sentinel"), s.flag("cluster", false));
     let port = if sentinel { 26379 } else { 6379 };
     let urls = s.required(
         "urls",
-        "name the server, such as [\"rediss://valkey.internal:6379\"]; of a cluster several, and with store.sentinel the sentinels",
+        "name the server, such as [\"rediss://valkey.internal:6379\"]; of a cluster several, and with store.valkey.sentinel the sentinels",
         |setting| filled_list(setting, |item| server(item, port)),
     );
     if sentinel && clustered {
-        let remedy = "remove store.cluster or store.sentinel: a cluster watches over itself";
+        let remedy =
+            "remove store.valkey.cluster or store.valkey.sentinel: a cluster watches over itself";
         s.place_of("cluster").report(s.report, "contradicts sentinel", remedy);
     }
     if let Some(urls) = &urls {
         if !sentinel && !clustered && urls.len() > 1 {
-            let remedy = "name one server; for several set store.cluster = true or store.sentinel";
+            let remedy = "name one server; for several set store.valkey.cluster = true or store.valkey.sentinel";
             s.place_of("urls").report(s.report, "names more than one server", remedy);
         }
         if urls.iter().any(|url| url.tls) && urls.iter().any(|url| !url.tls) {
@@ -48,7 +50,7 @@ pub(super) fn place(s: &mut Section<'_>) -> Option<StorePlace> {
     let identity = s.optional("tls_identity", files::tls_files);
     for name in ["trust_roots", "system_roots", "tls_identity"] {
         if !encrypted && s.has(name) {
-            let remedy = "write rediss:// in store.urls, or remove this";
+            let remedy = "write rediss:// in store.valkey.urls, or remove this";
             s.place_of(name).report(s.report, "has no use without TLS", remedy);
         }
     }
@@ -60,6 +62,8 @@ pub(super) fn place(s: &mut Section<'_>) -> Option<StorePlace> {
     let wait_replicas = s.or("wait_replicas", 0, |s| integer(s, 0..=16));
     let key_prefix = s.or("key_prefix", "fapi-bff".to_owned(), key_prefix);
 
+    section.finish();
+
     let mut addresses: Vec<_> = urls?.into_iter().map(|server| server.address).collect();
     let servers = if sentinel {
         let (master, username, password) = watched?;
@@ -69,7 +73,7 @@ pub(super) fn place(s: &mut Section<'_>) -> Option<StorePlace> {
     } else {
         ValkeyServers::Single(addresses.pop()?)
     };
-    Some(StorePlace::Valkey(Box::new(Valkey {
+    Some(Valkey {
         servers,
         tls: encrypted.then_some(ValkeyTls { trust_roots, system_roots, identity }),
         username,
@@ -78,7 +82,7 @@ pub(super) fn place(s: &mut Section<'_>) -> Option<StorePlace> {
         response_timeout,
         wait_replicas,
         key_prefix,
-    })))
+    })
 }
 
 type Credentials = (Option<String>, Option<super::Secret>);

@@ -10,7 +10,9 @@ use crate::{
     },
     provider::{Demands, Received, Redeemed},
     seal::KeyId,
-    session::{CreateError, EndReason, Handle, Identity, NewSession, NotPacked, Session, Tokens},
+    session::{
+        CreateError, EndReason, Handle, Identity, NewSession, NoRoom, NotPacked, Session, Tokens,
+    },
     telemetry::{Action, AuditEvent, Outcome, Pseudonym},
 };
 
@@ -184,7 +186,7 @@ impl Login {
             self.provider.give_up(refresh_token, Some(access_token));
             return Err(WRONG_SESSION);
         }
-        self.make_session(sealed_by, transaction, redeemed).await
+        self.make_session(sealed_by, transaction, redeemed, replaced).await
     }
 
     /// The session the browser is in. One that was sent here by another site does not say
@@ -226,6 +228,7 @@ impl Login {
         sealed_by: KeyId,
         transaction: Transaction,
         redeemed: Redeemed,
+        replaced: &[Handle],
     ) -> Result<Ended, LoginFailure> {
         let Redeemed { tokens, id_token } = redeemed;
         let bound = self.provider.binds_to_key();
@@ -262,8 +265,25 @@ impl Login {
                 });
             }
         };
+        if let Err(failure) = self.make_room(&session, replaced).await {
+            self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));
+            return Err(failure);
+        }
         let (return_to, transaction_id) = (transaction.return_to, transaction.id);
         Ok(Ended { handle, session, return_to, transaction_id })
+    }
+
+    /// Holds the new session to the app's limit. Those it takes the place of do not count (SES-7.1.2).
+    async fn make_room(&self, new: &Session, replaced: &[Handle]) -> Result<(), LoginFailure> {
+        let Some(limit) = self.policy.session_limit else { return Ok(()) };
+        let made = self.sessions.make_room(limit, &self.session_policy, new, replaced).await;
+        made.map_err(|no_room| match no_room {
+            NoRoom::StoreUnavailable => LoginFailure::StoreUnavailable,
+            NoRoom::Refused | NoRoom::Superseded => {
+                self.telemetry.metrics.session_refused(&self.app);
+                LoginFailure::SessionLimit { reason: no_room.reason() }
+            }
+        })
     }
 
     /// Who logged in, with the claims that the app's pages may see.

@@ -55,6 +55,12 @@ pub enum LoginFailure {
     /// The AS could not do its part.
     #[error(transparent)]
     As(#[from] AsFailure),
+    /// The user has as many sessions as they may have (SES-7.1.2).
+    #[error("there is no room for another session: {reason}")]
+    SessionLimit {
+        /// The stable reason, `session.*`.
+        reason: &'static str,
+    },
     /// The session store is unavailable.
     #[error("the session store is unavailable")]
     StoreUnavailable,
@@ -77,6 +83,7 @@ impl LoginFailure {
             | Self::Intent { reason }
             | Self::Transaction { reason }
             | Self::Rejected { reason, .. }
+            | Self::SessionLimit { reason }
             | Self::Internal { reason } => reason,
             Self::Denied { .. } => "as.denied",
             Self::As(failure) => failure.reason(),

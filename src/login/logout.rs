@@ -23,6 +23,8 @@ const HINT_LIMIT: usize = 2600;
 /// A logout that has ended the local session.
 #[derive(Debug)]
 pub struct Left {
+    /// Whether there was a session to end.
+    pub ended: bool,
     /// Sealed text for the logout cookie, if the AS offers an end-session endpoint to go on to.
     pub ticket: Option<String>,
     /// Seconds that cookie lives.
@@ -69,13 +71,14 @@ impl Login {
             request_id,
             transaction: None,
         });
-        let max_age = u64::try_from(LOGOUT_LIFETIME).unwrap_or_default();
+        let (max_age, had_one) =
+            (u64::try_from(LOGOUT_LIFETIME).unwrap_or_default(), ended.is_some());
         // What is known of the AS is enough: an AS that is down keeps nobody from leaving.
         let known = self.provider.known_metadata();
         let goes_on = known.is_some_and(|metadata| metadata.end_session_endpoint().is_some());
         let ours = |session: &Session| self.is_of_this_client(session);
         let Some(session) = ended.filter(|session| goes_on && ours(session)) else {
-            return Ok(Left { ticket: None, max_age });
+            return Ok(Left { ended: had_one, ticket: None, max_age });
         };
         // One that is encrypted is encrypted to us: its issuer could not read it (RPL-2/2.1).
         let readable = self.provider.registration().id_token_encryption.is_none();
@@ -87,7 +90,7 @@ impl Login {
             .map_err(|_| LoginFailure::Internal { reason: "internal.no_randomness" })?;
         let expires = self.ambient.now().plus(LOGOUT_LIFETIME);
         let ticket = self.seal_ticket(&Ticket { state, id_token, expires })?;
-        Ok(Left { ticket: Some(ticket), max_age })
+        Ok(Left { ended: had_one, ticket: Some(ticket), max_age })
     }
 
     /// Goes on to the AS with what the ticket holds (RPL-2/2.1, RPL-2b).

@@ -5,6 +5,7 @@ mod authorization;
 mod end;
 mod failure;
 mod logout;
+mod own;
 mod remote_logout;
 mod start;
 mod transactions;
@@ -26,7 +27,7 @@ use crate::{
     protocol::{AuthorizationDetails, Mode},
     provider::Provider,
     seal::{HashKey, KeyRing, Ring, SealingKey},
-    session::{Activity, FindError, Handle, Policy, Session, Sessions},
+    session::{Activity, FindError, Handle, Limit, Policy, Session, Sessions},
     telemetry::Telemetry,
 };
 
@@ -74,6 +75,8 @@ pub struct LoginPolicy {
     pub resources: Vec<String>,
     /// Whether tokens are given up at the AS when a session ends.
     pub revoke_on_logout: bool,
+    /// How many sessions one person may have, if that is limited (SES-7.1.2).
+    pub session_limit: Option<Limit>,
 }
 
 impl LoginPolicy {

@@ -25,7 +25,7 @@ use super::{
     readiness::HouseReadiness,
 };
 use crate::{
-    admin::Readiness,
+    admin::{Administration, Readiness},
     admission::{Admission, Carrier, cookie_room},
     clock::Ambient,
     config::{self, ClientAuthentication, Settings, TlsFiles, TokenPolicy},
@@ -38,7 +38,7 @@ use crate::{
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
     seal::KeyRing,
-    session::{CarriedBy, Policy, Refresher, Sessions, Store},
+    session::{CarriedBy, Limit, OverLimit, Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
     telemetry::Telemetry,
     tls::{self, Identity, Roots, TlsFault},
@@ -290,6 +290,7 @@ impl House {
             redirect_path: app.login.redirect_path.clone(),
             default_return_to: app.login.default_return_to.clone(),
             post_logout_path: app.login.post_logout_path.clone(),
+            manage_max_age: app.session.manage_max_age,
             ambient: self.ambient.clone(),
             telemetry: self.telemetry.clone(),
         });
@@ -367,6 +368,13 @@ impl House {
             names_consent: app.login.consent_parameter,
             claims: app.session.claims.clone(),
             revoke_on_logout: app.session.revoke_on_logout,
+            session_limit: app.session.limit.map(|limit| Limit {
+                most: limit.most,
+                over: match limit.over {
+                    config::OverLimit::EndOldest => OverLimit::EndOldest,
+                    config::OverLimit::Refuse => OverLimit::Refuse,
+                },
+            }),
         })
     }
 
@@ -443,6 +451,16 @@ impl House {
 
     pub(super) fn router(&self, trusted_proxies: &[IpNet]) -> axum::Router {
         front::router(&self.apps, trusted_proxies, &self.ambient, &self.telemetry)
+    }
+
+    pub(super) fn administration(
+        &self,
+        token: &config::Secret,
+    ) -> Result<Arc<Administration>, AssemblyFault> {
+        let (sessions, telemetry) = (Arc::clone(&self.sessions), self.telemetry.clone());
+        Administration::new(sessions, token.expose(), self.ambient.clone(), telemetry)
+            .map(Arc::new)
+            .map_err(|fault| AssemblyFault::new("admin.token_file", fault))
     }
 
     pub(super) fn readiness(&self) -> Arc<dyn Readiness> {

@@ -164,11 +164,16 @@ impl Server {
         let (public, public_addr) = bind("public", settings.server.listen, server_tls).await?;
         let (admin, admin_addr) = bind("admin", settings.admin.listen, None).await?;
 
+        let administration = match &settings.admin.token {
+            Some(token) => Some(house.administration(token)?),
+            None => None,
+        };
         let stop = CancellationToken::new();
         let admin_router = admin::router(AdminState {
             metrics: Arc::clone(&telemetry.metrics),
             readiness: house.readiness(),
             any_host: !settings.admin.listen.ip().is_loopback(),
+            administration,
         });
         let mut listeners = JoinSet::new();
         listeners.spawn(public.serve(house.router(&settings.server.trusted_proxies), stop.clone()));

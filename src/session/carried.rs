@@ -237,6 +237,7 @@ impl Sessions {
         let keys = self.keys.of_record(key);
         let Contents { app, identity, created, .. } = contents;
         let mut asked = vec![keys.ended(key), keys.floor(key), keys.seen(key)];
+        asked.push(keys.ended_every(app));
         let (issuer, subject) = (identity.issuer.as_str(), identity.subject.as_deref());
         if let Some(sid) = &identity.sid {
             asked.push(keys.ended_whose(app, Whose::Sid { issuer, sid, subject: None }));
@@ -393,7 +394,7 @@ impl Sessions {
         });
         let newest = [brought, stored].into_iter().flatten().max_by_key(|(version, _)| *version);
         let Some((version, mut contents)) = newest.filter(|_| first) else { return Ok(None) };
-        if let Some((tokens, target)) = self.flights.take_unsaved(&key, version) {
+        if let Some((tokens, target)) = self.flights.take_unsaved(&(key, app.to_owned()), version) {
             // The newest tokens are those to revoke.
             contents.renew(&tokens, target.as_ref(), self.ambient.now(), version.next());
         }
@@ -413,6 +414,23 @@ impl Sessions {
             let until = now.plus(by.absolute).plus(MARGIN);
             for keys in self.keys.all() {
                 let key = keys.ended_whose(app, whose);
+                self.observed("mark", self.store.mark(&key, now, until)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all sessions of these apps that began by now (SES-7.4).
+    pub(super) async fn end_every_carried(
+        &self,
+        in_app: &(impl Fn(&str) -> bool + Send),
+    ) -> Result<(), StoreUnavailable> {
+        let now = self.ambient.now();
+        let meant: Vec<_> = self.by_browser.iter().filter(|(app, _)| in_app(app)).collect();
+        for (app, by) in meant {
+            let until = now.plus(by.absolute).plus(MARGIN);
+            for keys in self.keys.all() {
+                let key = keys.ended_every(app);
                 self.observed("mark", self.store.mark(&key, now, until)).await?;
             }
         }

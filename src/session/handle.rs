@@ -189,6 +189,11 @@ impl KeySet {
         StoreKey::new(self.sides.hash(&[b"seen", record.as_bytes()]))
     }
 
+    /// Marked with the time up to which an app's sessions began that have ended.
+    pub(super) fn ended_every(&self, app: &str) -> StoreKey {
+        StoreKey::new(self.sides.hash(&[b"every", app.as_bytes()]))
+    }
+
     /// Marked with the time up to which sessions began that have ended.
     pub(super) fn ended_whose(&self, app: &str, whose: Whose<'_>) -> StoreKey {
         let app = app.as_bytes();

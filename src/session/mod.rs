@@ -6,10 +6,12 @@
 //! store or of the authorization server removes one. "No session" and "store unavailable" are different
 //! types all the way up.
 
+mod admin;
 mod cache;
 mod carried;
 mod embedded;
 mod handle;
+mod limit;
 mod outcome;
 mod postgres;
 mod record;
@@ -19,6 +21,8 @@ mod valkey;
 mod watch;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -27,18 +31,12 @@ use std::{
     time::Duration,
 };
 
-use self::{
-    cache::ReadCache,
-    handle::Keys,
-    record::Contents,
-    refresh::Flights,
-    store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
-    watch::Watches,
-};
 pub use self::{
+    admin::{Entry, Listing, Own},
     carried::{CarriedApps, CarriedBy, NotPacked},
     embedded::{EmbeddedStore, StoreFault},
     handle::Handle,
+    limit::{Limit, NoRoom, OverLimit},
     outcome::{
         Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,
@@ -46,8 +44,16 @@ pub use self::{
     postgres::{Migrated, PostgresFault, PostgresStore},
     record::{Identity, Narrowed, NewSession, Policy, Session, Tokens},
     refresh::Refresher,
-    store::{BoxFuture, Store, StoreUnavailable, Version},
+    store::{BoxFuture, Cursor, Store, StoreUnavailable, Version},
     valkey::ValkeyStore,
+};
+use self::{
+    cache::ReadCache,
+    handle::Keys,
+    record::Contents,
+    refresh::Flights,
+    store::{Creation, Expiry, RemoveIf, Removed, StoreKey, StoredRecord, Swept},
+    watch::Watches,
 };
 use crate::{
     clock::{Ambient, UnixTime},
@@ -285,7 +291,7 @@ impl Sessions {
         let Some(record) = self.remove(&key, RemoveIf::Present, reason).await?.into_record() else {
             return Ok(None);
         };
-        let unsaved = self.flights.take_unsaved(&key, record.version);
+        let unsaved = self.flights.take_unsaved(&(key, record.app.clone()), record.version);
         let Some(mut session) = self.opened(&key, handle, &record, None) else { return Ok(None) };
         if let Some(tokens) = unsaved {
             // The newest tokens are those to revoke.
@@ -297,6 +303,7 @@ impl Sessions {
     }
 
     /// Ends the sessions the authorization server means, in the apps that `in_app` picks (SES-7.4).
+    /// Tokens that wait to be stored here are got rid of by the flight that comes to store them.
     pub async fn end_all(
         &self,
         whose: Whose<'_>,
@@ -317,15 +324,12 @@ impl Sessions {
                 also.is_none_or(|also| record.indexes.contains(&also)) && in_app(&record.app)
             };
             for key in self.observed("find", self.store.find(&index)).await? {
-                let found = self.observed("load", self.store.load(&key)).await?;
-                let Some(found) = found.filter(is_meant) else { continue };
-                let removed = if self.carried_by(&found.app).is_some() {
-                    self.retire(&found.app, &key, found.expires, reason).await?.1
-                } else {
-                    self.remove(&key, RemoveIf::Present, reason).await?.into_record()
-                };
-                if let Some(record) = removed {
-                    drop(self.flights.take_unsaved(&key, record.version));
+                match self.observed("load", self.store.load(&key)).await? {
+                    Some(record) if is_meant(&record) => {}
+                    _ => continue,
+                }
+                let removed = self.remove(&key, RemoveIf::Present, reason).await?;
+                if let Some(record) = removed.into_record() {
                     ended.push(Ended { app: record.app, pseudonym: self.keys.pseudonym(&key) });
                 }
             }
@@ -489,8 +493,12 @@ impl Sessions {
             self.watches.end(key);
         }
         if let Removed::Done(record) = &removed {
-            let session = self.keys.pseudonym(key);
-            self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);
+            // What its browser still carries is marked as well; whoever marks it first counts it.
+            let carried = self.carried_by(&record.app).is_some();
+            if !carried || self.mark_ended(key, record.expires).await? {
+                let session = self.keys.pseudonym(key);
+                self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);
+            }
         }
         Ok(removed)
     }

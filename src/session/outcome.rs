@@ -36,6 +36,12 @@ pub enum EndReason {
     Replaced,
     /// An operator ended it (SES-7.4).
     Administrator,
+    /// The user ended it from another session of theirs (SES-7.4).
+    LogoutElsewhere,
+    /// A newer one took its place among as many as its user may have (SES-7.1.2).
+    Superseded,
+    /// Its user had as many as they may have, so it ended as it began (SES-7.1.2).
+    OverLimit,
     /// The authorization server said so on the back channel.
     BackChannelLogout,
     /// The authorization server said so on the front channel.
@@ -52,6 +58,9 @@ impl EndReason {
             Self::GrantDead => "grant_dead",
             Self::Replaced => "replaced",
             Self::Administrator => "administrator",
+            Self::LogoutElsewhere => "logout_elsewhere",
+            Self::Superseded => "superseded",
+            Self::OverLimit => "over_limit",
             Self::BackChannelLogout => "backchannel_logout",
             Self::FrontChannelLogout => "frontchannel_logout",
         }

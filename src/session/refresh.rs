@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt as _, future::Shared};
 use tokio::{
-    sync::watch,
+    sync::oneshot,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
@@ -50,6 +51,9 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a failed attempt answers for the next ones, in milliseconds.
 const BACKOFF: u64 = 1000;
+/// Seconds after a session's end at the latest in which whoever has its tokens still has time to get rid
+/// of them.
+const LAST_CALL: i64 = 60;
 /// Pauses between attempts to store tokens; then they wait in memory until the store takes them.
 const STORE_PAUSES: [Duration; 4] = [
     Duration::from_millis(50),
@@ -77,15 +81,16 @@ type FlightKey = (StoreKey, String);
 /// session whatever it is after: each may use the refresh token up.
 type Aim = Option<Target>;
 
-/// Where a flight's outcome will be.
-type Outcome = watch::Receiver<Option<RefreshOutcome>>;
+/// Where a flight's outcome will be, for everybody on board. They are woken in the order in which they
+/// boarded, so that a simulation can be repeated.
+type Outcome = Shared<oneshot::Receiver<RefreshOutcome>>;
 
 /// Refreshes under way, and what earlier ones left behind.
 #[derive(Default)]
 pub(super) struct Flights {
     running: Mutex<HashMap<FlightKey, (Aim, Outcome)>>,
     setbacks: Mutex<HashMap<(StoreKey, Aim), Setback>>,
-    unsaved: Mutex<HashMap<StoreKey, Unsaved>>,
+    unsaved: Mutex<HashMap<FlightKey, Unsaved>>,
     tasks: TaskTracker,
 }
 
@@ -120,11 +125,11 @@ impl Flights {
 
     pub(super) fn forget_past(&self, now: UnixTime, monotonic_millis: u64) {
         locked(&self.setbacks).retain(|_, setback| monotonic_millis < setback.until_millis);
-        locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires);
+        locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires.plus(LAST_CALL));
     }
 
     /// Under whose lease tokens came that wait to be stored.
-    fn unsaved_under(&self, key: &StoreKey) -> Option<Owner> {
+    fn unsaved_under(&self, key: &FlightKey) -> Option<Owner> {
         locked(&self.unsaved).get(key).map(|unsaved| unsaved.owner)
     }
 
@@ -137,11 +142,18 @@ impl Flights {
     /// Tokens that wait to be stored over this version; older ones have been overtaken.
     pub(super) fn take_unsaved(
         &self,
-        key: &StoreKey,
+        key: &FlightKey,
         version: Version,
     ) -> Option<(RefreshedTokens, Option<Target>)> {
         let unsaved = locked(&self.unsaved).remove(key)?;
         (unsaved.version == version).then_some((unsaved.tokens, unsaved.aim))
+    }
+
+    /// Tokens that wait to be stored and never will be, because their session is past its end.
+    fn take_expired(&self, key: &FlightKey, now: UnixTime) -> Option<RefreshedTokens> {
+        let mut unsaved = locked(&self.unsaved);
+        let expired = unsaved.get(key).is_some_and(|unsaved| now >= unsaved.expires);
+        if expired { unsaved.remove(key).map(|unsaved| unsaved.tokens) } else { None }
     }
 }
 
@@ -162,6 +174,13 @@ struct Flight {
     refresher: Arc<dyn Refresher>,
     cause: Cause,
     aim: Aim,
+}
+
+impl Flight {
+    /// Its name, for this session.
+    fn of(&self, session: &Session) -> FlightKey {
+        (session.key, self.app.clone())
+    }
 }
 
 /// A lease in hand.
@@ -272,12 +291,8 @@ impl Sessions {
                 cause,
                 aim: target.cloned(),
             };
-            let (mut landing, own, aim) = self.board(&key, flight);
-            let landed = match landing.wait_for(Option::is_some).await {
-                Ok(landed) => landed.clone(),
-                Err(_) => None,
-            };
-            let Some(outcome) = landed else {
+            let (landing, own, aim) = self.board(&key, flight);
+            let Ok(outcome) = landing.await else {
                 // Only a panic or the end of the runtime gets here; the record is as it was or newer.
                 return RefreshOutcome::StoreUnavailable;
             };
@@ -313,22 +328,27 @@ impl Sessions {
         if let Some((aim, landing)) = running.get(key) {
             return (landing.clone(), false, aim.clone());
         }
-        let (landed, landing) = watch::channel(None);
+        let (landed, landing) = oneshot::channel();
+        let landing = landing.shared();
         let flight = flight();
         let aim = flight.aim.clone();
         running.insert(key.clone(), (aim.clone(), landing.clone()));
         let listed = Listed { sessions: Arc::clone(self), key: key.clone() };
         self.flights.tasks.spawn(async move {
             let sessions = Arc::clone(&listed.sessions);
-            let store_key = listed.key.0;
+            let key = listed.key.clone();
             let start = sessions.ambient.clock.monotonic_millis();
             let Landing { outcome, late } = sessions.fly(&flight).await;
-            let session = sessions.keys.pseudonym(&store_key);
+            // Past its end nothing is to be stored any more, even while the store cannot be told.
+            let now = sessions.ambient.now();
+            let late = late.or_else(|| sessions.flights.take_expired(&listed.key, now));
+            let session = sessions.keys.pseudonym(&key.0);
             let seconds = sessions.seconds_since(start);
             sessions.observer.refresh(&flight.app, &session, &outcome, seconds);
             // Off the list first: who comes now reads the record anew instead of joining the past.
             drop(listed);
-            landed.send_replace(Some(outcome));
+            // Nobody may be left to hear it.
+            let _ = landed.send(outcome);
             if let Some(tokens) = late
                 && timeout(DEADLINE, flight.refresher.discard(tokens)).await.is_err()
             {
@@ -336,19 +356,19 @@ impl Sessions {
                     "tokens that came after the session's end could not be revoked in time"
                 );
             }
-            if sessions.flights.unsaved_under(&store_key).is_some() {
+            if sessions.flights.unsaved_under(&key).is_some() {
                 sleep(SAVE_PAUSE).await;
-                sessions.save_later(&store_key, flight);
+                sessions.save_later(&key, flight);
             }
         });
         (landing, true, aim)
     }
 
     /// Another flight for tokens that wait to be stored, unless somebody else has started one.
-    fn save_later(self: &Arc<Self>, key: &StoreKey, flight: Flight) {
+    fn save_later(self: &Arc<Self>, key: &FlightKey, flight: Flight) {
         if self.flights.unsaved_under(key).is_some() {
             let flight = Flight { cause: Cause::Due, ..flight };
-            self.board(&(*key, flight.app.clone()), || flight);
+            drop(self.board(key, || flight));
         }
     }
 
@@ -381,7 +401,7 @@ impl Sessions {
             };
             let found = session.held(flight.aim.as_ref()).map(|held| held.renewed);
             let boarded = *first.get_or_insert(found);
-            let unsaved = self.flights.unsaved_under(&session.key);
+            let unsaved = self.flights.unsaved_under(&flight.of(&session));
             if unsaved.is_none()
                 && let Some(outcome) = self.settled(flight, &session, boarded)
             {
@@ -425,7 +445,8 @@ impl Sessions {
 
     /// The session has ended: tokens that waited to be stored came too late.
     fn over(&self, flight: &Flight, no_session: NoSession) -> Landing {
-        let key = self.keys.record(&flight.handle);
+        // Of this app only: to others its session is unknown, and lives.
+        let key = (self.keys.record(&flight.handle), flight.app.clone());
         let late = locked(&self.flights.unsaved).remove(&key).map(|unsaved| unsaved.tokens);
         Landing { outcome: RefreshOutcome::Ended(no_session), late }
     }
@@ -486,7 +507,7 @@ impl Sessions {
             landing,
             Some(Landing { outcome: RefreshOutcome::Refreshed(_) | RefreshOutcome::GrantDead, .. })
         );
-        if !over && self.flights.unsaved_under(&read.key).is_none() {
+        if !over && self.flights.unsaved_under(&flight.of(read)).is_none() {
             // If this fails the lease ends by itself.
             let _ = self.observed("release", self.store.release(&read.key, fence)).await;
         }
@@ -515,7 +536,7 @@ impl Sessions {
         if session.expiry(self.ambient.now()).is_some() {
             return None;
         }
-        let session = match self.flights.take_unsaved(&session.key, session.version) {
+        let session = match self.flights.take_unsaved(&flight.of(&session), session.version) {
             None => session,
             Some((tokens, aim)) => {
                 let landing = self.keep(flight, session, &held, tokens, &aim).await;
@@ -649,7 +670,8 @@ impl Sessions {
             aim: aim.clone(),
             expires: session.absolute_expires,
         };
-        locked(&self.flights.unsaved).insert(session.key, unsaved);
+        let key = (session.key, session.app().to_owned());
+        locked(&self.flights.unsaved).insert(key, unsaved);
         RefreshOutcome::StoreUnavailable.into()
     }
 
@@ -666,14 +688,7 @@ impl Sessions {
             // Removing on this version and fence only is the second look: a winner's record stays.
             let condition = RemoveIf::Unchanged(asked.version, fence);
             return match self.remove(&asked.key, condition, EndReason::GrantDead).await {
-                Ok(Removed::Done(_)) => {
-                    // Its browser still carries it. If this cannot be marked, the next refresh finds the
-                    // grant dead again.
-                    if flight.handle.carried().is_some() {
-                        let _ = self.mark_ended(&asked.key, asked.contents.absolute_expires).await;
-                    }
-                    Some(RefreshOutcome::GrantDead.into())
-                }
+                Ok(Removed::Done(_)) => Some(RefreshOutcome::GrantDead.into()),
                 Ok(Removed::Absent) => Some(RefreshOutcome::Ended(NoSession::Unknown).into()),
                 Ok(Removed::Changed) => None,
                 Err(_) => Some(RefreshOutcome::StoreUnavailable.into()),

@@ -11,7 +11,8 @@ use crate::{
     clock::UnixTime,
     login::{Channel, LoginFailure},
     provider::{AsFailure, AsFailureKind},
-    session::Session,
+    session::{Entry, Session},
+    telemetry::Pseudonym,
     web::{Body, ErrorAnswer, ErrorCode, Refusal},
 };
 
@@ -71,6 +72,53 @@ pub(super) struct LoggedOut {
     /// Navigate the browser here to end the session at the AS too; absent if the AS offers none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) logout_url: Option<String>,
+    /// Only with `everywhere`: how many sessions ended, this one included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sessions_ended: Option<u64>,
+}
+
+/// Answer to `GET sessions`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OwnSessions<'a> {
+    /// Newest first.
+    pub(super) sessions: Vec<OwnSession<'a>>,
+}
+
+/// One of the user's sessions.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OwnSession<'a> {
+    /// For `sessions/end`; good for nothing else, and for no other user.
+    id: &'a str,
+    /// Whether it is the one that asks.
+    current: bool,
+    /// Seconds since it began.
+    began_ago: i64,
+    /// Seconds since it was used; noted every twentieth of the idle limit.
+    used_ago: i64,
+    /// Seconds until it ends if it is not used.
+    idle_expires_in: i64,
+    /// Seconds until it ends whatever happens.
+    session_expires_in: i64,
+}
+
+impl<'a> OwnSession<'a> {
+    pub(super) fn of(entry: &'a Entry, current: &Pseudonym, now: UnixTime) -> Self {
+        Self {
+            id: entry.id.as_str(),
+            current: entry.id == *current,
+            began_ago: now.since(entry.created).max(0),
+            used_ago: now.since(entry.last_seen).max(0),
+            idle_expires_in: entry.idle_expires.since(now).max(0),
+            session_expires_in: entry.expires.since(now).max(0),
+        }
+    }
+}
+
+/// Answer to `POST sessions/end`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionsEnded {
+    /// How many sessions ended.
+    pub(super) sessions_ended: u64,
 }
 
 /// A JSON answer; its `Content-Type` is exactly `application/json`.
@@ -105,6 +153,7 @@ pub(super) fn login_failure(failure: &LoginFailure) -> ErrorAnswer {
         }
         LoginFailure::As(failure) => as_failure(failure),
         LoginFailure::Intent { .. } => ErrorAnswer::new(ErrorCode::UpstreamUnavailable),
+        LoginFailure::SessionLimit { .. } => ErrorAnswer::new(ErrorCode::SessionLimit),
         LoginFailure::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable),
         LoginFailure::SessionTooLarge => ErrorAnswer::new(ErrorCode::SessionTooLarge),
         _ => ErrorAnswer::new(ErrorCode::ServerError),

@@ -67,6 +67,7 @@ pub(super) async fn login_start(
         (status = 200, description = "Logged in; the session cookie is set", body = SessionState),
         (status = 400, description = "`authorization_error`, `login_rejected`, `transaction_missing` or `invalid_request`", body = crate::web::ErrorBody),
         (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
+        (status = 409, description = "`session_limit`: the user has as many sessions as are allowed", body = crate::web::ErrorBody),
         (status = 500, description = "`session_too_large`: retrying changes nothing", body = crate::web::ErrorBody),
         (status = 502, description = "`authorization_server_error`", body = crate::web::ErrorBody),
         (status = 503, description = "`authorization_server_unavailable` or `store_unavailable`; retry", body = crate::web::ErrorBody)))]

@@ -7,30 +7,38 @@ use http::HeaderMap;
 use super::{
     Spa,
     answers::{self, LoggedOut},
-    pairs, see_other,
+    own, pairs, see_other,
 };
 use crate::{
     telemetry::{Action, AuditEvent, Outcome},
     web::{Body, Refusal, RequestId, SameSite, clear_cookie, cookie, set_cookie, with_cookies},
 };
 
-/// Ends the session. Where the AS keeps one too, `logout_url` leads there and back.
+/// Ends the session. Where the AS keeps one too, `logout_url` leads there and back. With
+/// `everywhere=true` all the user's sessions in this app end; the tokens of the others cannot be revoked.
 #[utoipa::path(post, path = "/logout", tag = "session", operation_id = "logout",
+    request_body(content_type = "application/x-www-form-urlencoded", content = String,
+        description = "Nothing, or `everywhere`: `true` or `false`"),
     responses(
         (status = 200, description = "Logged out, also if there was no session", body = LoggedOut),
+        (status = 400, description = "`invalid_request`: `everywhere` is neither, or `no_subject`; nothing ended", body = crate::web::ErrorBody),
+        (status = 401, description = "Only with `everywhere`: `session_missing`, `session_expired`, or `step_up_required` where users must have authenticated lately; nothing ended", body = crate::web::ErrorBody),
         (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
         (status = 503, description = "`store_unavailable`; retry, the session is untouched", body = crate::web::ErrorBody)))]
 pub(super) async fn logout(
     spa: &Spa,
     headers: &HeaderMap,
+    form: &[u8],
     id: &RequestId,
 ) -> Result<Response<Body>, Refusal> {
+    let mut sessions_ended = own::leave_elsewhere(spa, headers, form, id).await?;
     let clear = spa.admission.parting();
     // Every session that the browser's cookies name ends, also if somebody tossed one in.
     let mut ticket = None;
     for handle in spa.admission.handles(headers) {
         let left = spa.login.leave(&handle, id.as_str()).await;
         let left = left.map_err(|failure| answers::login_failure(&failure))?;
+        sessions_ended = sessions_ended.map(|count| count + u64::from(left.ended));
         ticket = ticket.or(left.ticket.map(|ticket| (ticket, left.max_age)));
     }
     // A ticket that fits no cookie: the user is logged out here, and that is what counts.
@@ -39,7 +47,7 @@ pub(super) async fn logout(
     });
     let logout_url =
         ticket.is_some().then(|| format!("{}{}/logout/continue", spa.origin, spa.prefix));
-    let answer = answers::json(&LoggedOut { logout_url })?;
+    let answer = answers::json(&LoggedOut { logout_url, sessions_ended })?;
     Ok(with_cookies(answer, clear.into_iter().chain(ticket).collect()))
 }
 

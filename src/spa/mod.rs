@@ -6,6 +6,7 @@ mod login;
 mod logout;
 mod logout_channels;
 mod openapi;
+mod own;
 mod page;
 mod session;
 
@@ -75,6 +76,8 @@ pub struct Spa {
     pub default_return_to: String,
     /// Where a logout ends.
     pub post_logout_path: String,
+    /// Seconds since users authenticated who end sessions of theirs elsewhere, at most.
+    pub manage_max_age: Option<u32>,
     /// Time and randomness.
     pub ambient: Ambient,
     /// Metrics and audit.
@@ -108,13 +111,15 @@ const BACKCHANNEL: &str = "backchannel_logout";
 const FRONTCHANNEL: &str = "frontchannel_logout";
 
 /// Every call: its path below the prefix, methods, name in metrics, and kind.
-const CALLS: [(&str, &[Method], &str, Kind); 13] = [
+const CALLS: [(&str, &[Method], &str, Kind); 15] = [
     ("/login/start", &[Method::POST], "login_start", Kind::Api),
     ("/login/end", &[Method::POST], "login_end", Kind::Api),
     ("/session", &[Method::GET], "session", Kind::Api),
     ("/userinfo", &[Method::GET], "userinfo", Kind::Api),
     ("/refresh", &[Method::POST], "refresh", Kind::Api),
     ("/logout", &[Method::POST], "logout", Kind::Api),
+    ("/sessions", &[Method::GET], "sessions", Kind::Api),
+    ("/sessions/end", &[Method::POST], "sessions_end", Kind::Api),
     ("/login", &[Method::GET], "login", Kind::NavigationStart),
     ("/login/initiate", &[Method::GET, Method::POST], "login_initiate", Kind::NavigationReturn),
     ("/logout/continue", &[Method::GET], "logout_continue", Kind::NavigationStart),
@@ -329,7 +334,9 @@ impl Spa {
             "session" => session::session(self, headers).await,
             "userinfo" => session::userinfo(self, headers).await,
             "refresh" => session::refresh(self, headers, &form).await,
-            "logout" => logout::logout(self, headers, id).await,
+            "logout" => logout::logout(self, headers, &form, id).await,
+            "sessions" => own::sessions(self, headers).await,
+            "sessions_end" => own::end_session(self, headers, &form, id).await,
             "login" => return login::navigate_to_login(self, headers, query, id).await,
             "callback" if parts.method == Method::POST => {
                 return login::posted_callback(self, headers, &form, id).await;

@@ -32,6 +32,9 @@ const fn sentence(code: ErrorCode) -> &'static str {
         ErrorCode::LoginRejected | ErrorCode::TransactionMissing => {
             "This login has expired, was already used, or was started in another browser."
         }
+        ErrorCode::SessionLimit => {
+            "You are logged in elsewhere already, as often as is allowed. Log out there first."
+        }
         _ => "Something went wrong on our side.",
     }
 }

@@ -23,8 +23,12 @@ const LONGEST: usize = 256;
 /// What somebody did or tried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// An operator looked at or changed something on the admin listener.
+    /// Somebody was turned away from session administration.
     AdminAccess,
+    /// An operator ended sessions.
+    AdminSessionsEnd,
+    /// An operator listed sessions.
+    AdminSessionsList,
     /// Configuration was loaded or reloaded.
     ConfigLoad,
     /// A request was stopped before it reached a session.
@@ -58,6 +62,8 @@ impl Action {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AdminAccess => "admin.access",
+            Self::AdminSessionsEnd => "admin.sessions_end",
+            Self::AdminSessionsList => "admin.sessions_list",
             Self::ConfigLoad => "config.load",
             Self::GuardReject => "guard.reject",
             Self::KeysLoad => "keys.load",
@@ -71,6 +77,18 @@ impl Action {
             Self::SessionRefresh => "session.refresh",
             Self::SessionStart => "session.start",
             Self::TokenRevoke => "token.revoke",
+        }
+    }
+}
+
+impl Action {
+    /// Who does it, where that is not the user or the server itself.
+    const fn who(self) -> Option<&'static str> {
+        match self {
+            Self::AdminAccess | Self::AdminSessionsEnd | Self::AdminSessionsList => {
+                Some("operator")
+            }
+            _ => None,
         }
     }
 }
@@ -129,6 +147,8 @@ struct Line<'a> {
     stream: &'static str,
     seq: u64,
     action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    who: Option<&'static str>,
     outcome: &'static str,
     reason: &'a str,
     app: &'a str,
@@ -211,6 +231,7 @@ impl Audit {
             stream: "audit",
             seq: stream.next,
             action: event.action.as_str(),
+            who: event.action.who(),
             outcome: event.outcome.as_str(),
             reason: bounded(event.reason),
             app: bounded(event.app),

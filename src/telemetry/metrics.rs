@@ -36,6 +36,7 @@ pub struct Metrics {
     sessions_started: IntCounterVec,
     sessions_remembered: IntCounterVec,
     sessions_ended: IntCounterVec,
+    sessions_refused: IntCounterVec,
     sessions_active: IntGauge,
     unknown_server_keys: IntCounterVec,
     sessions_not_carried: IntCounterVec,
@@ -112,6 +113,12 @@ impl Metrics {
                 "sessions_ended_total",
                 "Sessions ended.",
                 &["app", "reason"],
+            ),
+            sessions_refused: counters(
+                r,
+                "sessions_refused_total",
+                "Logins that found no room for another session of their user.",
+                &["app"],
             ),
             sessions_active: registered(
                 r,
@@ -338,6 +345,11 @@ impl Metrics {
     /// A session ended for `reason`.
     pub fn sessions_ended(&self, app: &str, reason: &'static str, n: u64) {
         self.count_by(&self.sessions_ended, &[Named(app), Fixed(reason)], n);
+    }
+
+    /// A login found as many sessions of its user as there may be.
+    pub fn session_refused(&self, app: &str) {
+        self.count(&self.sessions_refused, &[Named(app)]);
     }
 
     /// Sessions now in the store.
@@ -593,6 +605,7 @@ mod tests {
         m.refresh("bank", "joined", 0.01);
         m.session_started("bank");
         m.sessions_ended("bank", "session.idle_expired", 1);
+        m.session_refused("bank");
         m.set_sessions_active(3);
         m.unknown_server_key("bank");
         m.session_not_carried("bank");

@@ -55,6 +55,9 @@ pub enum ErrorCode {
     SessionExpired,
     /// There is no session: never logged in, logged out, or ended elsewhere.
     SessionMissing,
+    /// The user has as many sessions as one person may have in this app; no session was made. End one,
+    /// or wait until one ends.
+    SessionLimit,
     /// The login held, but its session does not fit the cookies that are to carry it. Another attempt
     /// changes nothing: the operator has to make tokens shorter, or keep sessions on the server.
     SessionTooLarge,
@@ -100,6 +103,7 @@ impl ErrorCode {
             Self::CsrfRejected
             | Self::InsufficientAuthentication
             | Self::InsufficientAuthorization => StatusCode::FORBIDDEN,
+            Self::SessionLimit => StatusCode::CONFLICT,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -135,6 +139,7 @@ impl ErrorCode {
             Self::RequestTimeout => "request_timeout",
             Self::ServerError => "server_error",
             Self::SessionExpired => "session_expired",
+            Self::SessionLimit => "session_limit",
             Self::SessionMissing => "session_missing",
             Self::SessionTooLarge => "session_too_large",
             Self::StepUpRequired => "step_up_required",
@@ -332,6 +337,7 @@ mod tests {
             ErrorCode::CsrfRejected,
             ErrorCode::InsufficientAuthentication,
             ErrorCode::InsufficientAuthorization,
+            ErrorCode::SessionLimit,
             ErrorCode::StepUpRequired,
             ErrorCode::UpstreamRejectedToken,
         ] {

@@ -358,3 +358,24 @@ async fn a_session_is_raised_by_script_and_not_by_navigation() {
     answer.expect_refusal(401, "session_missing").unwrap();
     until("the old tokens are given up", || bed.double.count(Endpoint::Revocation) > 0).await;
 }
+
+/// SES-7.4: nobody can list these sessions, which is said; leaving everywhere ends them all the same.
+#[tokio::test]
+async fn leaving_everywhere_ends_what_nobody_can_list() {
+    let bed = bed().await;
+    let mut browser = bed.logged_in().await;
+    let mut other = bed.logged_in().await;
+    let listed = browser.fetch(Call::get("/bff/sessions")).await.unwrap();
+    let listed = listed.expect_refusal(400, "invalid_request").unwrap();
+    assert_eq!(listed.json().unwrap()["detailed_error"], "not_listed");
+    let ended = Call::post("/bff/sessions/end").form(&format!("id={}", "A".repeat(22)));
+    browser.fetch(ended).await.unwrap().expect_refusal(400, "invalid_request").unwrap();
+    let leave = Call::post("/bff/logout").form("everywhere=true");
+    browser.fetch(leave).await.unwrap().expect(200).unwrap();
+    for browser in [&mut browser, &mut other] {
+        accounts(browser).await.expect_refusal(401, "session_missing").unwrap();
+    }
+    until("the tokens are given up", || bed.double.count(Endpoint::Revocation) > 0).await;
+    bed.clock.advance(1);
+    accounts(&mut bed.logged_in().await).await.expect(200).unwrap();
+}

@@ -8,6 +8,7 @@
     reason = "a test says what went wrong by failing"
 )]
 
+mod administration;
 mod attacks;
 mod carried;
 mod ecosystems;
@@ -24,6 +25,7 @@ mod logout_channels;
 mod mixups;
 mod navigation;
 mod outage;
+mod own_sessions;
 mod process;
 mod profiles;
 mod raising;
@@ -36,6 +38,6 @@ mod stores;
 mod support;
 mod unsigned;
 mod valkey;
-#[path = "../servers/valkey.rs"]
+#[path = "../launch/valkey.rs"]
 #[expect(dead_code, reason = "the store's own tests need more of it")]
 mod valkey_server;

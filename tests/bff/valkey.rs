@@ -12,7 +12,7 @@ use crate::{
 
 /// A world whose sessions are kept on this port.
 fn wish(port: u16) -> Wish {
-    let store = format!("kind = \"valkey\"\nurls = [\"redis://127.0.0.1:{port}\"]");
+    let store = format!("kind = \"valkey\"\nvalkey.urls = [\"redis://127.0.0.1:{port}\"]");
     Wish { edit: vec![("path = \"sessions.redb\"", store)], ..Wish::default() }
 }
 

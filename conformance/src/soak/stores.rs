@@ -47,13 +47,15 @@ impl StoreServer {
             Kind::Valkey => vec![(
                 "FAPI_BFF__STORE",
                 format!(
-                    "{{ kind = \"valkey\", urls = [\"redis://127.0.0.1:{port}\"], server_key_file = \"../../certs/server.key\" }}"
+                    "{{ kind = \"valkey\", valkey = {{ urls = [\"redis://127.0.0.1:{port}\"] }}, server_key_file = \"../../certs/server.key\" }}"
                 ),
             )],
-            Kind::Postgres => vec![
-                ("FAPI_BFF__STORE__KIND", "postgres".to_owned()),
-                ("FAPI_BFF__STORE__HOSTS__0", format!("127.0.0.1:{port}")),
-            ],
+            Kind::Postgres => vec![(
+                "FAPI_BFF__STORE",
+                format!(
+                    "{{ kind = \"postgres\", postgres = {{ hosts = [\"127.0.0.1:{port}\"], plain = true, database = \"postgres\", user = \"fapi_bff\" }}, server_key_file = \"../../certs/server.key\" }}"
+                ),
+            )],
         };
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

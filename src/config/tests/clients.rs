@@ -411,6 +411,14 @@ fn nothing_that_only_an_id_token_answers_is_demanded_without_one() {
             []
         );
     }
+    // SES-7.1.2, SES-7.4: nor whose a session is.
+    for key in ["max_per_subject = 1", "manage_max_age = \"10m\""] {
+        let faults = folder().faults(&login(&format!("session.{key}")), &[]);
+        assert_eq!(faults.len(), 1, "{key}: {faults:#?}");
+        let name = key.split(' ').next().unwrap();
+        assert_eq!(faults[0].path, format!("apps.portal.session.{name}"));
+        assert!(faults[0].message.contains("openid"), "{faults:?}");
+    }
     for (line, key) in [
         ("acr_values = [\"a\"]", "acr_values"),
         ("max_age = \"5m\"", "max_age"),

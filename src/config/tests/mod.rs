@@ -7,6 +7,7 @@ mod example;
 mod files;
 mod postgres;
 mod refusals;
+mod sessions;
 mod stores;
 
 use std::{
@@ -39,6 +40,7 @@ impl Folder {
         let decryption = generate_decryption_key(JweAlg::EcdhEs).unwrap();
         folder.secret("keys/decryption.jwk", decryption.private_jwk.as_bytes());
         folder.secret("keys/server.key", b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n");
+        folder.secret("keys/admin.token", b"the-token-of-these-tests-0123456789\n");
         for name in ["server", "portal", "ca"] {
             let key = KeyPair::generate().unwrap();
             let certificate = CertificateParams::default().self_signed(&key).unwrap();

@@ -300,6 +300,35 @@ const CASES: &[Case] = &[
     ("tls =", "plain_http = true", "server.listen", "FAPI2-SP-5.2.1-1"),
     ("tls =", "tls = \"tls/server.crt\"", "server.tls", "is a string, not a table"),
     ("$", "[admin]\nlisten = \"0.0.0.0:9090\"", "admin.listen", "allow_remote = true"),
+    ("$", "[admin]\ntoken_file = \"keys/none\"", "admin.token_file", "correct the name"),
+    ("$", "[admin]\ntoken_file = \"tls/ca.crt\"", "admin.token_file", "chmod 600"),
+    ("$", "[admin]\ntoken_file = \"keys/request.pem\"", "admin.token_file", "32 to 512"),
+    ("$", "[admin]\ntoken_file = \"keys/server.key\"", "admin.token_file", "is the server key"),
+    // How many sessions one subject may have (SES-7.1.2), and who ends them (SES-7.4).
+    (
+        "[apps.portal]",
+        "session.max_per_subject = 0",
+        "apps.portal.session.max_per_subject",
+        "not within 1 to 1000",
+    ),
+    (
+        "[apps.portal]",
+        "session = { max_per_subject = 3, over_limit = \"newest\" }",
+        "apps.portal.session.over_limit",
+        "\"end-oldest\" or \"refuse\"",
+    ),
+    (
+        "[apps.portal]",
+        "session.over_limit = \"refuse\"",
+        "apps.portal.session.over_limit",
+        "set max_per_subject",
+    ),
+    (
+        "[apps.portal]",
+        "session.manage_max_age = \"10m\"",
+        "apps.portal.session.manage_max_age",
+        "allowed_parameters",
+    ),
     ("$", "[log]\nlevel = \"=x=\"", "log.level", "is not a filter"),
     // Authorization servers.
     ("issuer", "issuer = \"http://as.example.com\"", "providers.bank.issuer", "FAPI2-SP-5.2.1-1"),
@@ -576,6 +605,18 @@ const CASES: &[Case] = &[
         "server_key_file = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\"",
         "store.server_key_file",
         "contains the key itself",
+    ),
+    (
+        "[apps.portal]",
+        "session.carrier = \"cookie\"\nsession.max_per_subject = 3",
+        "apps.portal.session.max_per_subject",
+        "needs a list of sessions",
+    ),
+    (
+        "[apps.portal]",
+        "session.carrier = \"cookie\"\nsession.manage_max_age = \"10m\"",
+        "apps.portal.session.manage_max_age",
+        "needs a list of sessions",
     ),
     (
         "[apps.portal]",

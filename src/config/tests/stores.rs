@@ -14,7 +14,8 @@ fn folder() -> Folder {
 
 /// The example with another store.
 fn with(lines: &str) -> String {
-    example_with(&[("path = \"sessions", &format!("kind = \"valkey\"\n{lines}"))])
+    let text = example_with(&[("path = \"sessions", "kind = \"valkey\"")]);
+    format!("{text}\n[store.valkey]\n{lines}\n")
 }
 
 fn valkey(lines: &str) -> Valkey {
@@ -82,60 +83,60 @@ fn every_mistake_is_refused_at_its_path_with_words_that_help() {
     let sound = "urls = [\"rediss://v.internal\"]";
     let mut wrong = Vec::new();
     for (lines, path, words) in [
-        ("", "store.urls", "is missing"),
-        ("urls = []", "store.urls", "is empty"),
-        ("urls = [\"v.internal:6379\"]", "store.urls[0]", "rediss://host:port"),
-        ("urls = [\"https://v.internal\"]", "store.urls[0]", "no rediss:// URL"),
-        ("urls = [\"redis://v.internal\"]", "store.urls[0]", "FAPI2-SP-5.2.1-1"),
-        ("urls = [\"redis://10.0.0.7\"]", "store.urls[0]", "FAPI2-SP-5.2.1-1"),
-        ("urls = [\"redis://localhost.example\"]", "store.urls[0]", "FAPI2-SP-5.2.1-1"),
-        ("urls = [\"rediss://u:p@v.internal\"]", "store.urls[0]", "user name or password"),
-        ("urls = [\"rediss://v.internal/3\"]", "store.urls[0]", "only database 0"),
-        ("urls = [\"rediss://v.internal?insecure=1\"]", "store.urls[0]", "query"),
-        ("urls = [\"rediss://v.internal/#insecure\"]", "store.urls[0]", "fragment"),
-        ("urls = [\"rediss://v%00.internal\"]", "store.urls[0]", "host"),
+        ("", "store.valkey.urls", "is missing"),
+        ("urls = []", "store.valkey.urls", "is empty"),
+        ("urls = [\"v.internal:6379\"]", "store.valkey.urls[0]", "rediss://host:port"),
+        ("urls = [\"https://v.internal\"]", "store.valkey.urls[0]", "no rediss:// URL"),
+        ("urls = [\"redis://v.internal\"]", "store.valkey.urls[0]", "FAPI2-SP-5.2.1-1"),
+        ("urls = [\"redis://10.0.0.7\"]", "store.valkey.urls[0]", "FAPI2-SP-5.2.1-1"),
+        ("urls = [\"redis://localhost.example\"]", "store.valkey.urls[0]", "FAPI2-SP-5.2.1-1"),
+        ("urls = [\"rediss://u:p@v.internal\"]", "store.valkey.urls[0]", "user name or password"),
+        ("urls = [\"rediss://v.internal/3\"]", "store.valkey.urls[0]", "only database 0"),
+        ("urls = [\"rediss://v.internal?insecure=1\"]", "store.valkey.urls[0]", "query"),
+        ("urls = [\"rediss://v.internal/#insecure\"]", "store.valkey.urls[0]", "fragment"),
+        ("urls = [\"rediss://v%00.internal\"]", "store.valkey.urls[0]", "host"),
         (
             "urls = [\"rediss://a.internal\", \"rediss://b.internal\"]",
-            "store.urls",
-            "store.cluster = true or store.sentinel",
+            "store.valkey.urls",
+            "store.valkey.cluster = true or store.valkey.sentinel",
         ),
         (
             "urls = [\"rediss://a.internal\", \"redis://127.0.0.1\"]\ncluster = true",
-            "store.urls",
+            "store.valkey.urls",
             "with and without TLS",
         ),
         (
             "urls = [\"redis://127.0.0.1\"]\ntrust_roots = [\"tls/ca.pem\"]",
-            "store.trust_roots",
+            "store.valkey.trust_roots",
             "no use without TLS",
         ),
         (
             &format!("{sound}\nsystem_roots = false"),
-            "store.system_roots",
+            "store.valkey.system_roots",
             "no certificate authority",
         ),
-        (&format!("{sound}\ninsecure = true"), "store.insecure", "FAPI2-SP-5.2.1-5"),
-        (&format!("{sound}\npassword = \"x\""), "store.password", "unknown key"),
-        (&format!("{sound}\nusername = \"x\""), "store.password_file", "is missing"),
+        (&format!("{sound}\ninsecure = true"), "store.valkey.insecure", "FAPI2-SP-5.2.1-5"),
+        (&format!("{sound}\npassword = \"x\""), "store.valkey.password", "unknown key"),
+        (&format!("{sound}\nusername = \"x\""), "store.valkey.password_file", "is missing"),
         (
             &format!("{sound}\npassword_file = \"keys/none\""),
-            "store.password_file",
+            "store.valkey.password_file",
             "cannot be read",
         ),
-        (&format!("{sound}\nwait_replicas = 17"), "store.wait_replicas", "0 to 16"),
-        (&format!("{sound}\nresponse_timeout = 0"), "store.response_timeout", "1s to 1m"),
-        (&format!("{sound}\nkey_prefix = \"a{{b}}\""), "store.key_prefix", "names of keys"),
-        (&format!("{sound}\npath = \"x\""), "store.path", "unknown key"),
-        (&format!("{sound}\nsentinel = {{}}"), "store.sentinel.master", "is missing"),
-        (&format!("{sound}\nsentinel = true"), "store.sentinel", "not a table"),
+        (&format!("{sound}\nwait_replicas = 17"), "store.valkey.wait_replicas", "0 to 16"),
+        (&format!("{sound}\nresponse_timeout = 0"), "store.valkey.response_timeout", "1s to 1m"),
+        (&format!("{sound}\nkey_prefix = \"a{{b}}\""), "store.valkey.key_prefix", "names of keys"),
+        (&format!("{sound}\npath = \"x\""), "store.valkey.path", "unknown key"),
+        (&format!("{sound}\nsentinel = {{}}"), "store.valkey.sentinel.master", "is missing"),
+        (&format!("{sound}\nsentinel = true"), "store.valkey.sentinel", "not a table"),
         (
             &format!("{sound}\nsentinel = {{ master = \"a\", hosts = 1 }}"),
-            "store.sentinel.hosts",
+            "store.valkey.sentinel.hosts",
             "unknown key",
         ),
         (
             &format!("{sound}\ncluster = true\nsentinel = {{ master = \"a\" }}"),
-            "store.cluster",
+            "store.valkey.cluster",
             "contradicts sentinel",
         ),
     ] {

@@ -565,3 +565,26 @@ async fn streams_of_a_carried_session_end_with_it() {
     house.sessions.end("shop", &handle, EndReason::Logout).await.unwrap().unwrap();
     assert!(watch.is_cancelled());
 }
+
+/// SES-7.4: an operator's end of all sessions ends those that browsers carry as well, and no later ones; what the
+/// store happens to know of them is not listed.
+#[tokio::test]
+async fn the_end_of_all_sessions_ends_those_that_browsers_carry() {
+    let house = house();
+    let neighbour = other(&house);
+    let (idle, _) = house.login().await;
+    let (fresh, _) = house.login().await;
+    refreshed(&house, &fresh).await;
+    assert_eq!(house.store.count().await.unwrap(), 1);
+    let listed = house.sessions.list(|_| true, None, 100).await.unwrap();
+    assert!(listed.entries.is_empty());
+    neighbour.end_every(|app| app == "bank", EndReason::Administrator).await.unwrap();
+    assert!(find(&house.sessions, &idle).await.is_ok());
+    neighbour.end_every(|_| true, EndReason::Administrator).await.unwrap();
+    for handle in [&idle, &fresh] {
+        assert_eq!(find(&house.sessions, handle).await.unwrap_err(), UNKNOWN);
+    }
+    house.clock.advance(1);
+    let (later, _) = house.login().await;
+    assert!(find(&house.sessions, &later).await.is_ok());
+}

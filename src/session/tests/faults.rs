@@ -137,6 +137,68 @@ async fn tokens_that_wait_are_stored_by_themselves_and_keep_others_out() {
     assert_eq!(house.server.asked(), 1);
 }
 
+/// Who ends a session whose tokens wait to be stored somewhere.
+#[derive(Clone, Copy, Debug)]
+enum EndedBy {
+    TheAuthorizationServer,
+    ItsLimit,
+}
+
+/// REV-2.1: when nobody is given a session's end, tokens that wait have nobody else to revoke them.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_wait_are_discarded_when_nobody_logs_out() {
+    for by in [EndedBy::TheAuthorizationServer, EndedBy::ItsLimit] {
+        let house = House::new();
+        let (handle, _) = house.login().await;
+        house.store.fail("replace");
+        let outcome = house.refresh(&handle, Cause::Demanded).await;
+        assert!(matches!(outcome, RefreshOutcome::StoreUnavailable), "{outcome:?}");
+        match by {
+            EndedBy::TheAuthorizationServer => {
+                let whose =
+                    Whose::Sid { issuer: "https://as.example", sid: "sid-1", subject: None };
+                let reason = EndReason::BackChannelLogout;
+                let ended = house.sessions.end_all(whose, |_| true, reason).await.unwrap();
+                assert_eq!(ended.len(), 1);
+            }
+            EndedBy::ItsLimit => {
+                house.clock.advance(3600);
+                house.store.fail("load");
+                house.sessions.sweep().await.unwrap();
+            }
+        }
+        // The store's own thread knows nothing of the paused clock: look, instead of waiting for a time.
+        for _ in 0..1000 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if !house.server.discarded.lock().unwrap().is_empty() {
+                break;
+            }
+        }
+        assert_eq!(*house.server.discarded.lock().unwrap(), ["access-1"], "{by:?}");
+        // Nothing goes on for ever.
+        house.sessions.drain().await;
+    }
+}
+
+/// The handle is the same for every app, the session is not.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_app_does_not_take_tokens_that_wait() {
+    let house = House::new();
+    let (handle, _) = house.login().await;
+    house.store.fail("replace");
+    let outcome = house.refresh(&handle, Cause::Demanded).await;
+    assert!(matches!(outcome, RefreshOutcome::StoreUnavailable), "{outcome:?}");
+    let (sessions, refresher) = (&house.sessions, &house.refresher);
+    let stranger = sessions.refresh("other", &handle, &POLICY, refresher, Cause::Demanded, None);
+    let stranger = stranger.await;
+    assert!(matches!(stranger, RefreshOutcome::Ended(NoSession::Unknown)), "{stranger:?}");
+    assert!(house.server.discarded.lock().unwrap().is_empty());
+    house.store.heal();
+    let outcome = house.refresh(&handle, Cause::Demanded).await;
+    assert!(matches!(outcome, RefreshOutcome::Refreshed(_)), "{outcome:?}");
+    assert_eq!(house.server.asked(), 1);
+}
+
 /// REV-2.1: what was fetched for a session that ended elsewhere meanwhile is revoked, not kept.
 #[tokio::test(start_paused = true)]
 async fn tokens_that_wait_for_a_session_that_ended_are_discarded() {

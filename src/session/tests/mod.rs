@@ -6,6 +6,7 @@ mod carried;
 pub(super) mod contract;
 mod faults;
 mod life;
+mod limit;
 mod refresh;
 mod rotation;
 mod targets;

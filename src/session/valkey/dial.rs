@@ -217,14 +217,14 @@ impl Dialer {
         let clustered = told("cluster_enabled") == Some("1");
         match self.expected {
             Expected::ClusterNode if !clustered => {
-                return refused("the server is not part of a cluster: remove store.cluster");
+                return refused("the server is not part of a cluster: remove store.valkey.cluster");
             }
             Expected::Primary if clustered => {
-                return refused("the server is part of a cluster: set store.cluster = true");
+                return refused("the server is part of a cluster: set store.valkey.cluster = true");
             }
             Expected::Primary if told("role") != Some("master") => {
                 return refused(
-                    "the server is a replica: name the primary, or configure store.sentinel",
+                    "the server is a replica: name the primary, or configure store.valkey.sentinel",
                 );
             }
             _ => {}
@@ -318,7 +318,7 @@ impl Node {
             Some(Value::Int(replicas)) if replicas >= i64::from(wanted) => Ok(answer),
             Some(Value::Int(_)) => Err(Trouble {
                 kind: Kind::Refused,
-                reason: "fewer replicas than store.wait_replicas have acknowledged a write",
+                reason: "fewer replicas than store.valkey.wait_replicas have acknowledged a write",
                 detail: String::new(),
             }),
             Some(Value::ServerError(error)) => Err(Trouble::answered(&error, &self.address)),

@@ -277,7 +277,7 @@ impl Shared {
     async fn create(&self, key: &StoreKey, record: &StoredRecord) -> Result<Creation, Trouble> {
         let since = self.index(&record.indexes, key, record.expires).await?;
         // Without entries that might be swept before the record is there, it may take its time.
-        let latest = since.map_or(i64::MAX.unsigned_abs(), |at| at.saturating_add(LATEST));
+        let latest = since.map_or(u64::MAX, |at| at.saturating_add(LATEST));
         let indexes: Vec<u8> = record.indexes.iter().flat_map(|index| *index.as_bytes()).collect();
         let parts = Parts::new(&scripts::CREATE, self.record_keys(key))
             .arg(key.as_bytes())

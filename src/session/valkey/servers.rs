@@ -203,7 +203,7 @@ impl Watched {
                 Ok(None) => {
                     trouble = Trouble::new(
                         Kind::NotSent,
-                        "the sentinels do not know the primary: see store.sentinel.master",
+                        "the sentinels do not know the primary: see store.valkey.sentinel.master",
                     );
                 }
                 Err(refused) => trouble = refused,

@@ -1,6 +1,6 @@
 //! Owns the tests of the store in Valkey, against real servers.
 
-#[path = "../../../tests/servers/valkey.rs"]
+#[path = "../../../tests/launch/valkey.rs"]
 mod server;
 
 mod clusters;
@@ -14,16 +14,12 @@ use super::*;
 use crate::{
     clock::{Clock as _, SystemClock},
     config::PemFile,
-    session::tests::contract::{self, record},
+    session::tests::contract::{self, at, record},
     tls::testing::{Authority, Leaf},
 };
 
 fn key(byte: u8) -> StoreKey {
     StoreKey::new([byte; 32])
-}
-
-fn at(seconds: i64) -> UnixTime {
-    UnixTime::new(seconds)
 }
 
 fn here(port: u16) -> ServerAddress {
@@ -181,10 +177,10 @@ async fn everything_in_the_server_has_an_end_beyond_its_own() {
     let server = Server::run(&[]);
     let store = store(&single(server.port));
     let now = SystemClock::new().now().as_i64();
-    let hour = at(now + 3600);
+    let hour = UnixTime::new(now + 3600);
     let _ =
         store.create(&key(1), StoredRecord { expires: hour, ..record(0, &[50]) }).await.unwrap();
-    store.mark(&key(2), at(now), hour).await.unwrap();
+    store.mark(&key(2), UnixTime::new(now), hour).await.unwrap();
     assert!(store.consume_once(&key(3), hour).await.unwrap());
     let keys = server.say("KEYS *");
     assert_eq!(keys.lines().count(), 9, "{keys}");
@@ -194,8 +190,8 @@ async fn everything_in_the_server_has_an_end_beyond_its_own() {
         assert!((left - day - 3_600_000).abs() < slack, "{name}: {left}");
     }
     // What has passed already, by the server's clock, is kept for a day nevertheless: clocks differ.
-    assert!(store.consume_once(&key(4), at(now - 7200)).await.unwrap());
-    assert!(!store.consume_once(&key(4), at(now - 7200)).await.unwrap());
+    assert!(store.consume_once(&key(4), UnixTime::new(now - 7200)).await.unwrap());
+    assert!(!store.consume_once(&key(4), UnixTime::new(now - 7200)).await.unwrap());
     let name = format!("{{test:04}}:c:{}", "04".repeat(32));
     let left: i64 = server.say(&format!("PTTL {name}")).parse().unwrap();
     assert!((left - day).abs() < slack, "{left}");
@@ -206,7 +202,7 @@ async fn everything_in_the_server_has_an_end_beyond_its_own() {
     else {
         panic!("no lease");
     };
-    let later = at(now + 10 * 86_400);
+    let later = UnixTime::new(now + 10 * 86_400);
     let done = store.replace(&key(1), Version::FIRST, lease.fence, vec![1], later).await.unwrap();
     assert_eq!(done, Replaced::Done(Version::new(2)));
     for name in

@@ -107,14 +107,16 @@ fn elsewhere(detail: &str, asked: &Address) -> Option<Address> {
 fn advice(code: &str) -> &'static str {
     match code {
         "NOAUTH" | "WRONGPASS" => {
-            "the server wants other credentials: see store.username and store.password_file"
+            "the server wants other credentials: see store.valkey.username and store.valkey.password_file"
         }
         "NOPERM" => "the user lacks a right that the store needs: see the README on Valkey",
         "LOADING" => "the server is still loading its data",
-        "READONLY" => "the server is a replica: name the primary, or configure store.sentinel",
+        "READONLY" => {
+            "the server is a replica: name the primary, or configure store.valkey.sentinel"
+        }
         "MASTERDOWN" => "the server has lost its primary",
         "MOVED" | "ASK" | "CROSSSLOT" => {
-            "the server is part of a cluster: set store.cluster = true"
+            "the server is part of a cluster: set store.valkey.cluster = true"
         }
         "CLUSTERDOWN" => "the cluster is down: not all slots are served",
         "TRYAGAIN" => "the cluster is moving these keys",
@@ -122,7 +124,7 @@ fn advice(code: &str) -> &'static str {
         "MISCONF" => "the server cannot save to its disk, and therefore takes no writes",
         "NOREPLICAS" => "the server has fewer replicas than its min-replicas-to-write",
         "BUSY" => "the server is busy with a script",
-        "WRONGTYPE" => "a key is not what this store wrote: is store.key_prefix shared?",
+        "WRONGTYPE" => "a key is not what this store wrote: is store.valkey.key_prefix shared?",
         "NOPROTO" => "the server does not speak RESP2",
         _ => "the server refuses",
     }

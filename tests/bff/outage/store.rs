@@ -237,3 +237,21 @@ async fn readiness_follows_the_store() {
     store.heal();
     assert_eq!(bed.admin("/readyz").await.0, 200);
 }
+
+/// Puts a record there that nobody can open.
+pub(crate) async fn plant(store: &FlakyStore, number: u16, now: UnixTime) {
+    let mut key = [0xee; 32];
+    key[..2].copy_from_slice(&number.to_be_bytes());
+    let record = StoredRecord {
+        version: Version::FIRST,
+        app: "web".to_owned(),
+        created: now,
+        sealed: b"sealed".to_vec(),
+        expires: now.plus(3600),
+        idle: 600,
+        last_seen: now,
+        indexes: Vec::new(),
+    };
+    let created = store.create(&StoreKey::new(key), record).await.unwrap();
+    assert_eq!(created, Creation::Created);
+}

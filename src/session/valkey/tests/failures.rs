@@ -169,9 +169,9 @@ async fn servers_that_may_not_keep_sessions_are_refused_with_words_that_help() {
     assert!(refusal(&single(replica.port)).await.contains("replica"));
     let bus = format!("cluster-port {}", server::free_port());
     let node = Server::run(&["cluster-enabled yes", &bus]);
-    assert!(refusal(&single(node.port)).await.contains("store.cluster = true"));
+    assert!(refusal(&single(node.port)).await.contains("store.valkey.cluster = true"));
     let clustered = settings(ValkeyServers::Cluster(vec![here(primary.port)]));
-    assert!(refusal(&clustered).await.contains("remove store.cluster"));
+    assert!(refusal(&clustered).await.contains("remove store.valkey.cluster"));
     // A node of a cluster that has yet to be put together.
     let alone = settings(ValkeyServers::Cluster(vec![here(node.port)]));
     assert!(refusal(&alone).await.contains("not all slots"));
