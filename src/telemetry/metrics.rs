@@ -660,7 +660,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 32);
+        assert_eq!(families, 33);
         assert!(samples(&text).len() > families);
     }
 
