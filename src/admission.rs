@@ -3,20 +3,38 @@
 
 use std::{fmt, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::Ambient,
     protocol::Target,
     session::{
         Activity, Cause, FindError, Handle, NoSession, Policy, RefreshOutcome, Refresher, Session,
-        Sessions, TokenTrouble,
+        Sessions, TokenTrouble, Version,
     },
     web::{
-        CookieNames, CookieValue, ErrorAnswer, ErrorCode, Refusal, SameSite, clear_cookie, cookie,
-        cookie_values,
+        Chunked, CookieNames, CookieValue, ErrorAnswer, ErrorCode, Refusal, SameSite, all_chunks,
+        chunk_parts, chunk_room, chunks, clear_chunks, clear_cookie, cookie, cookie_values,
+        set_chunks, set_cookie,
     },
 };
+
+/// What a browser holds of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carrier {
+    /// A handle; the store holds the session.
+    Server,
+    /// The session itself, sealed and cut into cookies.
+    Cookie,
+}
+
+/// Octets of a session that fit the cookies of this name, sealed.
+pub fn cookie_room(name: &str) -> usize {
+    // Four characters of base64url carry three octets.
+    chunk_room(name) / 4 * 3
+}
 
 /// One app's way in.
 pub struct Admission {
@@ -32,8 +50,12 @@ pub struct Admission {
     pub sessions: Arc<Sessions>,
     /// How long they live.
     pub policy: Policy,
+    /// What its browsers hold of them.
+    pub carrier: Carrier,
     /// How their access tokens are renewed.
     pub refresher: Arc<dyn Refresher>,
+    /// Time.
+    pub ambient: Ambient,
 }
 
 impl fmt::Debug for Admission {
@@ -43,8 +65,12 @@ impl fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// The handle in the session cookie, if there is exactly one such cookie and it has the form.
+    /// The handle in the session cookie, if there is exactly one such cookie and it has the form; or in the
+    /// cookies that hold the session, if all are there, once each, and none is of another writing.
     pub fn handle(&self, headers: &HeaderMap) -> Option<Handle> {
+        if self.carrier == Carrier::Cookie {
+            return chunks(headers, &self.cookies.session).and_then(|found| self.unpacked(&found));
+        }
         match cookie(headers, &self.cookies.session) {
             CookieValue::One(value) => Handle::parse(value),
             CookieValue::Absent | CookieValue::Duplicate => None,
@@ -91,6 +117,10 @@ impl Admission {
     pub fn handles(&self, headers: &HeaderMap) -> Vec<Handle> {
         /// More than two are no accident of a browser.
         const MOST: usize = 8;
+        if self.carrier == Carrier::Cookie {
+            let found = all_chunks(headers, &self.cookies.session, MOST);
+            return found.iter().filter_map(|found| self.unpacked(found)).collect();
+        }
         let values = cookie_values(headers, &self.cookies.session);
         values.into_iter().filter_map(Handle::parse).take(MOST).collect()
     }
@@ -144,17 +174,68 @@ impl Admission {
     /// The cookies that one takes along who is told that there is no session. One under a server key that
     /// is not in use here is perhaps another instance's: its cookie stays.
     pub fn parting_of(&self, gone: NoSession) -> Vec<HeaderValue> {
-        if gone == NoSession::UnknownKey { Vec::new() } else { self.parting() }
+        match gone {
+            // Another answer has perhaps set a newer one already.
+            NoSession::UnknownKey | NoSession::Superseded => Vec::new(),
+            _ => self.parting(),
+        }
     }
 
     /// The cookies that a session which is certainly gone takes along.
     pub fn parting(&self) -> Vec<HeaderValue> {
-        clear_cookie(&self.cookies.session, SameSite::Strict).into_iter().collect()
+        match self.carrier {
+            Carrier::Server => {
+                clear_cookie(&self.cookies.session, SameSite::Strict).into_iter().collect()
+            }
+            Carrier::Cookie => clear_chunks(&self.cookies.session, SameSite::Strict),
+        }
+    }
+
+    /// The cookies of a new session; none if they outgrow what browsers keep.
+    pub fn cookies(&self, handle: &Handle, session: &Session) -> Option<Vec<HeaderValue>> {
+        let left = session.absolute_expires().since(self.ambient.now());
+        let max_age = u64::try_from(left).ok();
+        let name = &self.cookies.session;
+        if self.carrier == Carrier::Server {
+            let value = handle.to_cookie_value();
+            return set_cookie(name, &value, max_age, SameSite::Strict).map(|cookie| vec![cookie]);
+        }
+        let context = |version: Version, octets: usize| {
+            let count = chunk_parts(name, octets.div_ceil(3) * 4)?;
+            Some(self.context(count, version.as_u64()))
+        };
+        let (version, packed) = self.sessions.pack(handle, session, context)?.ok()?;
+        let text = URL_SAFE_NO_PAD.encode(packed);
+        set_chunks(name, version.as_u64(), &text, max_age, SameSite::Strict)
+    }
+
+    /// The cookies by which a browser that carries its session learns what has become of it: none unless a
+    /// refresh brought tokens. Whatever else happens, cookies stay as they are, so that parallel answers do
+    /// not take them from each other (CK-RACE).
+    pub fn renewed_cookies(&self, handle: &Handle, session: &Session) -> Vec<HeaderValue> {
+        if !self.sessions.is_to_be_carried(handle, session) {
+            return Vec::new();
+        }
+        // One that has outgrown its browser lives on in the store, and is found there.
+        self.cookies(handle, session).unwrap_or_default()
+    }
+
+    fn unpacked(&self, found: &Chunked) -> Option<Handle> {
+        let packed = URL_SAFE_NO_PAD.decode(&found.text).ok()?;
+        self.sessions.unpack(&self.context(found.count, found.generation), &packed)
+    }
+
+    /// What a session in cookies is bound to: their name, the app, their number and the writing.
+    fn context(&self, count: usize, generation: u64) -> Vec<u8> {
+        let (app, name) = (&self.app, &self.cookies.session);
+        format!("session\0{app}\0{name}\0{count}\0{generation}").into_bytes()
     }
 
     fn missing(&self, gone: NoSession) -> Refusal {
         let answer = ErrorAnswer::new(match gone {
-            NoSession::Unknown | NoSession::UnknownKey => ErrorCode::SessionMissing,
+            NoSession::Unknown | NoSession::UnknownKey | NoSession::Superseded => {
+                ErrorCode::SessionMissing
+            }
             NoSession::IdleExpired | NoSession::AbsoluteExpired => ErrorCode::SessionExpired,
         });
         Refusal { answer, cookies: self.parting_of(gone) }

@@ -147,10 +147,12 @@ pub fn run(
         Command::Check { config, format: Format::Json } => {
             let result = load(&config);
             let report = match &result {
-                Ok((_, Summary { apps, clients, server_keys, session_administration })) => json!({
-                    "ok": true, "apps": apps, "clients": clients, "server_keys": server_keys,
-                    "session_administration": session_administration
-                }),
+                Ok((_, Summary { apps, clients, session_administration, server_keys, notes })) => {
+                    json!({
+                        "ok": true, "apps": apps, "clients": clients, "server_keys": server_keys,
+                        "session_administration": session_administration, "notes": notes
+                    })
+                }
                 Err(faults) => json!({ "ok": false, "faults": faults }),
             };
             writeln!(out, "{report:#}")?;

@@ -93,6 +93,11 @@ impl SealingKey {
         Self { key: expand(pseudorandom, kind, purpose), id }
     }
 
+    /// Octets that a plaintext of this length takes when it is sealed.
+    pub const fn sealed_len(plaintext: usize) -> usize {
+        HEADER_LEN + NONCE_LEN + plaintext + TAG_LEN
+    }
+
     /// Public name of the key, carried in front of everything it seals: lets a key ring pick the key.
     pub const fn id(&self) -> [u8; KEY_ID_LEN] {
         self.id
@@ -112,6 +117,35 @@ impl SealingKey {
     pub fn seal(&self, associated: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, SealFailed> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_| SealFailed)?;
+        self.seal_with(nonce, associated, plaintext)
+    }
+
+    /// The same, to the same bytes each time, so that what is said twice cannot be mixed up. It shows that
+    /// two plaintexts are the same, and nothing else of them.
+    ///
+    /// The nonce is a keyed hash of all that is sealed: it comes again with the same message only.
+    pub fn seal_repeatably(
+        &self,
+        associated: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealFailed> {
+        let pseudonym = hmac::Key::new(hmac::HMAC_SHA256, self.key.as_slice());
+        let hash = HashKey(hmac::Key::new(
+            hmac::HMAC_SHA256,
+            expand(&pseudonym, "nonce", "synthetic").as_slice(),
+        ));
+        let hash = hash.hash(&[associated, plaintext]);
+        let mut nonce = [0; NONCE_LEN];
+        nonce.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+        self.seal_with(nonce, associated, plaintext)
+    }
+
+    fn seal_with(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        associated: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealFailed> {
         // The copy is encrypted in place, so no plaintext is left behind in it.
         let mut text = plaintext.to_vec();
         let tag = self
@@ -260,6 +294,7 @@ mod tests {
         assert!(!sealed.windows(6).any(|w| w == b"secret"));
         assert_eq!(key.open(b"name", &sealed).unwrap().as_slice(), b"a secret text");
         assert_eq!(key.open(b"", &key.seal(b"", b"").unwrap()).unwrap().as_slice(), b"");
+        assert_eq!(sealed.len(), SealingKey::sealed_len(13));
     }
 
     #[test]
@@ -306,6 +341,24 @@ mod tests {
     fn sealing_twice_gives_different_bytes() {
         let key = server(1).derive("cookie");
         assert_ne!(key.seal(b"", b"text").unwrap(), key.seal(b"", b"text").unwrap());
+    }
+
+    #[test]
+    fn sealing_repeatably_repeats_a_nonce_with_the_same_message_only() {
+        let key = server(1).derive("cookie");
+        let sealed = key.seal_repeatably(b"name", b"text").unwrap();
+        assert_eq!(sealed, key.seal_repeatably(b"name", b"text").unwrap());
+        assert_eq!(key.open(b"name", &sealed).unwrap().as_slice(), b"text");
+        let nonce = |sealed: &[u8]| sealed[HEADER_LEN..HEADER_LEN + NONCE_LEN].to_vec();
+        for other in [
+            key.seal_repeatably(b"name", b"texu"),
+            key.seal_repeatably(b"namf", b"text"),
+            key.seal_repeatably(b"namet", b"ext"),
+            server(1).derive("other").seal_repeatably(b"name", b"text"),
+            server(2).derive("cookie").seal_repeatably(b"name", b"text"),
+        ] {
+            assert_ne!(nonce(&other.unwrap()), nonce(&sealed));
+        }
     }
 
     #[test]

@@ -12,7 +12,9 @@ use x509_parser::parse_x509_certificate;
 
 use crate::{
     clock::UnixTime,
-    config::{App, Client, Fault, Faults, KeyFile, Settings, Source, StorePlace, TlsFiles},
+    config::{
+        App, Carrier, Client, Fault, Faults, KeyFile, Route, Settings, Source, StorePlace, TlsFiles,
+    },
     ecosystem::EcosystemName,
     jose::{EncryptionJwk, JweAlg, Signer as _, SoftwareSigner},
     profile::Profile,
@@ -30,6 +32,8 @@ pub struct Summary {
     pub session_administration: Option<SocketAddr>,
     /// What sessions are sealed under.
     pub server_keys: ServerKeySummary,
+    /// What these settings cannot promise.
+    pub notes: Vec<String>,
 }
 
 /// The server keys, by their public ids: for comparing instances.
@@ -155,6 +159,9 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
     let server_keys = server_keys(settings).map_err(|fault| {
         faults.push(Fault { remedy: "name each key once".to_owned(), ..told(fault) });
     });
+    faults.extend(
+        settings.apps.iter().filter_map(|(name, app)| raised_in_vain(name, app, settings, file)),
+    );
     let mut proving = Proving::new();
     if let Some(tls) = &settings.server.tls {
         certificate("server.tls", tls, now).map_err(|fault| faults.push(fault)).ok();
@@ -232,7 +239,53 @@ pub fn inspect(settings: &Settings, file: &Path, now: UnixTime) -> Result<Summar
         frontchannel_logout_session_required: app.frontchannel_logout.then_some(true),
     });
     let session_administration = settings.admin.token.as_ref().map(|_| settings.admin.listen);
-    Ok(Summary { apps: apps.collect(), clients, server_keys, session_administration })
+    let (apps, notes) = (apps.collect(), notes(settings));
+    Ok(Summary { apps, clients, session_administration, server_keys, notes })
+}
+
+/// A route that sends users to log in again, where that cannot raise their session: an answer that is posted
+/// comes without the cookies that hold it (CK-SS-1, CK-SS-3).
+fn raised_in_vain(name: &str, app: &App, settings: &Settings, file: &Path) -> Option<Fault> {
+    let client = settings.clients.get(&app.client)?;
+    if app.session.carrier != Carrier::Cookie || !client.response.response_mode.is_posted() {
+        return None;
+    }
+    let demands = |route: &Route| {
+        let authentication = !route.acr_values.is_empty() || route.max_age.is_some();
+        authentication || route.step_up || route.authorization_type.is_some()
+    };
+    let index = app.routes.iter().position(demands)?;
+    let message = format!(
+        "\"cookie\" cannot be used with routes[{index}], which demands another login: by {} its answer comes without the session",
+        client.response.response_mode.name()
+    );
+    let remedy = "keep sessions on the server, or use a response_mode that does not post";
+    Some(fault(&format!("apps.{name}.session.carrier"), file, message, remedy))
+}
+
+fn notes(settings: &Settings) -> Vec<String> {
+    let mut notes = Vec::new();
+    let carried: Vec<_> =
+        settings.apps.iter().filter(|(_, app)| app.session.carrier == Carrier::Cookie).collect();
+    for (name, _) in &carried {
+        notes.push(format!("app {name}: browsers carry their sessions, which no operator can list; one ends by logout, by its limits, or by the AS's word"));
+    }
+    let lost = "If what it keeps is lost, sessions that have ended live again until their limits: then change the server key without listing the old one";
+    let note = match &settings.store.place {
+        _ if carried.is_empty() => return notes,
+        StorePlace::Embedded { path } => format!(
+            "{} knows which of these sessions have ended. Only one instance can use it: another one would not know of their logouts. {lost}",
+            path.display()
+        ),
+        StorePlace::Valkey(_) => format!(
+            "the store knows which of these sessions have ended. A failover of Valkey or Redis may forget the last moments' logouts. {lost}"
+        ),
+        StorePlace::Postgres(_) => {
+            format!("the database knows which of these sessions have ended. {lost}")
+        }
+    };
+    notes.push(note);
+    notes
 }
 
 fn server_keys(settings: &Settings) -> Result<ServerKeySummary, AssemblyFault> {
@@ -431,6 +484,9 @@ impl fmt::Display for Summary {
             f,
             "  an old key may go {needed_for} seconds after the last instance stopped having it active"
         )?;
+        for note in &self.notes {
+            writeln!(f, "\nnote: {note}")?;
+        }
         Ok(())
     }
 }

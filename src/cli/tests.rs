@@ -582,3 +582,34 @@ fn only_a_store_with_a_schema_is_migrated() {
     let told = refused.to_string();
     assert!(told.contains("no server can be used") && told.contains(&port.to_string()), "{told}");
 }
+
+/// BFF-6.1.2.3, CK-SS-1, SES-7.4: what sessions in cookies cannot do is refused, what they cannot promise is said.
+#[test]
+fn check_says_what_sessions_in_cookies_cannot_promise() {
+    let (folder, config) = signed_folder();
+    let notes = |edits: &[(&str, &str)]| {
+        folder.config(&example_with(edits));
+        let (result, out) = cli(&["check", "--config", &config, "--format", "json"]);
+        result
+            .map(|()| serde_json::from_str::<Value>(&out).unwrap()["notes"].clone())
+            .map_err(|_| out)
+    };
+    assert_eq!(notes(&[]).unwrap(), serde_json::json!([]));
+    let carried = ("[apps.portal]", "session.carrier = \"cookie\"");
+    let said = notes(&[carried]).unwrap().to_string();
+    for expected in ["no operator can list", "Only one instance", "live again", "sessions.db"] {
+        assert!(said.contains(expected), "{expected} in {said}");
+    }
+    let (_, out) = cli(&["check", "--config", &config]);
+    assert!(out.contains("note: app portal"), "{out}");
+    // A route that demands another login: fine by query, in vain where the answer is posted.
+    let demand = ("[[apps", "max_age = \"5m\"");
+    notes(&[carried, demand]).unwrap();
+    let posted = ("[clients", "response_mode = \"form_post.jwt\"");
+    notes(&[carried, posted]).unwrap();
+    notes(&[demand, posted]).unwrap();
+    let refused = notes(&[carried, demand, posted]).unwrap_err();
+    let report: Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!(report["faults"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(report["faults"][0]["path"], "apps.portal.session.carrier");
+}

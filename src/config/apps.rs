@@ -12,8 +12,8 @@ use super::{
     parties,
     reader::{Section, Setting, quoted},
     settings::{
-        Access, App, Authorization, LoginSettings, OverLimit, Route, SessionLimit, SessionSettings,
-        TokenPolicy,
+        Access, App, Authorization, Carrier, LoginSettings, OverLimit, Route, SessionLimit,
+        SessionSettings, TokenPolicy,
     },
     values::{
         choice, duration, filled_list, host_allowed, hours, in_words, integer, list,
@@ -283,6 +283,9 @@ fn session(mut section: Section<'_>, openid: bool, parameters: &[String]) -> Ses
         refresh_ahead: s
             .or("refresh_ahead", seconds(30), |s| duration(s, seconds(0)..=minutes(10))),
         revoke_on_logout: s.flag("revoke_on_logout", true),
+        carrier: s.or("carrier", Carrier::Server, |s| {
+            choice(s, &[("server", Carrier::Server), ("cookie", Carrier::Cookie)])
+        }),
         limit: session_limit(s),
         manage_max_age: s
             .optional("manage_max_age", |s| duration(s, minutes(1)..=hours(24)))
@@ -293,6 +296,11 @@ fn session(mut section: Section<'_>, openid: bool, parameters: &[String]) -> Ses
         for key in ["max_per_subject", "manage_max_age"].into_iter().filter(|key| s.has(key)) {
             let remedy = "remove it, or add \"openid\" to the client's scopes";
             s.place_of(key).report(s.report, message, remedy);
+        }
+    } else if session.carrier == Carrier::Cookie {
+        let message = "needs a list of sessions, and the store has none of those in cookies (SES-7.1.2, SES-7.4)";
+        for key in ["max_per_subject", "manage_max_age"].into_iter().filter(|key| s.has(key)) {
+            s.place_of(key).report(s.report, message, "remove it, or set carrier = \"server\"");
         }
     } else if session.manage_max_age.is_some() && !parameters.iter().any(|name| name == "max_age") {
         let message = "pages are told to log in with max_age, and may not set it (SES-7.4)";

@@ -22,11 +22,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 pub use fault::{Fault, Faults, Source};
 pub use settings::{
-    Access, Admin, App, AuditSink, Authorization, Client, ClientAuthentication, DatabaseHost,
-    DatabaseTls, DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings, KeyFile, Log,
-    LoginSettings, Migrate, Narrowing, OverLimit, PemFile, Postgres, Provider, Route, Secret,
-    Server, ServerAddress, ServerKey, SessionLimit, SessionSettings, Settings, Store, StorePlace,
-    TlsFiles, TokenPolicy, Valkey, ValkeyServers, ValkeyTls,
+    Access, Admin, App, AuditSink, Authorization, Carrier, Client, ClientAuthentication,
+    DatabaseHost, DatabaseTls, DecryptionKeyFile, Discovery, Encryption, Exchange, IntentSettings,
+    KeyFile, Log, LoginSettings, Migrate, Narrowing, OverLimit, PemFile, Postgres, Provider, Route,
+    Secret, Server, ServerAddress, ServerKey, SessionLimit, SessionSettings, Settings, Store,
+    StorePlace, TlsFiles, TokenPolicy, Valkey, ValkeyServers, ValkeyTls,
 };
 
 use cross::Facts;

@@ -560,6 +560,8 @@ pub struct SessionSettings {
     pub refresh_ahead: Duration,
     /// Whether logout revokes the tokens at the authorization server.
     pub revoke_on_logout: bool,
+    /// What browsers hold of a session.
+    pub carrier: Carrier,
     /// How many sessions one subject may have, if that is limited (SES-7.1.2).
     pub limit: Option<SessionLimit>,
     /// Seconds since users authenticated who end sessions of theirs elsewhere, at most (SES-7.4).
@@ -592,6 +594,15 @@ impl OverLimit {
             Self::Refuse => "refuse",
         }
     }
+}
+
+/// What browsers hold of a session (BFF-6.1.2.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carrier {
+    /// A handle; the store holds the session.
+    Server,
+    /// The session, sealed; the store holds what has ended.
+    Cookie,
 }
 
 /// A path prefix and the one upstream it goes to (BFF-6.1.3.6-1).

@@ -10,7 +10,9 @@ use crate::{
     },
     provider::{Demands, Received, Redeemed},
     seal::KeyId,
-    session::{EndReason, Handle, Identity, NewSession, NoRoom, Session, Tokens},
+    session::{
+        CreateError, EndReason, Handle, Identity, NewSession, NoRoom, NotPacked, Session, Tokens,
+    },
     telemetry::{Action, AuditEvent, Outcome, Pseudonym},
 };
 
@@ -250,10 +252,18 @@ impl Login {
                 narrowed: Vec::new(),
             },
         };
-        let Ok((handle, session)) = self.sessions.create(&self.session_policy, new).await else {
-            // Tokens that nobody holds must not live on.
-            self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));
-            return Err(LoginFailure::StoreUnavailable);
+        let (handle, session) = match self.sessions.create(&self.session_policy, new).await {
+            Ok(made) => made,
+            Err(fault) => {
+                // Tokens that nobody holds must not live on.
+                self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));
+                return Err(match fault {
+                    CreateError::NotCarried(NotPacked::TooLarge { .. }) => {
+                        LoginFailure::SessionTooLarge
+                    }
+                    _ => LoginFailure::StoreUnavailable,
+                });
+            }
         };
         if let Err(failure) = self.make_room(&session, replaced).await {
             self.provider.give_up(tokens.refresh_token, Some(tokens.access_token));

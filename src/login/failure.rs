@@ -64,6 +64,9 @@ pub enum LoginFailure {
     /// The session store is unavailable.
     #[error("the session store is unavailable")]
     StoreUnavailable,
+    /// The session does not fit the cookies that would have to carry it (CK-CHUNK).
+    #[error("the session does not fit its cookies")]
+    SessionTooLarge,
     /// A fault of ours: no randomness, a key that does not seal, a cookie that outgrew its limit.
     #[error("internal fault: {reason}")]
     Internal {
@@ -85,6 +88,7 @@ impl LoginFailure {
             Self::Denied { .. } => "as.denied",
             Self::As(failure) => failure.reason(),
             Self::StoreUnavailable => "store.unavailable",
+            Self::SessionTooLarge => "session.too_large",
         }
     }
 }
@@ -93,9 +97,11 @@ impl LoginFailure {
     /// Whether something did not work or a rule said no, for audit.
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::As(_) | Self::Intent { .. } | Self::StoreUnavailable | Self::Internal { .. } => {
-                Outcome::Failed
-            }
+            Self::As(_)
+            | Self::Intent { .. }
+            | Self::StoreUnavailable
+            | Self::SessionTooLarge
+            | Self::Internal { .. } => Outcome::Failed,
             _ => Outcome::Rejected,
         }
     }

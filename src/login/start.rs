@@ -103,7 +103,7 @@ impl Login {
         self.check_for_ecosystem(acrs)?;
         let consent = self.consent(&wish)?;
         let demanding = wishes.acr_values.is_some() || wishes.max_age.is_some() || wish.is_some();
-        let raised = self.raised(start.current.as_ref().filter(|_| demanding)).await?;
+        let raised = self.raised(start.mode, start.current.as_ref().filter(|_| demanding)).await?;
         let authorization = self.authorization(wish).await?;
         let require_acr = self.policy.require_acr || (raised.is_some() && !acrs.is_empty());
         let no_randomness = |_| LoginFailure::Internal { reason: "internal.no_randomness" };
@@ -229,11 +229,19 @@ impl Login {
     /// The session that this login is to raise: a page that asks for a certain authentication or
     /// authorization while somebody is logged in asks it of that very person (DRAFT-9700U-2, STEP-4).
     /// Without such a wish anybody may log in next.
-    async fn raised(&self, current: Option<&Handle>) -> Result<Option<Session>, LoginFailure> {
-        match current {
-            Some(handle) => self.live(handle).await,
-            None => Ok(None),
+    async fn raised(
+        &self,
+        mode: Mode,
+        current: Option<&Handle>,
+    ) -> Result<Option<Session>, LoginFailure> {
+        let Some(handle) = current else { return Ok(None) };
+        let raised = self.live(handle).await?;
+        // By navigation the answer comes back without the session's cookies (CK-SS-1). Where they are the
+        // session, there is nothing to raise then: better said before the user has authenticated.
+        if raised.is_some() && mode == Mode::Navigation && self.sessions.carries(&self.app) {
+            return Err(LoginFailure::Parameter { reason: "parameter.step_up_by_navigation" });
         }
+        Ok(raised)
     }
 
     /// The ids of transactions to delete so that, with the new one, the bound holds: those that no

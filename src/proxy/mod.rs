@@ -145,10 +145,12 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
                 self.with_token(route, outgoing, session).await
             }
             session => {
-                let lifetime = session.map(|session| session.lifetime()).unwrap_or_default();
+                let session = session.as_ref();
+                let lifetime = session.map(Admitted::lifetime).unwrap_or_default();
                 let body = outgoing.body.attempt().ok_or(Fault::BodyBroken)?;
                 let response = self.send(route, &outgoing, None, body).await?;
-                Ok(self.deliver(route, &outgoing, lifetime, response)?)
+                let response = self.deliver(route, &outgoing, lifetime, response)?;
+                Ok(with_cookies(response, session.map(Admitted::cookies).unwrap_or_default()))
             }
         }
     }
@@ -271,10 +273,14 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
                     if let Some(demand) = self.relayed(route, demand) {
                         return Err(self.demand(route, &session, demand).into());
                     }
-                    return Ok(self.deliver(route, &outgoing, session.lifetime(), response)?);
+                    let lifetime = session.lifetime();
+                    let response = self.deliver(route, &outgoing, lifetime, response)?;
+                    return Ok(with_cookies(response, session.cookies()));
                 }
                 Objection::None => {
-                    return Ok(self.deliver(route, &outgoing, session.lifetime(), response)?);
+                    let lifetime = session.lifetime();
+                    let response = self.deliver(route, &outgoing, lifetime, response)?;
+                    return Ok(with_cookies(response, session.cookies()));
                 }
             };
             body = outgoing.body.attempt().ok_or(without_body)?;
@@ -381,6 +387,18 @@ impl<G: Gate, T: Transport> Proxy<G, T> {
         }
         Ok(response)
     }
+}
+
+/// Adds what the browser is to keep. Such an answer is for nobody else, now or later.
+fn with_cookies(mut response: Response<Body>, cookies: &[HeaderValue]) -> Response<Body> {
+    if !cookies.is_empty() {
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for cookie in cookies {
+            headers.append(header::SET_COOKIE, cookie.clone());
+        }
+    }
+    response
 }
 
 /// `OPTIONS` ends here; without CORS there is nothing more to say (CORS-3).

@@ -4,7 +4,7 @@
 use std::{error::Error, fmt, future::Future, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +75,10 @@ pub trait Admitted: Send {
     fn learn(&self, target: &Uri, headers: &HeaderMap);
     /// Whose session it is and how they authenticated.
     fn standing(&self) -> Standing<'_>;
+    /// What the browser is to keep from now on, as `Set-Cookie` values; goes with the response's head.
+    fn cookies(&self) -> &[HeaderValue] {
+        &[]
+    }
     /// How long a response may stream. By default nobody ends it but its peers.
     fn lifetime(&self) -> Lifetime {
         Lifetime::default()

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     admin::{Administration, Readiness},
-    admission::Admission,
+    admission::{Admission, Carrier, cookie_room},
     clock::Ambient,
     config::{self, ClientAuthentication, Settings, TlsFiles, TokenPolicy},
     ecosystem::EcosystemName,
@@ -38,7 +38,7 @@ use crate::{
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
     seal::KeyRing,
-    session::{Limit, OverLimit, Policy, Refresher, Sessions, Store},
+    session::{CarriedBy, Limit, OverLimit, Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
     telemetry::Telemetry,
     tls::{self, Identity, Roots, TlsFault},
@@ -109,7 +109,21 @@ impl House {
             SessionObserver::new(telemetry.clone(), clients.collect(), Arc::clone(&derived));
         let observer = Arc::new(observer);
         let staleness = settings.store.read_cache;
-        let sessions = Sessions::new(store, ring.clone(), staleness, ambient.clone(), observer);
+        let by_browser = settings.apps.iter().filter(|(_, app)| carrier(app) == Carrier::Cookie);
+        let by_browser = by_browser.map(|(name, app)| {
+            let room = cookie_room(&CookieNames::for_app(name).session);
+            let absolute = seconds(app.session.absolute);
+            (name.clone(), CarriedBy { room, absolute })
+        });
+        let by_browser = by_browser.collect();
+        let sessions = Sessions::with_carried(
+            store,
+            ring.clone(),
+            staleness,
+            ambient.clone(),
+            observer,
+            by_browser,
+        );
         let mut house = Self {
             apps: Vec::new(),
             providers: Vec::new(),
@@ -248,7 +262,9 @@ impl House {
             cookies: CookieNames::for_app(name),
             sessions: Arc::clone(&self.sessions),
             policy,
+            carrier: carrier(app),
             refresher,
+            ambient: self.ambient.clone(),
         });
         let remote_logout = Arc::new(RemoteLogout::new(
             name.to_owned(),
@@ -657,6 +673,13 @@ fn certificate_jwk(
 
 pub(super) fn roots(system: bool, extra: &[config::PemFile]) -> Result<Roots, TlsFault> {
     Roots::new(system, extra.iter().map(|file| file.pem.as_slice()))
+}
+
+fn carrier(app: &config::App) -> Carrier {
+    match app.session.carrier {
+        config::Carrier::Server => Carrier::Server,
+        config::Carrier::Cookie => Carrier::Cookie,
+    }
 }
 
 fn seconds(duration: Duration) -> i64 {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ use crate::{
         Standing, TokenSource, credential,
     },
     session::{
-        Activity, BoxFuture, Cause, Handle, Observer as SessionEvents, RefreshFailure,
+        Activity, BoxFuture, Cause, Handle, NotPacked, Observer as SessionEvents, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, Refresher, Session, TokenTrouble,
     },
     telemetry::{Action, AuditEvent, Outcome, Pseudonym, Telemetry},
@@ -167,7 +167,8 @@ impl AppGate {
         let left = Duration::from_secs(u64::try_from(left).unwrap_or_default());
         let deadline = Instant::now().checked_add(left);
         let ended = self.admission.watch(&session);
-        Guest { handle, session, sent, deadline, ended, ambient: self.ambient.clone() }
+        let cookies = self.admission.renewed_cookies(&handle, &session);
+        Guest { handle, session, sent, deadline, ended, cookies, ambient: self.ambient.clone() }
     }
 
     /// The session's own access token for `target`.
@@ -331,6 +332,7 @@ pub(super) struct Guest {
     session: Session,
     sent: Sent,
     deadline: Option<Instant>,
+    cookies: Vec<HeaderValue>,
     ended: Arc<CancellationToken>,
     ambient: Ambient,
 }
@@ -354,6 +356,10 @@ impl Admitted for Guest {
         if let Sent::Token(_, Possession::OfAKey(prover)) = &self.sent {
             credential::learn(prover, target, headers);
         }
+    }
+
+    fn cookies(&self) -> &[HeaderValue] {
+        &self.cookies
     }
 
     fn standing(&self) -> Standing<'_> {
@@ -583,6 +589,11 @@ impl SessionEvents for SessionObserver {
 
     fn store_operation(&self, operation: &'static str, outcome: &'static str, seconds: f64) {
         self.telemetry.metrics.store_operation(operation, outcome, seconds);
+    }
+
+    fn not_carried(&self, app: &str, fault: NotPacked) {
+        self.telemetry.metrics.session_not_carried(app);
+        tracing::error!(app, %fault, "a session does not fit its cookies; ask for fewer scopes and claims, have the AS issue shorter tokens, or set session.carrier = \"server\"");
     }
 
     fn unknown_key(&self, app: &str) {

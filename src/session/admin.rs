@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 
 use super::{
-    EndReason, Ended, Policy, Session, Sessions,
+    EndReason, Ended, Policy, Session, Sessions, Whose,
     store::{Cursor, Expiry, Listed, RemoveIf, Removed, StoreKey, StoreUnavailable, StoredRecord},
 };
 use crate::{clock::UnixTime, telemetry::Pseudonym};
@@ -93,6 +93,15 @@ impl Sessions {
         reason: EndReason,
     ) -> Result<Vec<Ended>, StoreUnavailable> {
         let Some(subject) = &session.identity().subject else { return Ok(Vec::new()) };
+        if self.carried_by(session.app()).is_some() {
+            if which == Own::Others {
+                // Nobody can list them; what began up to now ends, this one among them.
+                let issuer = session.identity().issuer.as_str();
+                let in_app = |app: &str| app == session.app();
+                self.end_all_carried(Whose::Subject { issuer, subject }, &in_app).await?;
+            }
+            return Ok(Vec::new());
+        }
         let mut ended = Vec::new();
         for (key, record) in self.records_of(&session.identity().issuer, subject).await? {
             let chosen = match which {
@@ -117,7 +126,10 @@ impl Sessions {
         let mut after = None;
         loop {
             let page = self.observed("page", self.store.page(after, STRETCH)).await?;
-            let named = |listed: &&Listed| self.keys.pseudonym(&listed.key).as_str() == id;
+            let named = |listed: &&Listed| {
+                let listable = self.carried_by(&listed.app).is_none();
+                listable && self.keys.pseudonym(&listed.key).as_str() == id
+            };
             if let Some(found) = page.listed.iter().find(named) {
                 let ended = self.end_key(&found.key, reason).await?;
                 self.holds_everywhere().await;
@@ -138,6 +150,7 @@ impl Sessions {
         in_app: impl Fn(&str) -> bool + Send,
         reason: EndReason,
     ) -> Result<u64, StoreUnavailable> {
+        self.end_every_carried(&in_app).await?;
         let (mut after, mut count) = (None, 0);
         loop {
             let page = self.observed("page", self.store.page(after, STRETCH)).await?;
@@ -208,7 +221,9 @@ impl Sessions {
 
     fn entry(&self, listed: &Listed, now: UnixTime, policy: Option<&Policy>) -> Option<Entry> {
         let (idle, expires) = limits(listed.idle, listed.created, listed.expires, policy);
-        let alive = Expiry::of(now, listed.last_seen, idle, expires).is_none();
+        // Of those that browsers carry the store knows some, for a while, and not when they were used.
+        let listable = self.carried_by(&listed.app).is_none();
+        let alive = listable && Expiry::of(now, listed.last_seen, idle, expires).is_none();
         alive.then(|| Entry {
             id: self.keys.pseudonym(&listed.key),
             app: listed.app.clone(),

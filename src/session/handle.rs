@@ -1,12 +1,12 @@
 //! Owns the session handle, the only thing of a session the browser ever holds, and the keys made from it.
 //! Must not know cookies nor what a session contains.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use super::store::StoreKey;
+use super::{Whose, carried::Carried, store::StoreKey};
 use crate::{
     clock::{Ambient, EntropyUnavailable},
     seal::{HashKey, KeyId, KeyRing, Ring, SealingKey, ServerKey},
@@ -24,11 +24,13 @@ const SPELLING: usize = 48;
 pub struct Handle {
     key: KeyId,
     secret: Zeroizing<[u8; 32]>,
+    /// The session itself, if its browser carries it.
+    carried: Option<Arc<Carried>>,
 }
 
 impl Handle {
     pub(super) fn generate(ambient: &Ambient, key: KeyId) -> Result<Self, EntropyUnavailable> {
-        Ok(Self { key, secret: Zeroizing::new(ambient.random()?) })
+        Ok(Self { key, secret: Zeroizing::new(ambient.random()?), carried: None })
     }
 
     /// The handle in a cookie's value, which must be exactly what [`Handle::to_cookie_value`] wrote.
@@ -39,16 +41,34 @@ impl Handle {
         if value.len() != SPELLING || length != LEN {
             return None;
         }
-        let (key, secret) = bytes.split_first_chunk()?;
-        Some(Self { key: KeyId::new(*key), secret: Zeroizing::new(secret.try_into().ok()?) })
+        Some(Self::from_bytes(&bytes))
     }
 
     /// 48 base64url characters.
     pub fn to_cookie_value(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.to_bytes().as_slice())
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; LEN]) -> Self {
+        let (mut key, mut secret) = ([0; KeyId::LEN], Zeroizing::new([0; 32]));
+        let places = key.iter_mut().chain(secret.iter_mut());
+        places.zip(bytes).for_each(|(to, from)| *to = *from);
+        Self { key: KeyId::new(key), secret, carried: None }
+    }
+
+    pub(super) fn to_bytes(&self) -> Zeroizing<[u8; LEN]> {
         let mut bytes = Zeroizing::new([0; LEN]);
         let parts = self.key.as_bytes().iter().chain(self.secret.iter());
         bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
-        URL_SAFE_NO_PAD.encode(bytes.as_slice())
+        bytes
+    }
+
+    pub(super) fn with(self, carried: Arc<Carried>) -> Self {
+        Self { carried: Some(carried), ..self }
+    }
+
+    pub(super) fn carried(&self) -> Option<&Carried> {
+        self.carried.as_deref()
     }
 }
 
@@ -60,7 +80,7 @@ impl fmt::Debug for Handle {
 
 /// What the server adds to a handle: neither alone finds or opens a record. One set for each server key.
 #[derive(Debug)]
-pub(super) struct Keys(Ring<KeySet>);
+pub(super) struct Keys(Ring<KeySet>, Ring<SealingKey>);
 
 /// What is made from one server key.
 #[derive(Debug)]
@@ -70,19 +90,22 @@ pub(super) struct KeySet {
     indexes: HashKey,
     consumed: HashKey,
     done: HashKey,
+    sides: HashKey,
     pseudonyms: Pseudonymiser,
 }
 
 impl Keys {
     pub(super) fn new(ring: &KeyRing) -> Self {
-        Self(ring.map(|server| KeySet {
+        let sets = ring.map(|server| KeySet {
+            sides: server.hash_key("session-side v1"),
             records: server.hash_key("session-key v1"),
             indexes: server.hash_key("session-index v1"),
             consumed: server.hash_key("session-consumed v1"),
             done: server.hash_key("session-done v1"),
             pseudonyms: Pseudonymiser::new(&server.hash_key("pseudonym v1").hash(&[])),
             server: server.clone(),
-        }))
+        });
+        Self(sets, ring.derive("session-carried v1"))
     }
 
     /// A handle for a new session, which is kept under the active key.
@@ -93,6 +116,17 @@ impl Keys {
     /// What new records are made with.
     pub(super) const fn active(&self) -> &KeySet {
         self.0.active()
+    }
+
+    /// What sealed sessions are carried under.
+    pub(super) const fn carrying(&self) -> &Ring<SealingKey> {
+        &self.1
+    }
+
+    /// What the record under `key` was made with.
+    pub(super) fn of_record(&self, key: &StoreKey) -> &KeySet {
+        let id = key.as_bytes().last_chunk().map(|id| KeyId::new(*id));
+        id.and_then(|id| self.0.get(id)).unwrap_or(self.active())
     }
 
     /// What there is to look under, in an order that all instances agree on.
@@ -125,9 +159,7 @@ impl Keys {
     /// What names the session under `record` and its user: always the same key, so that the names stay
     /// while the session does, whichever key is active.
     pub(super) fn pseudonyms(&self, record: &StoreKey) -> &Pseudonymiser {
-        let key = record.as_bytes().last_chunk().map(|id| KeyId::new(*id));
-        let keys = key.and_then(|id| self.0.get(id)).unwrap_or(self.active());
-        &keys.pseudonyms
+        &self.of_record(record).pseudonyms
     }
 
     /// Names the session under `record`.
@@ -140,6 +172,43 @@ impl KeySet {
     /// Names a person.
     pub(super) fn person(&self, issuer: &str, subject: &str) -> Pseudonym {
         self.pseudonyms.subject(issuer, subject)
+    }
+
+    /// Marked when the session under `record` has ended.
+    pub(super) fn ended(&self, record: &StoreKey) -> StoreKey {
+        StoreKey::new(self.sides.hash(&[b"ended", record.as_bytes()]))
+    }
+
+    /// Marked with the lowest version of it that is good.
+    pub(super) fn floor(&self, record: &StoreKey) -> StoreKey {
+        StoreKey::new(self.sides.hash(&[b"floor", record.as_bytes()]))
+    }
+
+    /// Marked with the time of its last use.
+    pub(super) fn seen(&self, record: &StoreKey) -> StoreKey {
+        StoreKey::new(self.sides.hash(&[b"seen", record.as_bytes()]))
+    }
+
+    /// Marked with the time up to which an app's sessions began that have ended.
+    pub(super) fn ended_every(&self, app: &str) -> StoreKey {
+        StoreKey::new(self.sides.hash(&[b"every", app.as_bytes()]))
+    }
+
+    /// Marked with the time up to which sessions began that have ended.
+    pub(super) fn ended_whose(&self, app: &str, whose: Whose<'_>) -> StoreKey {
+        let app = app.as_bytes();
+        StoreKey::new(match whose {
+            Whose::Sid { issuer, sid, subject: None } => {
+                self.sides.hash(&[b"sid", app, issuer.as_bytes(), sid.as_bytes()])
+            }
+            Whose::Sid { issuer, sid, subject: Some(subject) } => {
+                let (sid, subject) = (sid.as_bytes(), subject.as_bytes());
+                self.sides.hash(&[b"sid+sub", app, issuer.as_bytes(), sid, subject])
+            }
+            Whose::Subject { issuer, subject } => {
+                self.sides.hash(&[b"sub", app, issuer.as_bytes(), subject.as_bytes()])
+            }
+        })
     }
 
     pub(super) fn sid(&self, issuer: &str, sid: &str) -> StoreKey {
@@ -231,7 +300,7 @@ mod tests {
     #[test]
     fn handles_and_keys_print_nothing() {
         let key = KeyId::new([0x41; 4]);
-        let handle = Handle { key, secret: Zeroizing::new([0x41; 32]) };
+        let handle = Handle { key, secret: Zeroizing::new([0x41; 32]), carried: None };
         let shown = format!("{handle:?} {:?}", keys(0x42, &[0x43]));
         assert!(!shown.contains("65, 65") && !shown.contains("66, 66"), "{shown}");
         assert!(!shown.contains("QUFB") && shown.contains("redacted"), "{shown}");

@@ -8,6 +8,7 @@
 
 mod admin;
 mod cache;
+mod carried;
 mod embedded;
 mod handle;
 mod limit;
@@ -24,10 +25,15 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 pub use self::{
     admin::{Entry, Listing, Own},
+    carried::{CarriedApps, CarriedBy, NotPacked},
     embedded::{EmbeddedStore, StoreFault},
     handle::Handle,
     limit::{Limit, NoRoom, OverLimit},
@@ -83,6 +89,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
     fn unreadable(&self, app: &str);
     /// A handle was made under a server key that is not in use here.
     fn unknown_key(&self, app: &str);
+    /// A session could not be given to its browser to carry.
+    fn not_carried(&self, app: &str, fault: NotPacked);
 }
 
 /// By which name of the authorization server sessions are meant.
@@ -125,6 +133,8 @@ pub struct Sessions {
     flights: Flights,
     cache: ReadCache,
     watches: Watches,
+    by_browser: CarriedApps,
+    myself: Weak<Self>,
 }
 
 impl Sessions {
@@ -137,9 +147,31 @@ impl Sessions {
         ambient: Ambient,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
+        Self::with_carried(store, ring, staleness, ambient, observer, CarriedApps::new())
+    }
+
+    /// The same, where browsers carry the sessions of some apps.
+    pub fn with_carried(
+        store: Arc<dyn Store>,
+        ring: impl Into<KeyRing>,
+        staleness: Duration,
+        ambient: Ambient,
+        observer: Arc<dyn Observer>,
+        by_browser: CarriedApps,
+    ) -> Arc<Self> {
         let (keys, cache) = (Keys::new(&ring.into()), ReadCache::new(staleness));
         let (flights, watches) = (Flights::default(), Watches::default());
-        Arc::new(Self { store, keys, ambient, observer, flights, cache, watches })
+        Arc::new_cyclic(|myself| Self {
+            store,
+            keys,
+            ambient,
+            observer,
+            flights,
+            cache,
+            watches,
+            by_browser,
+            myself: Weak::clone(myself),
+        })
     }
 
     /// Begins a session under a new handle (SES-7.2.4). Ending the one it replaces is the caller's part.
@@ -162,6 +194,16 @@ impl Sessions {
             tokens_since: now,
             renewed: Version::FIRST,
         };
+        if let Some(by) = self.carried_by(&contents.app) {
+            let handle =
+                self.hand_over(&handle, contents.clone(), by.room).inspect_err(|fault| {
+                    self.observer.not_carried(&contents.app, *fault);
+                })?;
+            let names = self.keys.pseudonyms(&key);
+            let session = Session::new(key, Version::FIRST, contents, now, names, None);
+            self.observer.session_started(&session);
+            return Ok((handle, session));
+        }
         let record = StoredRecord {
             version: Version::FIRST,
             app: contents.app.clone(),
@@ -202,7 +244,12 @@ impl Sessions {
             && now.since(session.last_seen) >= (session.idle / 20).max(1)
         {
             // The session was read; that this use could not be noted only lets it end sooner.
-            if self.observed("touch", self.store.touch(&session.key, now)).await.is_ok() {
+            let noted = if handle.carried().is_some() {
+                self.touch_carried(&session, now).await
+            } else {
+                self.observed("touch", self.store.touch(&session.key, now)).await.is_ok()
+            };
+            if noted {
                 session.last_seen = now;
                 self.cache.seen(&session.key, now);
             }
@@ -233,6 +280,9 @@ impl Sessions {
         if !self.knows(app, handle) {
             return Ok(None);
         }
+        if let Some(by) = self.carried_by(app) {
+            return self.end_carried(app, by, handle, reason).await;
+        }
         let key = self.keys.record(handle);
         match self.observed("load", self.store.load(&key)).await? {
             Some(record) if record.app == app => {}
@@ -260,6 +310,7 @@ impl Sessions {
         in_app: impl Fn(&str) -> bool + Send,
         reason: EndReason,
     ) -> Result<Vec<Ended>, StoreUnavailable> {
+        self.end_all_carried(whose, &in_app).await?;
         let mut ended = Vec::new();
         for keys in self.keys.all() {
             let (index, also) = match whose {
@@ -296,6 +347,10 @@ impl Sessions {
 
     /// A session read a moment ago and not past a limit.
     fn remembered(&self, app: &str, handle: &Handle, now: UnixTime) -> Option<Session> {
+        // What was brought is judged anew each time.
+        if handle.carried().is_some() {
+            return None;
+        }
         let key = self.keys.record(handle);
         let session = self.cache.get(&key, self.ambient.clock.monotonic_millis())?;
         let usable = session.app() == app && session.expiry(now).is_none();
@@ -370,6 +425,9 @@ impl Sessions {
         if !self.knows(app, handle) {
             return Err(NoSession::UnknownKey.into());
         }
+        if self.carried_by(app).is_some() {
+            return self.open_carried(app, handle, policy).await;
+        }
         let key = self.keys.record(handle);
         loop {
             let ticket = self.cache.ticket(&key, self.ambient.clock.monotonic_millis());
@@ -435,8 +493,12 @@ impl Sessions {
             self.watches.end(key);
         }
         if let Removed::Done(record) = &removed {
-            let session = self.keys.pseudonym(key);
-            self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);
+            // What its browser still carries is marked as well; whoever marks it first counts it.
+            let carried = self.carried_by(&record.app).is_some();
+            if !carried || self.mark_ended(key, record.expires).await? {
+                let session = self.keys.pseudonym(key);
+                self.observer.session_ended(&record.app, Some(&session), reason.reason(), 1);
+            }
         }
         Ok(removed)
     }

@@ -2,6 +2,7 @@
 //! Must not know how any of it comes about.
 
 use super::{
+    carried::NotPacked,
     record::Session,
     store::{Expiry, StoreUnavailable, Version},
 };
@@ -83,6 +84,8 @@ pub enum NoSession {
     Unknown,
     /// Its handle was made under a server key that is not in use here.
     UnknownKey,
+    /// Its browser brought a version that has long been replaced.
+    Superseded,
     /// Ended by the idle limit just now.
     IdleExpired,
     /// Ended by the absolute limit just now.
@@ -95,6 +98,7 @@ impl NoSession {
         match self {
             Self::Unknown => "session.unknown",
             Self::UnknownKey => "session.unknown_key",
+            Self::Superseded => "session.superseded",
             Self::IdleExpired => "session.idle_expired",
             Self::AbsoluteExpired => "session.absolute_expired",
         }
@@ -149,6 +153,9 @@ pub enum CreateError {
     /// A new handle was taken already: the random source repeats itself.
     #[error("a new session handle was not unique")]
     NotUnique,
+    /// Its browser could not carry it.
+    #[error(transparent)]
+    NotCarried(#[from] NotPacked),
     /// The store does not answer.
     #[error(transparent)]
     StoreUnavailable(#[from] StoreUnavailable),
@@ -159,8 +166,9 @@ impl CreateError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Entropy(_) => "session.no_randomness",
-            Self::Seal => "session.not_sealed",
+            Self::Seal | Self::NotCarried(NotPacked::Seal) => "session.not_sealed",
             Self::NotUnique => "session.not_unique",
+            Self::NotCarried(NotPacked::TooLarge { .. }) => "session.too_large",
             Self::StoreUnavailable(_) => StoreUnavailable::REASON,
         }
     }

@@ -166,6 +166,12 @@ impl Contents {
         handle: &Handle,
         version: Version,
     ) -> Result<Vec<u8>, SealFailed> {
+        let text = self.to_json()?;
+        keys.sealing(handle).seal(&associated(&keys.record(handle), version, &self.app), &text)
+    }
+
+    /// The same bytes each time.
+    pub(super) fn to_json(&self) -> Result<Zeroizing<Vec<u8>>, SealFailed> {
         // Room enough at once: a growing buffer would leave tokens behind in freed memory.
         let room = 4096
             + self.tokens.access_token.expose().len()
@@ -179,7 +185,7 @@ impl Contents {
                 .sum::<usize>();
         let mut text = Zeroizing::new(Vec::with_capacity(room));
         serde_json::to_writer(&mut *text, self).map_err(|_| SealFailed)?;
-        keys.sealing(handle).seal(&associated(&keys.record(handle), version, &self.app), &text)
+        Ok(text)
     }
 
     pub(super) fn open(
@@ -190,6 +196,12 @@ impl Contents {
         let associated = associated(&keys.record(handle), record.version, &record.app);
         let text = keys.sealing(handle).open(&associated, &record.sealed)?;
         serde_json::from_slice(&text).map_err(|_| Unsealable)
+    }
+
+    /// When the last of its tokens came.
+    pub(super) fn renewed_at(&self) -> UnixTime {
+        let narrowed = self.tokens.narrowed.iter().map(|narrowed| narrowed.since);
+        narrowed.max().map_or(self.tokens_since, |since| since.max(self.tokens_since))
     }
 
     pub(super) fn indexes(&self, keys: &KeySet) -> Vec<StoreKey> {

@@ -120,6 +120,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Flights {
+    /// Work that a clean stop waits for.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
     pub(super) fn forget_past(&self, now: UnixTime, monotonic_millis: u64) {
         locked(&self.setbacks).retain(|_, setback| monotonic_millis < setback.until_millis);
         locked(&self.unsaved).retain(|_, unsaved| now < unsaved.expires.plus(LAST_CALL));
@@ -418,6 +423,10 @@ impl Sessions {
             }
             let asked = Instant::now();
             let owner = unsaved.unwrap_or(myself);
+            let carried = flight.handle.carried().is_some();
+            if carried && self.lay_down(&flight.handle, &session).await.is_err() {
+                return RefreshOutcome::StoreUnavailable.into();
+            }
             let lease = self.store.lease(&session.key, owner, LEASE);
             match self.observed("lease", lease).await {
                 Ok(Leased::Granted(lease)) => {
@@ -438,6 +447,8 @@ impl Sessions {
                         return RefreshOutcome::Underway(session).into();
                     }
                 }
+                // Taken out because it had settled, or ended: the next look tells.
+                Ok(Leased::Gone) if carried && start.elapsed() < PATIENCE => {}
                 Ok(Leased::Gone) => return self.over(flight, NoSession::Unknown),
                 Err(_) => {
                     let until = asked.checked_add(LEASE).unwrap_or(asked);
@@ -529,7 +540,17 @@ impl Sessions {
         boarded: Option<Version>,
     ) -> Option<Landing> {
         // What was read before the lease may be out of date: only what came with it counts.
-        let session = self.opened(&read.key, &flight.handle, held.record, Some(&flight.policy))?;
+        let mut session =
+            self.opened(&read.key, &flight.handle, held.record, Some(&flight.policy))?;
+        if flight.handle.carried().is_some() {
+            session.last_seen = read.last_seen;
+            // Marked as ended since it was read, or out of date: the next look tells.
+            match self.ended_meanwhile(&session).await {
+                Ok(false) => {}
+                Ok(true) => return None,
+                Err(_) => return Some(RefreshOutcome::StoreUnavailable.into()),
+            }
+        }
         if session.expiry(self.ambient.now()).is_some() {
             return None;
         }
@@ -617,7 +638,16 @@ impl Sessions {
         match replaced {
             Replaced::Done(version) => {
                 let contents = Arc::new(contents);
-                RefreshOutcome::Refreshed(Session { version, contents, ..session }).into()
+                let session = Session { version, contents, ..session };
+                if flight.handle.carried().is_some() {
+                    // What ended meanwhile is only marked so.
+                    match self.ended_meanwhile(&session).await {
+                        Ok(false) => {}
+                        Ok(true) => return too_late(tokens, NoSession::Unknown),
+                        Err(_) => return RefreshOutcome::StoreUnavailable.into(),
+                    }
+                }
+                RefreshOutcome::Refreshed(session).into()
             }
             // Somebody else refreshed, or our own first write arrived after all. These tokens are not
             // revoked: they belong to the same grant as the winner's.

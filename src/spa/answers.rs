@@ -155,6 +155,7 @@ pub(super) fn login_failure(failure: &LoginFailure) -> ErrorAnswer {
         LoginFailure::Intent { .. } => ErrorAnswer::new(ErrorCode::UpstreamUnavailable),
         LoginFailure::SessionLimit { .. } => ErrorAnswer::new(ErrorCode::SessionLimit),
         LoginFailure::StoreUnavailable => ErrorAnswer::new(ErrorCode::StoreUnavailable),
+        LoginFailure::SessionTooLarge => ErrorAnswer::new(ErrorCode::SessionTooLarge),
         _ => ErrorAnswer::new(ErrorCode::ServerError),
     }
 }

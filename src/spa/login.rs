@@ -68,6 +68,7 @@ pub(super) async fn login_start(
         (status = 400, description = "`authorization_error`, `login_rejected`, `transaction_missing` or `invalid_request`", body = crate::web::ErrorBody),
         (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
         (status = 409, description = "`session_limit`: the user has as many sessions as are allowed", body = crate::web::ErrorBody),
+        (status = 500, description = "`session_too_large`: retrying changes nothing", body = crate::web::ErrorBody),
         (status = 502, description = "`authorization_server_error`", body = crate::web::ErrorBody),
         (status = 503, description = "`authorization_server_unavailable` or `store_unavailable`; retry", body = crate::web::ErrorBody)))]
 pub(super) async fn login_end(
@@ -226,16 +227,15 @@ impl Spa {
     }
 
     fn session_cookies(&self, ended: &Ended, mode: Mode) -> Result<Vec<HeaderValue>, ErrorAnswer> {
-        let name = &self.admission.cookies.session;
-        let max_age = ended.session.absolute_expires().since(self.ambient.now());
-        let value = ended.handle.to_cookie_value();
-        let session = set_cookie(name, &value, u64::try_from(max_age).ok(), SameSite::Strict)
-            .ok_or_else(|| self.cookie_too_large(name))?;
+        let session = self
+            .admission
+            .cookies(&ended.handle, &ended.session)
+            .ok_or_else(|| self.cookie_too_large(&self.admission.cookies.session))?;
         let done = clear_cookie(
             &self.admission.cookies.transaction(&ended.transaction_id),
             self.same_site(mode),
         );
-        Ok(std::iter::once(session).chain(done).collect())
+        Ok(session.into_iter().chain(done).collect())
     }
 
     fn cookie_too_large(&self, name: &str) -> ErrorAnswer {

@@ -10,6 +10,7 @@ use super::{
     pairs,
 };
 use crate::{
+    admission::Carrier,
     protocol::{Authentication, StepUp},
     session::{Activity, Session},
     web::{Body, ErrorAnswer, ErrorCode, Refusal, RequestId, with_cookies},
@@ -27,6 +28,7 @@ const MOST_SHOWN: usize = 100;
         (status = 403, description = "`csrf_rejected`", body = crate::web::ErrorBody),
         (status = 503, description = "`store_unavailable`; retry", body = crate::web::ErrorBody)))]
 pub(super) async fn sessions(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    spa.listable()?;
     let (_, session) = spa.admission.session(headers, Activity::Polls).await?;
     let own = spa.login.own_sessions(&session).await;
     let own = own.map_err(|failure| answers::login_failure(&failure))?;
@@ -53,6 +55,7 @@ pub(super) async fn end_session(
     form: &[u8],
     id: &RequestId,
 ) -> Result<Response<Body>, Refusal> {
+    spa.listable()?;
     let (handle, session) = spa.admission.session(headers, Activity::Polls).await?;
     spa.lately_authenticated(&session)?;
     let fields = pairs(form);
@@ -103,6 +106,16 @@ fn is_id(text: &str) -> bool {
 }
 
 impl Spa {
+    /// Where browsers carry their sessions nobody can list them. An empty list would say that there are none.
+    fn listable(&self) -> Result<(), ErrorAnswer> {
+        match self.admission.carrier {
+            Carrier::Server => Ok(()),
+            Carrier::Cookie => {
+                Err(ErrorAnswer::new(ErrorCode::InvalidRequest).with_detail("not_listed"))
+            }
+        }
+    }
+
     /// Who ends sessions elsewhere must have authenticated lately, where the configuration says so: a
     /// stolen cookie shall not throw its owner out (SES-7.4).
     fn lately_authenticated(&self, session: &Session) -> Result<(), ErrorAnswer> {

@@ -31,7 +31,10 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
         Ok(session) if session.is_exhausted(spa.ambient.now()) => {
             answers::json(&SessionState::LOGGED_OUT)
         }
-        Ok(session) => answers::json(&SessionState::of(&session, spa.ambient.now())),
+        Ok(session) => {
+            let state = answers::json(&SessionState::of(&session, spa.ambient.now()))?;
+            Ok(with_cookies(state, spa.admission.renewed_cookies(&handle, &session)))
+        }
         Err(FindError::NoSession(gone)) => {
             let state = answers::json(&SessionState::LOGGED_OUT)?;
             Ok(with_cookies(state, spa.admission.parting_of(gone)))
@@ -52,17 +55,20 @@ pub(super) async fn session(spa: &Spa, headers: &HeaderMap) -> Result<Response<B
         (status = 503, description = "Something behind the BFF is unavailable; retry", body = crate::web::ErrorBody)))]
 pub(super) async fn userinfo(spa: &Spa, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
     let (handle, session) = spa.admission.session(headers, Activity::Counts).await?;
-    let session = spa.admission.with_token(&handle, session, None).await?;
+    let mut session = spa.admission.with_token(&handle, session, None).await?;
     let mut answer = ask_userinfo(spa, &session).await;
     if matches!(answer, Err(UserinfoFailure::TokenRejected)) {
         // As at any upstream: one renewal, one more try.
         let cause = Cause::UpstreamRejected { used_version: session.version() };
         let outcome = spa.admission.renew(&handle, cause, None).await;
-        let session = outcome.into_result().map_err(|trouble| spa.admission.trouble(trouble))?;
+        session = outcome.into_result().map_err(|trouble| spa.admission.trouble(trouble))?;
         answer = ask_userinfo(spa, &session).await;
     }
     match answer {
-        Ok(claims) => answers::json(&claims),
+        Ok(claims) => {
+            let claims = answers::json(&claims)?;
+            Ok(with_cookies(claims, spa.admission.renewed_cookies(&handle, &session)))
+        }
         Err(UserinfoFailure::Call(failure)) => Err(answers::as_failure(&failure).into()),
         Err(UserinfoFailure::TokenRejected) => {
             tracing::warn!(app = %spa.app, reason = "userinfo.token_rejected", "the AS refused the access token");
@@ -101,7 +107,9 @@ pub(super) async fn refresh(
     let (handle, _) = spa.admission.session(headers, Activity::Polls).await?;
     let outcome = spa.admission.renew(&handle, Cause::Demanded, None).await;
     let session = outcome.into_result().map_err(|trouble| spa.admission.trouble(trouble))?;
-    answers::json(&Refreshed { access_token_expires_in: left(&session, spa.ambient.now()) })
+    let access_token_expires_in = left(&session, spa.ambient.now());
+    let refreshed = answers::json(&Refreshed { access_token_expires_in })?;
+    Ok(with_cookies(refreshed, spa.admission.renewed_cookies(&handle, &session)))
 }
 
 /// The client's public keys, for the AS.

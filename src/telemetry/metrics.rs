@@ -39,6 +39,7 @@ pub struct Metrics {
     sessions_refused: IntCounterVec,
     sessions_active: IntGauge,
     unknown_server_keys: IntCounterVec,
+    sessions_not_carried: IntCounterVec,
     server_keys: IntGaugeVec,
     backchannel_logouts: IntCounterVec,
     revocations: IntCounterVec,
@@ -122,6 +123,12 @@ impl Metrics {
             sessions_active: registered(
                 r,
                 IntGauge::new("fapi_bff_sessions_active", "Sessions in the store."),
+            ),
+            sessions_not_carried: counters(
+                r,
+                "sessions_not_carried_total",
+                "Sessions that did not fit their cookies: logins refused, or kept in the store.",
+                &["app"],
             ),
             unknown_server_keys: counters(
                 r,
@@ -308,6 +315,11 @@ impl Metrics {
     /// A refresh was found broken off.
     pub fn refresh_abandoned(&self, app: &str) {
         self.count(&self.refreshes_abandoned, &[Named(app)]);
+    }
+
+    /// A session did not fit its cookies.
+    pub fn session_not_carried(&self, app: &str) {
+        self.count(&self.sessions_not_carried, &[Named(app)]);
     }
 
     /// A session cookie names a server key that is not in use here.
@@ -596,6 +608,7 @@ mod tests {
         m.session_refused("bank");
         m.set_sessions_active(3);
         m.unknown_server_key("bank");
+        m.session_not_carried("bank");
         m.server_key(KeyId::new([1, 2, 3, 4]), "active");
         m.backchannel_logout("bank", "accepted", "none");
         m.revocation("as", "given_up");
@@ -647,7 +660,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 32);
+        assert_eq!(families, 33);
         assert!(samples(&text).len() > families);
     }
 

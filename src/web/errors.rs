@@ -58,6 +58,9 @@ pub enum ErrorCode {
     /// The user has as many sessions as one person may have in this app; no session was made. End one,
     /// or wait until one ends.
     SessionLimit,
+    /// The login held, but its session does not fit the cookies that are to carry it. Another attempt
+    /// changes nothing: the operator has to make tokens shorter, or keep sessions on the server.
+    SessionTooLarge,
     /// The call wants the user to authenticate otherwise or anew: log in with what `step_up` holds as
     /// parameters of `login/start`, then repeat the call. The session stays as it is until then.
     StepUpRequired,
@@ -104,7 +107,7 @@ impl ErrorCode {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ServerError | Self::SessionTooLarge => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AuthorizationServerError
             | Self::UpstreamRedirect
             | Self::UpstreamRejectedToken
@@ -138,6 +141,7 @@ impl ErrorCode {
             Self::SessionExpired => "session_expired",
             Self::SessionLimit => "session_limit",
             Self::SessionMissing => "session_missing",
+            Self::SessionTooLarge => "session_too_large",
             Self::StepUpRequired => "step_up_required",
             Self::StoreUnavailable => "store_unavailable",
             Self::TokenUnavailable => "token_unavailable",

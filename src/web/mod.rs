@@ -2,6 +2,7 @@
 //! Must not know: OAuth, what a session holds, or any route.
 
 mod address;
+mod chunks;
 mod cookies;
 mod errors;
 mod guard;
@@ -9,6 +10,10 @@ mod headers;
 mod request_id;
 
 pub use address::ClientAddress;
+pub use chunks::{
+    CHUNKS_BUDGET, Chunked, MOST_CHUNKS, all_chunks, chunks, clear_chunks, parts as chunk_parts,
+    room as chunk_room, set_chunks,
+};
 pub use cookies::{
     CookieNames, CookieValue, MAX_COOKIE_OCTETS, SameSite, clear_cookie, cookie, cookie_values,
     cookies_with_prefix, set_cookie,

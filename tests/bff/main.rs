@@ -10,6 +10,7 @@
 
 mod administration;
 mod attacks;
+mod carried;
 mod ecosystems;
 mod encrypted;
 mod forwarding;

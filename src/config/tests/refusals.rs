@@ -607,6 +607,24 @@ const CASES: &[Case] = &[
         "contains the key itself",
     ),
     (
+        "[apps.portal]",
+        "session.carrier = \"cookie\"\nsession.max_per_subject = 3",
+        "apps.portal.session.max_per_subject",
+        "needs a list of sessions",
+    ),
+    (
+        "[apps.portal]",
+        "session.carrier = \"cookie\"\nsession.manage_max_age = \"10m\"",
+        "apps.portal.session.manage_max_age",
+        "needs a list of sessions",
+    ),
+    (
+        "[apps.portal]",
+        "session.carrier = \"browser\"",
+        "apps.portal.session.carrier",
+        "not one of the choices",
+    ),
+    (
         "[store]",
         "further_server_key_files = \"keys/next.key\"",
         "store.further_server_key_files",

@@ -51,6 +51,7 @@ impl Observer for Quiet {
     fn remembered(&self) {}
     fn ended_elsewhere(&self, _: &Pseudonym) {}
     fn unknown_key(&self, _: &str) {}
+    fn not_carried(&self, _: &str, _: crate::session::NotPacked) {}
 }
 
 /// A process, as those see it who call it.

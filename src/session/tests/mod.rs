@@ -2,6 +2,7 @@
 //! that answers when told to, a store that fails when told to.
 
 mod cache;
+mod carried;
 pub(super) mod contract;
 mod faults;
 mod life;
@@ -64,6 +65,16 @@ impl House {
 
     /// One that serves sessions it read so long ago.
     pub(super) fn remembering(staleness: Duration) -> Self {
+        Self::with(staleness, CarriedApps::new())
+    }
+
+    /// One whose browsers carry their sessions.
+    pub(super) fn carrying(room: usize) -> Self {
+        let by = CarriedBy { room, absolute: POLICY.absolute };
+        Self::with(Duration::from_secs(1), CarriedApps::from([("shop".to_owned(), by)]))
+    }
+
+    fn with(staleness: Duration, by_browser: CarriedApps) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("sessions");
         let store = Arc::new(FaultyStore::over(Arc::new(EmbeddedStore::open(&file).unwrap())));
@@ -72,24 +83,26 @@ impl House {
         let seen = Arc::new(Seen::default());
         let server = Arc::new(Server::new(clock.clone()));
         let refresher: Arc<dyn Refresher> = server.clone();
-        let sessions = Sessions::new(
+        let sessions = Sessions::with_carried(
             store.clone(),
             ServerKey::from_bytes([7; 32]),
             staleness,
             ambient,
             seen.clone(),
+            by_browser,
         );
         Self { sessions, clock, store, seen, server, refresher, file, _directory: directory }
     }
 
     /// Another instance over the same store; it shares nothing else.
     pub(super) fn neighbour(&self, staleness: Duration) -> Arc<Sessions> {
-        Sessions::new(
+        Sessions::with_carried(
             self.store.clone(),
             ServerKey::from_bytes([7; 32]),
             staleness,
             self.sessions.ambient.clone(),
             Arc::new(Seen::default()),
+            self.sessions.by_browser.clone(),
         )
     }
 
@@ -172,6 +185,7 @@ pub(super) struct Seen {
     pub(super) ended: Mutex<Vec<(&'static str, u64)>>,
     pub(super) unreadable: AtomicUsize,
     pub(super) unknown_keys: AtomicUsize,
+    pub(super) not_carried: Mutex<Vec<NotPacked>>,
     pub(super) abandoned: AtomicUsize,
     pub(super) remembered: AtomicUsize,
     pub(super) elsewhere: AtomicUsize,
@@ -206,6 +220,9 @@ impl Observer for Seen {
         if outcome == "unavailable" {
             self.unavailable.fetch_add(1, Ordering::SeqCst);
         }
+    }
+    fn not_carried(&self, _: &str, fault: NotPacked) {
+        self.not_carried.lock().unwrap().push(fault);
     }
     fn unknown_key(&self, _: &str) {
         self.unknown_keys.fetch_add(1, Ordering::SeqCst);
