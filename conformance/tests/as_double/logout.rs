@@ -89,8 +89,8 @@ async fn a_client_is_told_of_a_logout_by_a_token_while_the_browser_waits() {
     assert!(claims["jti"].as_str().is_some_and(|jti| jti.len() >= 43));
     assert!(claims.get("nonce").is_none());
     let event = world.double.last(Endpoint::EndSession).unwrap();
-    let said = json!({"status": 200, "cache_control": "no-store"});
-    assert_eq!(event.notes["backchannel_logout"], said);
+    let answered = json!({"status": 200, "cache_control": "no-store"});
+    assert_eq!(event.notes["backchannel_logout"], answered);
     assert!(world.double.issued_secrets().contains(&pairs[0].1), "reports must not show it");
 }
 
