@@ -561,7 +561,7 @@ impl Sessions {
                 return match landing.outcome {
                     // What waited was for another target: that needs a lease of its own.
                     RefreshOutcome::Refreshed(_) if aim != flight.aim => None,
-                    _ => Some(landing),
+                    _ => unless_overtaken(landing),
                 };
             }
         };
@@ -572,8 +572,13 @@ impl Sessions {
             return None;
         }
         match self.ask(flight, &session).await {
-            Ok(tokens) => Some(self.keep(flight, session, &held, tokens, &flight.aim).await),
-            Err(failure) => self.give_up(flight, &session, held.fence, failure).await,
+            Ok(tokens) => {
+                unless_overtaken(self.keep(flight, session, &held, tokens, &flight.aim).await)
+            }
+            Err(failure) => {
+                let landing = self.give_up(flight, &session, held.fence, failure).await;
+                landing.and_then(unless_overtaken)
+            }
         }
     }
 
@@ -769,6 +774,12 @@ impl Contents {
         self.tokens_since = now;
         self.renewed = renewed;
     }
+}
+
+/// None if somebody else has written meanwhile: perhaps what is wanted here, perhaps for another target.
+fn unless_overtaken(landing: Landing) -> Option<Landing> {
+    let overtaken = matches!(landing.outcome, RefreshOutcome::Joined(_)) && landing.late.is_none();
+    (!overtaken).then_some(landing)
 }
 
 fn too_late(tokens: RefreshedTokens, no_session: NoSession) -> Landing {

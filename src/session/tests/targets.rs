@@ -173,3 +173,29 @@ async fn what_has_ended_leaves_the_record_and_the_end_names_the_rest() {
     let tokens: Vec<_> = ended.narrowed_tokens().map(Token::expose).collect();
     assert_eq!(tokens, ["access-2", "access-3"]);
 }
+
+/// RES-2.1/2.2: a winner who fetched a token for something else has not fetched this one.
+#[tokio::test]
+async fn one_who_was_overtaken_for_another_target_still_gets_its_token() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    let target = api("a");
+    house.server.hold();
+    let others = house.neighbour(Duration::ZERO);
+    let winner = Arc::new(Server::new(house.clock.clone()));
+    let refresher: Arc<dyn Refresher> = winner.clone();
+    let wanted =
+        house.sessions.fresh(session.clone(), &handle, &POLICY, &house.refresher, Some(&target));
+    let meanwhile = async {
+        house.server.arrived.notified().await;
+        // The lease is lost: its time was over before it was used.
+        house.store.inner.release(&session.key, Fence::new(1)).await.unwrap();
+        let won = others.refresh("shop", &handle, &POLICY, &refresher, Cause::Demanded, None).await;
+        assert!(matches!(won, RefreshOutcome::Refreshed(_)), "{won:?}");
+        house.server.gate.add_permits(2);
+    };
+    let (found, ()) = tokio::join!(wanted, meanwhile);
+    let found = found.unwrap();
+    assert!(found.access_token_for(Some(&target)).is_some());
+    assert_eq!((house.server.asked(), winner.asked()), (2, 1));
+}
