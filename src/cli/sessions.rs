@@ -82,7 +82,7 @@ pub struct Person {
     #[arg(long, value_name = "URL", requires = "subject")]
     issuer: Option<String>,
     /// The subject there: the `sub` of the ID token.
-    #[arg(long, value_name = "SUB", requires = "issuer")]
+    #[arg(long, value_name = "SUB", allow_hyphen_values = true, requires = "issuer")]
     subject: Option<String>,
 }
 
@@ -91,13 +91,20 @@ pub struct Person {
 #[group(required = true, multiple = true)]
 pub struct Which {
     /// The one with this id, as `list`, logs and audit have it.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["issuer", "subject", "all"])]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true,
+        conflicts_with_all = ["issuer", "subject", "all"])]
     id: Option<String>,
     /// All of this issuer's …
     #[arg(long, value_name = "URL", requires = "subject", conflicts_with = "all")]
     issuer: Option<String>,
     /// … subject.
-    #[arg(long, value_name = "SUB", requires = "issuer", conflicts_with = "all")]
+    #[arg(
+        long,
+        value_name = "SUB",
+        allow_hyphen_values = true,
+        requires = "issuer",
+        conflicts_with = "all"
+    )]
     subject: Option<String>,
     /// All there are, or with --app all of the app's.
     #[arg(long)]

@@ -613,3 +613,19 @@ fn check_says_what_sessions_in_cookies_cannot_promise() {
     assert_eq!(report["faults"].as_array().unwrap().len(), 1, "{report}");
     assert_eq!(report["faults"][0]["path"], "apps.portal.session.carrier");
 }
+
+/// Names of sessions and people may begin with a hyphen: one session in 64 does.
+#[test]
+fn what_begins_with_a_hyphen_is_a_name_where_a_name_belongs() {
+    let (_folder, config) = signed_folder();
+    for given in [
+        &["--id", "-SoQV8f7XvS-FkiRWal4UQ"][..],
+        &["--issuer", "https://as.example.com", "--subject", "-4711"],
+    ] {
+        let mut words = vec!["sessions", "end", "--config", config.as_str()];
+        words.extend(given);
+        // The server does not run, which is all that is wrong.
+        let refused = cli(&words).0.unwrap_err().to_string();
+        assert!(!refused.contains("unexpected argument"), "{refused}");
+    }
+}

@@ -77,6 +77,14 @@ pub(super) fn app(name: &str, mut section: Section<'_>, facts: &mut Facts) -> Op
     );
     let (backchannel_logout, frontchannel_logout) =
         logout_channels(s, known.is_none_or(ClientFacts::openid));
+    if frontchannel_logout && session.carrier == Carrier::Cookie {
+        // A frame proves nothing: whoever shows one could fill the store with marks.
+        s.place_of("frontchannel_logout").report(
+            s.report,
+            "sessions in cookies cannot be ended by a frame, which finds none in the store (FCL-4.1)",
+            "remove it and register the back channel, or set session.carrier = \"server\"",
+        );
+    }
     let authorizations = grants::authorizations(s, known);
     let surroundings =
         Surroundings { client: known, login: &login, authorizations: &authorizations };

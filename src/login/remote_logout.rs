@@ -23,6 +23,8 @@ use crate::{
 const AT_ONCE: usize = 4;
 /// How many may be here at all, those that wait included; the next one is told to come back.
 const MOST: usize = 64;
+/// Pause between two looks at whether the same token is still at work.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long one waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Seconds a used token is remembered after its end: another instance's clock may be behind.
@@ -152,7 +154,7 @@ impl RemoteLogout {
             Err(failure) => (Outcome::Failed, "failed", failure.reason()),
         };
         self.telemetry.metrics.backchannel_logout(&self.app, name, reason);
-        // A flood is counted, and not written down one by one.
+        // What was not looked at is counted, and not written down one by one.
         if ended != Err(RemoteLogoutFailure::Busy) {
             let issuer = &self.provider.registration().issuer;
             let subject = token.as_ref().and_then(VerifiedLogoutToken::subject);
@@ -222,7 +224,7 @@ impl RemoteLogout {
         let registration = self.provider.registration();
         let issuer = registration.issuer.as_str();
         let replayed = || RemoteLogoutFailure::from(LogoutTokenRejected::Replayed);
-        let _work = self.under_way.begin(token.jti()).ok_or_else(replayed)?;
+        let _work = self.alone_with(token.jti()).await.ok_or(RemoteLogoutFailure::Busy)?;
         let what = [b"logout_token".as_slice(), issuer.as_bytes(), token.jti().as_bytes()];
         let until = token.expires().plus(registration.exp_leeway).plus(REMEMBERED);
         let first = self.sessions.consume_once(&what, until).await?;
@@ -239,6 +241,20 @@ impl RemoteLogout {
         Ok(ended)
     }
 
+    /// Waits for the same token that is at work here already: whether this one repeats it shows only when
+    /// that is over.
+    async fn alone_with<'a>(&'a self, jti: &'a str) -> Option<AtWork<'a>> {
+        let waiting = async {
+            loop {
+                match self.under_way.begin(jti) {
+                    Some(work) => return work,
+                    None => tokio::time::sleep(LOOK).await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.ok()
+    }
+
     async fn check_and_end(
         &self,
         issuer: Option<&str>,
@@ -253,7 +269,10 @@ impl RemoteLogout {
             return Err(refused("frontchannel.issuer_mismatch"));
         }
         let whose = Whose::Sid { issuer, sid, subject: None };
-        Ok(self.end(whose, EndReason::FrontChannelLogout).await?)
+        // Where browsers carry their sessions an end is a mark for every name: not for whoever shows a
+        // frame.
+        let in_app = |app: &str| self.apps.contains(app) && !self.sessions.carries(app);
+        Ok(self.sessions.end_all(whose, in_app, EndReason::FrontChannelLogout).await?)
     }
 
     async fn end(

@@ -13,6 +13,8 @@ use crate::{
     seal::KeyId,
 };
 
+/// Seconds a used transaction is remembered after its end: another instance's clock may be behind.
+const REMEMBERED: i64 = 60;
 const NO_KEY: LoginFailure = LoginFailure::Internal { reason: "internal.no_key" };
 
 /// One transaction as it came in a cookie: its id from the cookie's name, and the sealed text.
@@ -85,7 +87,7 @@ impl Login {
     /// (FAPI2-SP-6.4, BCP-4.2.4).
     pub(super) async fn consume(&self, transaction: &Transaction) -> Result<(), LoginFailure> {
         let what: [&[u8]; 3] = [b"transaction", self.app.as_bytes(), transaction.id.as_bytes()];
-        match self.sessions.consume_once(&what, transaction.expires).await {
+        match self.sessions.consume_once(&what, transaction.expires.plus(REMEMBERED)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(LoginFailure::Transaction { reason: "transaction.already_used" }),
             Err(_) => Err(LoginFailure::StoreUnavailable),

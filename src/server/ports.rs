@@ -30,6 +30,10 @@ use crate::{
     web::{ErrorAnswer, ErrorCode, Guard, Refusal},
 };
 
+/// How long after a session was let in its new cookies may still go out with an answer: half of the time
+/// for which what they replace is looked after.
+const COOKIES_ARE_GOOD: Duration = Duration::from_secs(30);
+
 /// Renews tokens at the AS.
 pub(super) struct ProviderRefresher {
     provider: Arc<Provider>,
@@ -168,7 +172,9 @@ impl AppGate {
         let deadline = Instant::now().checked_add(left);
         let ended = self.admission.watch(&session);
         let cookies = self.admission.renewed_cookies(&handle, &session);
-        Guest { handle, session, sent, deadline, ended, cookies, ambient: self.ambient.clone() }
+        let ambient = self.ambient.clone();
+        let armed = Instant::now();
+        Guest { handle, session, sent, deadline, ended, cookies, armed, ambient }
     }
 
     /// The session's own access token for `target`.
@@ -333,6 +339,7 @@ pub(super) struct Guest {
     sent: Sent,
     deadline: Option<Instant>,
     cookies: Vec<HeaderValue>,
+    armed: Instant,
     ended: Arc<CancellationToken>,
     ambient: Ambient,
 }
@@ -358,8 +365,10 @@ impl Admitted for Guest {
         }
     }
 
+    /// Not after a while: another answer may have brought the browser newer ones. Without them it has older
+    /// ones, whose successor is in the store (CK-RACE).
     fn cookies(&self) -> &[HeaderValue] {
-        &self.cookies
+        if self.armed.elapsed() < COOKIES_ARE_GOOD { &self.cookies } else { &[] }
     }
 
     fn standing(&self) -> Standing<'_> {
@@ -376,7 +385,7 @@ impl Admitted for Guest {
         }
     }
 
-    /// No stream outlives its session (PXY-6).
+    /// No answer outlives its session (PXY-6). A request is let finish: nobody would know what became of it.
     fn lifetime(&self) -> Lifetime {
         Lifetime { ended: Some(Arc::clone(&self.ended)), deadline: self.deadline }
     }

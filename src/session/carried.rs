@@ -412,9 +412,14 @@ impl Sessions {
         let meant: Vec<_> = self.by_browser.iter().filter(|(app, _)| in_app(app)).collect();
         for (app, by) in meant {
             let until = now.plus(by.absolute).plus(MARGIN);
+            // A `sid` is not used again: what began under it is over by whichever clock it began.
+            let before = match whose {
+                Whose::Sid { .. } => until,
+                Whose::Subject { .. } => now,
+            };
             for keys in self.keys.all() {
                 let key = keys.ended_whose(app, whose);
-                self.observed("mark", self.store.mark(&key, now, until)).await?;
+                self.observed("mark", self.store.mark(&key, before, until)).await?;
             }
         }
         Ok(())

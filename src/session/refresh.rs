@@ -391,7 +391,7 @@ impl Sessions {
     /// for the lease may have been granted to it.
     fn owner(&self, flight: &Flight) -> Option<Owner> {
         let key = (self.keys.record(&flight.handle), flight.app.clone());
-        let unanswered = locked(&self.flights.unanswered).remove(&key);
+        let unanswered = locked(&self.flights.unanswered).get(&key).copied();
         match unanswered.filter(|(_, until)| Instant::now() < *until) {
             Some((owner, _)) => Some(owner),
             None => self.ambient.random().map(Owner::new).ok(),
@@ -428,7 +428,11 @@ impl Sessions {
                 return RefreshOutcome::StoreUnavailable.into();
             }
             let lease = self.store.lease(&session.key, owner, LEASE);
-            match self.observed("lease", lease).await {
+            let leased = self.observed("lease", lease).await;
+            if leased.is_ok() {
+                locked(&self.flights.unanswered).remove(&flight.of(&session));
+            }
+            match leased {
                 Ok(Leased::Granted(lease)) => {
                     match self.holding(flight, &session, *lease, owner, asked, boarded).await {
                         Some(landing) => return landing,

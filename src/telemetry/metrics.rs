@@ -60,7 +60,6 @@ pub struct Metrics {
     http_seconds: HistogramVec,
     connections: IntGaugeVec,
     connections_refused: IntCounterVec,
-    reloads: IntCounterVec,
     started_at: Gauge,
 }
 
@@ -255,12 +254,6 @@ impl Metrics {
                 "Inbound connections turned away or cut off.",
                 &["listener", "reason"],
             ),
-            reloads: counters(
-                r,
-                "reloads_total",
-                "Reloads of configuration, keys and certificates.",
-                &["what", "outcome"],
-            ),
             started_at: registered(
                 r,
                 Gauge::new("process_start_time_seconds", "Start of the process, Unix time."),
@@ -289,7 +282,7 @@ impl Metrics {
         self.started_at.set(unix as f64);
     }
 
-    /// A login got as far as `outcome` (`started`, `completed`, `rejected`, `failed`) because of
+    /// A login got as far as `outcome` (`started`, `start_failed`, `completed`, `denied`, `rejected`, `failed`) because of
     /// `reason` (`none`, or a rejection such as `jarm.expired`).
     pub fn login(&self, app: &str, outcome: &'static str, reason: &'static str) {
         self.count(&self.logins, &[Named(app), Fixed(outcome), Fixed(reason)]);
@@ -456,11 +449,6 @@ impl Metrics {
         self.count(&self.connections_refused, &[Named(listener), Fixed(reason)]);
     }
 
-    /// `what` (`configuration`, `keys`, `certificate`) was read again.
-    pub fn reload(&self, what: &'static str, outcome: &'static str) {
-        self.count(&self.reloads, &[Fixed(what), Fixed(outcome)]);
-    }
-
     pub(super) fn watch_audit(&self, audit: &Audit) {
         for counter in audit.counters() {
             if let Err(error) = self.registry.register(Box::new(counter)) {
@@ -606,6 +594,9 @@ mod tests {
         m.session_started("bank");
         m.sessions_ended("bank", "session.idle_expired", 1);
         m.session_refused("bank");
+        m.session_remembered();
+        m.refresh_lease_waited(0.2);
+        m.refresh_abandoned("bank");
         m.set_sessions_active(3);
         m.unknown_server_key("bank");
         m.session_not_carried("bank");
@@ -627,7 +618,6 @@ mod tests {
         m.http_answer("bank", "session", "2xx", 0.001);
         m.connections("public", 1);
         m.connection_refused("public", "http.header_timeout");
-        m.reload("keys", "ok");
         m.set_started_at(1_700_000_000);
         m
     }
@@ -660,7 +650,7 @@ mod tests {
             assert!(text.contains(&format!("# HELP {name} ")));
             families += 1;
         }
-        assert_eq!(families, 33);
+        assert_eq!(families, 35);
         assert!(samples(&text).len() > families);
     }
 

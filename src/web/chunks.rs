@@ -103,7 +103,11 @@ pub fn chunks(headers: &HeaderMap, name: &str) -> Option<Chunked> {
 /// name.
 pub fn all_chunks(headers: &HeaderMap, name: &str, most: usize) -> Vec<Chunked> {
     let mut found = Vec::new();
-    for first in cookie_values(headers, name) {
+    // Twice as many first parts as may be of use: some fit nothing.
+    for first in cookie_values(headers, name).into_iter().take(2 * most) {
+        if found.len() >= most {
+            break;
+        }
         let Some((count, generation, _)) = split(first) else { continue };
         let mut texts = vec![String::new()];
         for number in 0..count {

@@ -43,7 +43,8 @@ WITH held AS MATERIALIZED (
     " FOR UPDATE
 ), granted AS (
     UPDATE session s
-    SET fence = s.fence + 1, owner = $2,
+    SET fence = greatest(s.fence + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint),
+        owner = $2,
         lease_until = clock_timestamp() + $3::bigint * interval '1 microsecond'
     FROM held
     WHERE s.key = $1 AND (NOT held.by_another OR held.lease_until <= clock_timestamp())

@@ -116,7 +116,7 @@ async fn another_instance_that_is_told_stops_at_once() {
         tokio::task::yield_now().await;
     }
     let (handle, session) = house.login().await;
-    for change in [Change::Removed(session.key), Change::Marked(StoreKey::new([1; 32]))] {
+    for change in [Change::Removed(session.key), Change::Replaced(session.key)] {
         assert!(lives(&other, &handle).await);
         let watch = other.watch(&session);
         let _ = house.store.inner.remove(&session.key, RemoveIf::Present).await.unwrap();
@@ -270,4 +270,15 @@ async fn streams_hear_of_the_end_of_their_session() {
     tokio::time::timeout(Duration::from_secs(6), theirs.cancelled()).await.unwrap();
     assert_eq!(house.seen.elsewhere.load(Ordering::SeqCst), 1);
     attending.abort();
+}
+
+/// PXY-6: also one who read the session before it ended, and asks for its end after it.
+#[tokio::test]
+async fn who_comes_late_hears_of_an_end_at_once() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    house.sessions.end("shop", &handle, EndReason::Logout).await.unwrap().unwrap();
+    assert!(house.sessions.watch(&session).is_cancelled());
+    let (_, other) = house.login().await;
+    assert!(!house.sessions.watch(&other).is_cancelled());
 }

@@ -245,6 +245,9 @@ async fn a_lease_whose_grant_was_not_heard_of_is_asked_for_again_in_the_same_nam
         house.refresh(&handle, Cause::Demanded).await,
         RefreshOutcome::StoreUnavailable
     ));
+    // Nor does what fails in between make it forget.
+    house.store.fail("load");
+    house.refresh(&handle, Cause::Demanded).await;
     house.store.heal();
     let start = tokio::time::Instant::now();
     let outcome = house.refresh(&handle, Cause::Demanded).await;

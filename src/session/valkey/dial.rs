@@ -319,7 +319,7 @@ impl Node {
             Some(Value::Int(_)) => Err(Trouble {
                 kind: Kind::Refused,
                 reason: "fewer replicas than store.valkey.wait_replicas have acknowledged a write",
-                detail: String::new(),
+                detail: "NOREPLICAS".to_owned(),
             }),
             Some(Value::ServerError(error)) => Err(Trouble::answered(&error, &self.address)),
             _ => Err(Trouble::not_understood()),

@@ -86,7 +86,16 @@ impl Trouble {
 
     /// The connection is of no more use: another server, or the same one asked anew, may answer.
     pub(super) fn spoils_connection(&self) -> bool {
-        let another = ["READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "NOAUTH", "UNKILLABLE"];
+        // A primary without its replicas is perhaps none any more.
+        let another = [
+            "READONLY",
+            "MASTERDOWN",
+            "LOADING",
+            "CLUSTERDOWN",
+            "NOAUTH",
+            "UNKILLABLE",
+            "NOREPLICAS",
+        ];
         match self.kind {
             Kind::Refused => another.contains(&self.detail.as_str()),
             Kind::Unknown => true,
