@@ -206,8 +206,13 @@ async fn whoever_waited_judges_what_is_there_then() {
     let Some(bed) = Bed::new() else { return };
     let store = bed.store().await;
     for (meanwhile, removed, replaced, leased) in [
-        ("UPDATE fapi_bff.session SET version = 2, fence = 9", false, Replaced::Conflict, true),
-        ("UPDATE fapi_bff.session SET fence = 9", false, Replaced::Fenced, true),
+        (
+            "UPDATE fapi_bff.session SET version = 2, fence = 9000000000000000",
+            false,
+            Replaced::Conflict,
+            true,
+        ),
+        ("UPDATE fapi_bff.session SET fence = 9000000000000000", false, Replaced::Fenced, true),
         ("DELETE FROM fapi_bff.session", true, Replaced::Gone, false),
     ] {
         let _ = store.create(&key(1), record(9000, &[50])).await.unwrap();
@@ -228,7 +233,9 @@ async fn whoever_waited_judges_what_is_there_then() {
         assert_eq!(one.unwrap(), if removed { Removed::Absent } else { Removed::Changed });
         assert_eq!(two.unwrap(), replaced);
         match three.unwrap() {
-            Leased::Granted(lease) => assert!(leased && lease.fence == Fence::new(10)),
+            Leased::Granted(lease) => {
+                assert!(leased && lease.fence == Fence::new(9_000_000_000_000_001))
+            }
             other => assert!(!leased && other == Leased::Gone, "{other:?}"),
         }
         let _ = store.remove(&key(1), RemoveIf::Present).await.unwrap();
