@@ -211,11 +211,18 @@ impl Postgres {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Kills the server as a crash would.
+    /// Kills the server as a crash of its machine would: its children, too, which otherwise go on answering
+    /// until they notice.
     pub(crate) fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let pid = child.id().to_string();
+            let children = children_of(&pid);
             let _ = child.kill();
             let _ = child.wait();
+            for orphan in children {
+                let _ =
+                    Command::new("kill").args(["-KILL", &orphan]).stderr(Stdio::null()).status();
+            }
         }
     }
 }
@@ -232,6 +239,18 @@ impl Drop for Postgres {
             let _ = child.wait();
         }
     }
+}
+
+/// The processes that this one has started.
+fn children_of(parent: &str) -> Vec<String> {
+    let ids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = ids.filter_map(|entry| entry.file_name().into_string().ok());
+    ids.filter(|id| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // The name in parentheses may hold anything; the parent is the second word after it.
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)) == Some(parent)
+    })
+    .collect()
 }
 
 /// PostgreSQL refuses to run as root: its own user then, or nobody.

@@ -153,7 +153,7 @@ fn plans_are_listed_for_people_and_for_machines() {
     let text = String::from_utf8(conformance(&["list", "--modules"]).stdout).unwrap();
     assert!(text.contains("fapi2-message-signing-final-client-test-plan\n"), "{text}");
     assert!(text.contains("72 of 336 variants can be run"), "{text}");
-    assert!(text.contains("oidcc-client-test-rp-backchannel-rpinitlogout-wrong-iss  (needs"));
+    assert!(text.contains("oidcc-client-test-session-management  (needs"));
     let list = conformance(&["list", "--json", "--plan", "bff-hardening"]).stdout;
     let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
     assert_eq!(list[0]["id"], "bff-hardening-test-plan");
