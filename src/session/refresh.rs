@@ -285,6 +285,7 @@ impl Sessions {
     ) -> RefreshOutcome {
         let key = (self.keys.record(handle), app.to_owned());
         let start = self.ambient.clock.monotonic_millis();
+        let begun = Instant::now();
         loop {
             let flight = || Flight {
                 app: app.to_owned(),
@@ -305,6 +306,9 @@ impl Sessions {
             // Where another token was fetched, ours still is to be; only that the grant is dead
             // answers everybody.
             let answers = aim.as_ref() == target || matches!(outcome, RefreshOutcome::GrantDead);
+            // One that went on with a good token did not wait for those who need another.
+            let impatient = matches!(outcome, RefreshOutcome::Underway(_)) && cause != Cause::Due;
+            let answers = answers && !(impatient && begun.elapsed() < PATIENCE);
             if let Some(outcome) =
                 Some(outcome).filter(|_| answers).and_then(|o| joined(o, cause, target))
             {

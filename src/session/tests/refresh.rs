@@ -424,3 +424,31 @@ async fn a_refresher_that_panics_harms_nobody() {
     assert_eq!(access(&house.refresh(&handle, Cause::Demanded).await), "access-1");
     assert_eq!(house.seen.abandoned.load(Ordering::SeqCst), 1);
 }
+
+/// Who needs another token is not put off with what satisfies one whose token is good.
+#[tokio::test]
+async fn who_boards_an_impatient_flight_waits_all_the_same() {
+    let house = House::new();
+    let (handle, session) = house.login().await;
+    house.clock.advance(290);
+    house.server.hold();
+    let idle = Arc::new(Server::new(house.clock.clone()));
+    let (others, refresher) = neighbour(&house, &idle);
+    let first = house.refresh(&handle, Cause::Demanded);
+    let second = async {
+        house.server.arrived.notified().await;
+        let due = others.fresh(session.clone(), &handle, &POLICY, &refresher, None);
+        let used_version = session.version();
+        let cause = Cause::UpstreamRejected { used_version };
+        let needs = others.refresh("shop", &handle, &POLICY, &refresher, cause, None);
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            house.server.gate.add_permits(1);
+        };
+        tokio::join!(due, needs, release)
+    };
+    let (first, (due, needs, ())) = tokio::join!(first, second);
+    assert_eq!(access(&first), "access-1");
+    assert_eq!(due.unwrap().access_token().expose(), "access-0");
+    assert_eq!((access(&needs), idle.asked()), ("access-1", 0));
+}
