@@ -250,6 +250,16 @@ async fn judge(shared: &Shared, mut call: Call, body: Body) -> Response {
     response
 }
 
+/// Reads on for a while what the client still sends, as servers do that linger: closing the connection on
+/// unread octets could take the answer with it.
+fn linger(body: Body) {
+    tokio::spawn(async move {
+        let mut rest = body.into_data_stream();
+        let reading = async { while let Some(Ok(_)) = rest.next().await {} };
+        let _ = tokio::time::timeout(Duration::from_secs(10), reading).await;
+    });
+}
+
 fn check_token(shared: &Shared, call: &mut Call) -> Result<ActiveToken, Refusal> {
     let core = shared.tokens.core();
     let active = active_token(core, call)?;
@@ -277,7 +287,13 @@ async fn dispatch(shared: &Shared, call: &mut Call, body: Body) -> Result<Respon
     if path == "/echo-headers" || path.starts_with("/echo-headers/") {
         return Ok(echo_headers(shared, call));
     }
-    let active = check_token(shared, call)?;
+    let active = match check_token(shared, call) {
+        Ok(active) => active,
+        Err(refusal) => {
+            linger(body);
+            return Err(refusal);
+        }
+    };
     match path.as_str() {
         "/accounts" => {
             call.demand_method(&Method::GET)?;
