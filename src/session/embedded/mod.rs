@@ -53,9 +53,12 @@ pub enum StoreFault {
     },
     /// The file was written by another version of this program.
     #[error(
-        "session store: schema {found} found, only {known} is known; start with an empty file or the older program"
+        "session store {}: schema {found} found, only {known} is known; remove the file, which ends its sessions, or run the program that wrote it",
+        path.display()
     )]
     Schema {
+        /// Which file.
+        path: PathBuf,
         /// Schema of the file.
         found: u64,
         /// Schema of this program.
@@ -371,7 +374,9 @@ fn open_file(path: &Path) -> Result<Database, StoreFault> {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreFault::InUse(path.to_owned()),
             other => StoreFault::Damaged(other.into()),
         })?;
-    tables::prepare(&database)?;
+    if let Some(found) = tables::prepare(&database)? {
+        return Err(StoreFault::Schema { path: path.to_owned(), found, known: tables::SCHEMA });
+    }
     Ok(database)
 }
 

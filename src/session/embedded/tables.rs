@@ -8,7 +8,6 @@ use redb::{
     ReadableTable as _, Table, TableDefinition, WriteTransaction,
 };
 
-use super::StoreFault;
 use crate::{
     clock::UnixTime,
     session::store::{
@@ -36,25 +35,25 @@ const CONSUMED: TableDefinition<'_, Bytes32<'_>, i64> = TableDefinition::new("co
 const MARKS: TableDefinition<'_, Bytes32<'_>, Marked> = TableDefinition::new("marks");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-const SCHEMA: u64 = 2;
+pub(super) const SCHEMA: u64 = 2;
 
-/// Creates the tables of a new file, or refuses a file written under another schema.
-pub(super) fn prepare(database: &Database) -> Result<(), StoreFault> {
-    let transaction = database.begin_write().map_err(redb::Error::from)?;
+/// Creates the tables of a new file; or names the other schema a file was written under, and leaves it alone.
+pub(super) fn prepare(database: &Database) -> Result<Option<u64>, redb::Error> {
+    let transaction = database.begin_write()?;
     {
-        let mut meta = transaction.open_table(META).map_err(redb::Error::from)?;
-        let found = meta.get("schema").map_err(redb::Error::from)?.map(|schema| schema.value());
+        let mut meta = transaction.open_table(META)?;
+        let found = meta.get("schema")?.map(|schema| schema.value());
         match found {
             Some(SCHEMA) => {}
-            Some(found) => return Err(StoreFault::Schema { found, known: SCHEMA }),
+            Some(found) => return Ok(Some(found)),
             None => {
-                meta.insert("schema", SCHEMA).map_err(redb::Error::from)?;
+                meta.insert("schema", SCHEMA)?;
             }
         }
     }
     drop(Tables::open(&transaction)?);
-    transaction.commit().map_err(redb::Error::from)?;
-    Ok(())
+    transaction.commit()?;
+    Ok(None)
 }
 
 /// All tables, opened for writing in one transaction.
