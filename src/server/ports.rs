@@ -174,7 +174,7 @@ impl AppGate {
         let cookies = self.admission.renewed_cookies(&handle, &session);
         let ambient = self.ambient.clone();
         let armed = Instant::now();
-        Guest { handle, session, sent, deadline, ended, cookies, armed, ambient }
+        Guest { handle, session, sent, deadline, cookies, armed, ended, ambient }
     }
 
     /// The session's own access token for `target`.

@@ -234,7 +234,7 @@ async fn whoever_waited_judges_what_is_there_then() {
         assert_eq!(two.unwrap(), replaced);
         match three.unwrap() {
             Leased::Granted(lease) => {
-                assert!(leased && lease.fence == Fence::new(9_000_000_000_000_001))
+                assert!(leased && lease.fence == Fence::new(9_000_000_000_000_001));
             }
             other => assert!(!leased && other == Leased::Gone, "{other:?}"),
         }
