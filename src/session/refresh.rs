@@ -194,6 +194,8 @@ struct Granted<'a> {
     fence: Fence,
     /// When it was asked for: it runs at least from then.
     asked: Instant,
+    /// There were tokens waiting to be stored when it was asked for.
+    for_unsaved: bool,
 }
 
 /// An outcome, and tokens that came too late for it.
@@ -438,7 +440,17 @@ impl Sessions {
             }
             match leased {
                 Ok(Leased::Granted(lease)) => {
-                    match self.holding(flight, &session, *lease, owner, asked, boarded).await {
+                    match self
+                        .holding(
+                            flight,
+                            &session,
+                            *lease,
+                            (owner, unsaved.is_some()),
+                            asked,
+                            boarded,
+                        )
+                        .await
+                    {
                         Some(landing) => return landing,
                         // The session has come to its limit, or the lease was lost: look again.
                         None if start.elapsed() < PATIENCE => {}
@@ -514,7 +526,7 @@ impl Sessions {
         flight: &Flight,
         read: &Session,
         lease: Lease,
-        owner: Owner,
+        (owner, for_unsaved): (Owner, bool),
         asked: Instant,
         boarded: Option<Version>,
     ) -> Option<Landing> {
@@ -526,7 +538,7 @@ impl Sessions {
             );
             self.observer.lease_abandoned(&flight.app);
         }
-        let held = Granted { record: &record, owner, fence, asked };
+        let held = Granted { record: &record, owner, fence, asked, for_unsaved };
         let landing = self.under_lease(flight, read, held, boarded).await;
         // Writing lets go of it; tokens that wait to be stored hold on to it.
         let over = matches!(
@@ -563,6 +575,8 @@ impl Sessions {
             return None;
         }
         let session = match self.flights.take_unsaved(&flight.of(&session), session.version) {
+            // A logout has just taken what waited, or it has been overtaken: the next look tells.
+            None if held.for_unsaved => return None,
             None => session,
             Some((tokens, aim)) => {
                 let landing = self.keep(flight, session, &held, tokens, &aim).await;
