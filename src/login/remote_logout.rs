@@ -9,7 +9,7 @@ use std::{
 };
 
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     protocol::{LogoutTokenRejected, VerifiedLogoutToken, logout_token_in},
@@ -23,8 +23,6 @@ use crate::{
 const AT_ONCE: usize = 4;
 /// How many may be here at all, those that wait included; the next one is told to come back.
 const MOST: usize = 64;
-/// Pause between two looks at whether the same token is still at work.
-const LOOK: Duration = Duration::from_millis(20);
 /// How long one waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Seconds a used token is remembered after its end: another instance's clock may be behind.
@@ -128,8 +126,8 @@ impl RemoteLogout {
         }
     }
 
-    /// Ends what the logout token in a form names, if what came is a form, everywhere before it returns (BCL-2.7, BCL-PRJ): the session of
-    /// its `sid`, or all of its `sub`; that there is none is fine, too.
+    /// Ends what the logout token in a form names, if what came is a form, everywhere before it returns
+    /// (BCL-2.7, BCL-PRJ): the session of its `sid`, or all of its `sub`; that there is none is fine, too.
     ///
     /// A caller who gives up waiting may have ended sessions nevertheless: run this where nothing cancels
     /// it.
@@ -246,10 +244,12 @@ impl RemoteLogout {
     async fn alone_with<'a>(&'a self, jti: &'a str) -> Option<AtWork<'a>> {
         let waiting = async {
             loop {
-                match self.under_way.begin(jti) {
-                    Some(work) => return work,
-                    None => tokio::time::sleep(LOOK).await,
+                // Before the attempt, so that what ends after it is not missed.
+                let freed = self.under_way.freed.notified();
+                if let Some(work) = self.under_way.begin(jti) {
+                    return work;
                 }
+                freed.await;
             }
         };
         tokio::time::timeout(PATIENCE, waiting).await.ok()
@@ -318,11 +318,15 @@ fn found(ended: &[Ended]) -> &'static str {
 
 /// Tokens at work here, by `jti`: the same one does not work twice at a time.
 #[derive(Debug, Default)]
-struct UnderWay(Mutex<HashSet<String>>);
+struct UnderWay {
+    tokens: Mutex<HashSet<String>>,
+    /// Told when one is done.
+    freed: Notify,
+}
 
 impl UnderWay {
     fn all(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// None if it is under way already.
@@ -342,6 +346,7 @@ struct AtWork<'a> {
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
         self.all.all().remove(self.jti);
+        self.all.freed.notify_waiters();
     }
 }
 

@@ -30,7 +30,7 @@ use super::{
     record::{Contents, Narrowed, Policy, Session},
     store::{
         Fence, Lease, Leased, Owner, RemoveIf, Removed, Replaced, StoreKey, StoreUnavailable,
-        StoredRecord, Version,
+        Version,
     },
 };
 use crate::{clock::UnixTime, protocol::Target};
@@ -171,7 +171,7 @@ impl fmt::Debug for Flights {
 /// Whose tokens are to be refreshed, and how.
 #[derive(Clone)]
 struct Flight {
-    app: String,
+    key: FlightKey,
     handle: Handle,
     policy: Policy,
     refresher: Arc<dyn Refresher>,
@@ -180,18 +180,15 @@ struct Flight {
 }
 
 impl Flight {
-    /// Its name, for this session.
-    fn of(&self, session: &Session) -> FlightKey {
-        (session.key, self.app.clone())
+    fn app(&self) -> &str {
+        &self.key.1
     }
 }
 
 /// A lease in hand.
-struct Granted<'a> {
-    /// What came with it.
-    record: &'a StoredRecord,
+struct Granted {
+    lease: Lease,
     owner: Owner,
-    fence: Fence,
     /// When it was asked for: it runs at least from then.
     asked: Instant,
     /// There were tokens waiting to be stored when it was asked for.
@@ -274,8 +271,8 @@ impl Sessions {
         }
     }
 
-    /// Refreshes a session's tokens, or its token for `target`, or waits for the refresh that is under way (BFF-6.1.2.2-PRJ). The work
-    /// runs in a task of its own: a caller who hangs up changes nothing.
+    /// Refreshes a session's tokens, or its token for `target`, or waits for the refresh that is under way
+    /// (BFF-6.1.2.2-PRJ). The work runs in a task of its own: a caller who hangs up changes nothing.
     pub async fn refresh(
         self: &Arc<Self>,
         app: &str,
@@ -290,7 +287,7 @@ impl Sessions {
         let begun = Instant::now();
         loop {
             let flight = || Flight {
-                app: app.to_owned(),
+                key: key.clone(),
                 handle: handle.clone(),
                 policy: *policy,
                 refresher: Arc::clone(refresher),
@@ -345,15 +342,14 @@ impl Sessions {
         let listed = Listed { sessions: Arc::clone(self), key: key.clone() };
         self.flights.tasks.spawn(async move {
             let sessions = Arc::clone(&listed.sessions);
-            let key = listed.key.clone();
             let start = sessions.ambient.clock.monotonic_millis();
             let Landing { outcome, late } = sessions.fly(&flight).await;
             // Past its end nothing is to be stored any more, even while the store cannot be told.
             let now = sessions.ambient.now();
-            let late = late.or_else(|| sessions.flights.take_expired(&listed.key, now));
-            let session = sessions.keys.pseudonym(&key.0);
+            let late = late.or_else(|| sessions.flights.take_expired(&flight.key, now));
+            let session = sessions.keys.pseudonym(&flight.key.0);
             let seconds = sessions.seconds_since(start);
-            sessions.observer.refresh(&flight.app, &session, &outcome, seconds);
+            sessions.observer.refresh(flight.app(), &session, &outcome, seconds);
             // Off the list first: who comes now reads the record anew instead of joining the past.
             drop(listed);
             // Nobody may be left to hear it.
@@ -365,19 +361,19 @@ impl Sessions {
                     "tokens that came after the session's end could not be revoked in time"
                 );
             }
-            if sessions.flights.unsaved_under(&key).is_some() {
+            if sessions.flights.unsaved_under(&flight.key).is_some() {
                 sleep(SAVE_PAUSE).await;
-                sessions.save_later(&key, flight);
+                sessions.save_later(flight);
             }
         });
         (landing, true, aim)
     }
 
     /// Another flight for tokens that wait to be stored, unless somebody else has started one.
-    fn save_later(self: &Arc<Self>, key: &FlightKey, flight: Flight) {
-        if self.flights.unsaved_under(key).is_some() {
-            let flight = Flight { cause: Cause::Due, ..flight };
-            drop(self.board(key, || flight));
+    fn save_later(self: &Arc<Self>, flight: Flight) {
+        if self.flights.unsaved_under(&flight.key).is_some() {
+            let key = flight.key.clone();
+            drop(self.board(&key, || Flight { cause: Cause::Due, ..flight }));
         }
     }
 
@@ -396,8 +392,7 @@ impl Sessions {
     /// In whose name a flight asks for a lease: in that of one before it whose question was not answered,
     /// for the lease may have been granted to it.
     fn owner(&self, flight: &Flight) -> Option<Owner> {
-        let key = (self.keys.record(&flight.handle), flight.app.clone());
-        let unanswered = locked(&self.flights.unanswered).get(&key).copied();
+        let unanswered = locked(&self.flights.unanswered).get(&flight.key).copied();
         match unanswered.filter(|(_, until)| Instant::now() < *until) {
             Some((owner, _)) => Some(owner),
             None => self.ambient.random().map(Owner::new).ok(),
@@ -414,14 +409,14 @@ impl Sessions {
         let (start, mut pause, mut first) = (Instant::now(), LOOKS.0, None);
         loop {
             // Somebody may have done it already: read before asking.
-            let session = match self.open(&flight.app, &flight.handle, &flight.policy).await {
+            let session = match self.open(flight.app(), &flight.handle, &flight.policy).await {
                 Ok(session) => session,
                 Err(FindError::NoSession(no_session)) => return self.over(flight, no_session),
                 Err(error) => return error.into(),
             };
             let found = session.held(flight.aim.as_ref()).map(|held| held.renewed);
             let boarded = *first.get_or_insert(found);
-            let unsaved = self.flights.unsaved_under(&flight.of(&session));
+            let unsaved = self.flights.unsaved_under(&flight.key);
             if unsaved.is_none()
                 && let Some(outcome) = self.settled(flight, &session, boarded)
             {
@@ -436,21 +431,13 @@ impl Sessions {
             let lease = self.store.lease(&session.key, owner, LEASE);
             let leased = self.observed("lease", lease).await;
             if leased.is_ok() {
-                locked(&self.flights.unanswered).remove(&flight.of(&session));
+                locked(&self.flights.unanswered).remove(&flight.key);
             }
             match leased {
                 Ok(Leased::Granted(lease)) => {
-                    match self
-                        .holding(
-                            flight,
-                            &session,
-                            *lease,
-                            (owner, unsaved.is_some()),
-                            asked,
-                            boarded,
-                        )
-                        .await
-                    {
+                    let for_unsaved = unsaved.is_some();
+                    let held = Granted { lease: *lease, owner, asked, for_unsaved };
+                    match self.holding(flight, &session, &held, boarded).await {
                         Some(landing) => return landing,
                         // The session has come to its limit, or the lease was lost: look again.
                         None if start.elapsed() < PATIENCE => {}
@@ -472,7 +459,7 @@ impl Sessions {
                 Ok(Leased::Gone) => return self.over(flight, NoSession::Unknown),
                 Err(_) => {
                     let until = asked.checked_add(LEASE).unwrap_or(asked);
-                    locked(&self.flights.unanswered).insert(flight.of(&session), (owner, until));
+                    locked(&self.flights.unanswered).insert(flight.key.clone(), (owner, until));
                     return RefreshOutcome::StoreUnavailable.into();
                 }
             }
@@ -484,8 +471,7 @@ impl Sessions {
     /// The session has ended: tokens that waited to be stored came too late.
     fn over(&self, flight: &Flight, no_session: NoSession) -> Landing {
         // Of this app only: to others its session is unknown, and lives.
-        let key = (self.keys.record(&flight.handle), flight.app.clone());
-        let late = locked(&self.flights.unsaved).remove(&key).map(|unsaved| unsaved.tokens);
+        let late = locked(&self.flights.unsaved).remove(&flight.key).map(|unsaved| unsaved.tokens);
         Landing { outcome: RefreshOutcome::Ended(no_session), late }
     }
 
@@ -525,29 +511,25 @@ impl Sessions {
         &self,
         flight: &Flight,
         read: &Session,
-        lease: Lease,
-        (owner, for_unsaved): (Owner, bool),
-        asked: Instant,
+        held: &Granted,
         boarded: Option<Version>,
     ) -> Option<Landing> {
-        let Lease { fence, record, abandoned } = lease;
-        if abandoned {
+        if held.lease.abandoned {
             tracing::warn!(
                 session = read.pseudonym().as_str(),
                 "an earlier refresh was broken off; the authorization server may have rotated the refresh token"
             );
-            self.observer.lease_abandoned(&flight.app);
+            self.observer.lease_abandoned(flight.app());
         }
-        let held = Granted { record: &record, owner, fence, asked, for_unsaved };
         let landing = self.under_lease(flight, read, held, boarded).await;
         // Writing lets go of it; tokens that wait to be stored hold on to it.
         let over = matches!(
             landing,
             Some(Landing { outcome: RefreshOutcome::Refreshed(_) | RefreshOutcome::GrantDead, .. })
         );
-        if !over && self.flights.unsaved_under(&flight.of(read)).is_none() {
+        if !over && self.flights.unsaved_under(&flight.key).is_none() {
             // If this fails the lease ends by itself.
-            let _ = self.observed("release", self.store.release(&read.key, fence)).await;
+            let _ = self.observed("release", self.store.release(&read.key, held.lease.fence)).await;
         }
         landing
     }
@@ -556,12 +538,12 @@ impl Sessions {
         &self,
         flight: &Flight,
         read: &Session,
-        held: Granted<'_>,
+        held: &Granted,
         boarded: Option<Version>,
     ) -> Option<Landing> {
         // What was read before the lease may be out of date: only what came with it counts.
         let mut session =
-            self.opened(&read.key, &flight.handle, held.record, Some(&flight.policy))?;
+            self.opened(&read.key, &flight.handle, &held.lease.record, Some(&flight.policy))?;
         if flight.handle.carried().is_some() {
             session.last_seen = read.last_seen;
             // Marked as ended since it was read, or out of date: the next look tells.
@@ -574,12 +556,12 @@ impl Sessions {
         if session.expiry(self.ambient.now()).is_some() {
             return None;
         }
-        let session = match self.flights.take_unsaved(&flight.of(&session), session.version) {
+        let session = match self.flights.take_unsaved(&flight.key, session.version) {
             // A logout has just taken what waited, or it has been overtaken: the next look tells.
             None if held.for_unsaved => return None,
             None => session,
             Some((tokens, aim)) => {
-                let landing = self.keep(flight, session, &held, tokens, &aim).await;
+                let landing = self.keep(flight, session, held, tokens, &aim).await;
                 return match landing.outcome {
                     // What waited was for another target: that needs a lease of its own.
                     RefreshOutcome::Refreshed(_) if aim != flight.aim => None,
@@ -595,10 +577,10 @@ impl Sessions {
         }
         match self.ask(flight, &session).await {
             Ok(tokens) => {
-                unless_overtaken(self.keep(flight, session, &held, tokens, &flight.aim).await)
+                unless_overtaken(self.keep(flight, session, held, tokens, &flight.aim).await)
             }
             Err(failure) => {
-                let landing = self.give_up(flight, &session, held.fence, failure).await;
+                let landing = self.give_up(flight, &session, held.lease.fence, failure).await;
                 landing.and_then(unless_overtaken)
             }
         }
@@ -632,7 +614,7 @@ impl Sessions {
         &self,
         flight: &Flight,
         session: Session,
-        held: &Granted<'_>,
+        held: &Granted,
         tokens: RefreshedTokens,
         aim: &Aim,
     ) -> Landing {
@@ -648,7 +630,7 @@ impl Sessions {
             let replaced = self.store.replace(
                 &session.key,
                 session.version,
-                held.fence,
+                held.lease.fence,
                 sealed.clone(),
                 session.contents.absolute_expires,
             );
@@ -679,7 +661,7 @@ impl Sessions {
             // Somebody else refreshed, or our own first write arrived after all. These tokens are not
             // revoked: they belong to the same grant as the winner's.
             Replaced::Conflict => {
-                match self.open(&flight.app, &flight.handle, &flight.policy).await {
+                match self.open(flight.app(), &flight.handle, &flight.policy).await {
                     Ok(winner) => RefreshOutcome::Joined(winner).into(),
                     Err(FindError::NoSession(no_session)) => too_late(tokens, no_session),
                     Err(error) => error.into(),
@@ -740,7 +722,7 @@ impl Sessions {
             };
         }
         // Time has passed: the session may have ended or been refreshed.
-        Some(match self.open(&flight.app, &flight.handle, &flight.policy).await {
+        Some(match self.open(flight.app(), &flight.handle, &flight.policy).await {
             Ok(current) if current.version == asked.version => {
                 let now = self.ambient.clock.monotonic_millis();
                 let setback = Setback {

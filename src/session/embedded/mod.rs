@@ -146,6 +146,31 @@ impl EmbeddedStore {
             .await
             .unwrap_or(Err(StoreUnavailable("the sweep was stopped")))
     }
+
+    /// Goes through a table in stretches, between which other operations proceed: `look` finds candidates,
+    /// `remove` has the writer judge them anew, `count` is told what came of it.
+    async fn in_stretches<T: Send + 'static, R>(
+        &self,
+        look: impl Fn(&Database, Option<&StoreKey>) -> Result<Stretch<T>, redb::Error>
+        + Copy
+        + Send
+        + 'static,
+        remove: impl Fn(Vec<T>, oneshot::Sender<R>) -> Operation + Send,
+        mut count: impl FnMut(R) + Send,
+    ) -> Result<(), StoreUnavailable> {
+        let mut last = None;
+        loop {
+            let Stretch { candidates, last: end } =
+                self.look(move |database| look(database, last.as_ref())).await?;
+            if !candidates.is_empty() {
+                count(self.write(|reply| remove(candidates, reply)).await?);
+            }
+            if end.is_none() {
+                return Ok(());
+            }
+            last = end;
+        }
+    }
 }
 
 impl Drop for EmbeddedStore {
@@ -293,65 +318,32 @@ impl Store for EmbeddedStore {
     fn sweep(&self, now: UnixTime) -> BoxFuture<'_, Result<Swept, StoreUnavailable>> {
         Box::pin(async move {
             let mut swept = Swept::default();
-            let mut last = None;
-            loop {
-                let stretch = self
-                    .look(move |database| tables::expired(database, last.as_ref(), now))
-                    .await?;
-                if !stretch.candidates.is_empty() {
-                    let ended = self
-                        .write(|reply| Operation::Expire(stretch.candidates, now, reply))
-                        .await?;
+            self.in_stretches(
+                move |database, last| tables::expired(database, last, now),
+                |candidates, reply| Operation::Expire(candidates, now, reply),
+                |ended| {
                     for ended in ended {
                         *swept.ended.entry(ended).or_default() += 1;
                     }
-                }
-                last = stretch.last;
-                if last.is_none() {
-                    break;
-                }
-            }
-            loop {
-                let stretch = self
-                    .look(move |database| tables::forgettable(database, last.as_ref(), now))
-                    .await?;
-                if !stretch.candidates.is_empty() {
-                    swept.consumed += self
-                        .write(|reply| Operation::ForgetConsumed(stretch.candidates, now, reply))
-                        .await?;
-                }
-                last = stretch.last;
-                if last.is_none() {
-                    break;
-                }
-            }
-            loop {
-                let stretch = self
-                    .look(move |database| tables::unmarkable(database, last.as_ref(), now))
-                    .await?;
-                if !stretch.candidates.is_empty() {
-                    swept.marks += self
-                        .write(|reply| Operation::ForgetMarks(stretch.candidates, now, reply))
-                        .await?;
-                }
-                last = stretch.last;
-                if last.is_none() {
-                    break;
-                }
-            }
-            loop {
-                let stretch =
-                    self.look(move |database| tables::dangling(database, last.as_ref())).await?;
-                if !stretch.candidates.is_empty() {
-                    swept.dangling += self
-                        .write(|reply| Operation::DropDangling(stretch.candidates, reply))
-                        .await?;
-                }
-                last = stretch.last;
-                if last.is_none() {
-                    break;
-                }
-            }
+                },
+            )
+            .await?;
+            self.in_stretches(
+                move |database, last| tables::forgettable(database, last, now),
+                |candidates, reply| Operation::ForgetConsumed(candidates, now, reply),
+                |count| swept.consumed += count,
+            )
+            .await?;
+            self.in_stretches(
+                move |database, last| tables::unmarkable(database, last, now),
+                |candidates, reply| Operation::ForgetMarks(candidates, now, reply),
+                |count| swept.marks += count,
+            )
+            .await?;
+            self.in_stretches(tables::dangling, Operation::DropDangling, |count| {
+                swept.dangling += count;
+            })
+            .await?;
             Ok(swept)
         })
     }

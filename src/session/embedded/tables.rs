@@ -89,6 +89,12 @@ impl<'t> Tables<'t> {
         self.durable = true;
     }
 
+    fn forgot(&mut self, rows: u64) {
+        if rows > 0 {
+            self.changed();
+        }
+    }
+
     pub(super) fn create(
         &mut self,
         key: &StoreKey,
@@ -274,16 +280,8 @@ impl<'t> Tables<'t> {
         candidates: &[StoreKey],
         now: UnixTime,
     ) -> Result<u64, redb::Error> {
-        let mut forgotten = 0;
-        for key in candidates {
-            let past =
-                self.marks.get(key.as_bytes())?.is_some_and(|row| row.value().1 <= now.as_i64());
-            if past {
-                self.marks.remove(key.as_bytes())?;
-                self.changed();
-                forgotten += 1;
-            }
-        }
+        let forgotten = forget(&mut self.marks, candidates, |marked| marked.1 <= now.as_i64())?;
+        self.forgot(forgotten);
         Ok(forgotten)
     }
 
@@ -292,16 +290,8 @@ impl<'t> Tables<'t> {
         candidates: &[StoreKey],
         now: UnixTime,
     ) -> Result<u64, redb::Error> {
-        let mut forgotten = 0;
-        for key in candidates {
-            let past =
-                self.consumed.get(key.as_bytes())?.is_some_and(|row| row.value() <= now.as_i64());
-            if past {
-                self.consumed.remove(key.as_bytes())?;
-                self.changed();
-                forgotten += 1;
-            }
-        }
+        let forgotten = forget(&mut self.consumed, candidates, |expires| expires <= now.as_i64())?;
+        self.forgot(forgotten);
         Ok(forgotten)
     }
 
@@ -328,6 +318,22 @@ impl<'t> Tables<'t> {
         self.changed();
         Ok(())
     }
+}
+
+/// Removes those of `candidates` whose value is past something, judged anew inside the transaction.
+fn forget<V: redb::Value + 'static>(
+    table: &mut Table<'_, Bytes32<'static>, V>,
+    candidates: &[StoreKey],
+    is_past: impl Fn(V::SelfType<'_>) -> bool,
+) -> Result<u64, redb::Error> {
+    let mut forgotten = 0;
+    for key in candidates {
+        if table.get(key.as_bytes())?.is_some_and(|row| is_past(row.value())) {
+            table.remove(key.as_bytes())?;
+            forgotten += 1;
+        }
+    }
+    Ok(forgotten)
 }
 
 fn record(row: Row<'_>, activity: Limits) -> StoredRecord {

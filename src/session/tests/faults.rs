@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// Demands a refresh, of which the store does not let anything come.
+async fn unanswered(house: &House, handle: &Handle) {
+    let outcome = house.refresh(handle, Cause::Demanded).await;
+    assert!(matches!(outcome, RefreshOutcome::StoreUnavailable), "{outcome:?}");
+}
+
 #[tokio::test]
 async fn every_failing_operation_is_unavailable_and_removes_nothing() {
     let house = House::new();
@@ -73,10 +79,7 @@ async fn tokens_that_cannot_be_stored_wait_and_are_stored_by_the_next_refresh() 
     let house = House::new();
     let (handle, _) = house.login().await;
     house.store.fail("replace");
-    assert!(matches!(
-        house.refresh(&handle, Cause::Demanded).await,
-        RefreshOutcome::StoreUnavailable
-    ));
+    unanswered(&house, &handle).await;
     assert_eq!(
         house.find(&handle, Activity::Polls).await.unwrap().access_token().expose(),
         "access-0"
@@ -97,10 +100,7 @@ async fn a_logout_gets_the_tokens_that_could_not_be_stored() {
     let house = House::new();
     let (handle, _) = house.login().await;
     house.store.fail("replace");
-    assert!(matches!(
-        house.refresh(&handle, Cause::Demanded).await,
-        RefreshOutcome::StoreUnavailable
-    ));
+    unanswered(&house, &handle).await;
     let ended = house.sessions.end("shop", &handle, EndReason::Logout).await.unwrap().unwrap();
     assert_eq!(ended.refresh_token().unwrap().expose(), "refresh-1");
 }
@@ -111,10 +111,7 @@ async fn tokens_that_wait_are_stored_by_themselves_and_keep_others_out() {
     let house = House::new();
     let (handle, session) = house.login().await;
     house.store.fail("replace");
-    assert!(matches!(
-        house.refresh(&handle, Cause::Demanded).await,
-        RefreshOutcome::StoreUnavailable
-    ));
+    unanswered(&house, &handle).await;
     for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let rival =
@@ -151,8 +148,7 @@ async fn tokens_that_wait_are_discarded_when_nobody_logs_out() {
         let house = House::new();
         let (handle, _) = house.login().await;
         house.store.fail("replace");
-        let outcome = house.refresh(&handle, Cause::Demanded).await;
-        assert!(matches!(outcome, RefreshOutcome::StoreUnavailable), "{outcome:?}");
+        unanswered(&house, &handle).await;
         match by {
             EndedBy::TheAuthorizationServer => {
                 let whose =
@@ -186,8 +182,7 @@ async fn a_stranger_app_does_not_take_tokens_that_wait() {
     let house = House::new();
     let (handle, _) = house.login().await;
     house.store.fail("replace");
-    let outcome = house.refresh(&handle, Cause::Demanded).await;
-    assert!(matches!(outcome, RefreshOutcome::StoreUnavailable), "{outcome:?}");
+    unanswered(&house, &handle).await;
     let (sessions, refresher) = (&house.sessions, &house.refresher);
     let stranger = sessions.refresh("other", &handle, &POLICY, refresher, Cause::Demanded, None);
     let stranger = stranger.await;
@@ -205,10 +200,7 @@ async fn tokens_that_wait_for_a_session_that_ended_are_discarded() {
     let house = House::new();
     let (handle, session) = house.login().await;
     house.store.fail("replace");
-    assert!(matches!(
-        house.refresh(&handle, Cause::Demanded).await,
-        RefreshOutcome::StoreUnavailable
-    ));
+    unanswered(&house, &handle).await;
     let removed = house.store.inner.remove(&session.key, RemoveIf::Present).await.unwrap();
     assert!(matches!(removed, Removed::Done(_)));
     let discarded = tokio::time::timeout(Duration::from_secs(3600), async {
@@ -241,10 +233,7 @@ async fn a_lease_whose_grant_was_not_heard_of_is_asked_for_again_in_the_same_nam
     let house = House::new();
     let (handle, _) = house.login().await;
     house.store.deafen("lease");
-    assert!(matches!(
-        house.refresh(&handle, Cause::Demanded).await,
-        RefreshOutcome::StoreUnavailable
-    ));
+    unanswered(&house, &handle).await;
     // Nor does what fails in between make it forget.
     house.store.fail("load");
     house.refresh(&handle, Cause::Demanded).await;
