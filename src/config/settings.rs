@@ -571,7 +571,7 @@ pub struct SessionSettings {
 /// How many sessions one subject may have in an app (SES-7.1.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionLimit {
-    /// At most so many.
+    /// At most so many; at least 1.
     pub most: usize,
     /// What happens at one more.
     pub over: OverLimit,

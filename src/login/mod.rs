@@ -24,10 +24,11 @@ use serde_json::{Map, Value};
 
 use crate::{
     clock::Ambient,
+    config::SessionLimit,
     protocol::{AuthorizationDetails, Mode},
     provider::Provider,
     seal::{HashKey, KeyRing, Ring, SealingKey},
-    session::{Activity, FindError, Handle, Limit, Policy, Session, Sessions},
+    session::{Activity, FindError, Handle, Policy, Session, Sessions},
     telemetry::Telemetry,
 };
 
@@ -76,7 +77,7 @@ pub struct LoginPolicy {
     /// Whether tokens are given up at the AS when a session ends.
     pub revoke_on_logout: bool,
     /// How many sessions one person may have, if that is limited (SES-7.1.2).
-    pub session_limit: Option<Limit>,
+    pub session_limit: Option<SessionLimit>,
 }
 
 impl LoginPolicy {

@@ -38,7 +38,7 @@ use crate::{
     provider::{Ages, Authentication, Credentials, Provider, Registration},
     proxy::{Access, Edge, Proxy, RouteSpec, RouteTable, StepUpRule},
     seal::KeyRing,
-    session::{CarriedBy, Limit, OverLimit, Policy, Refresher, Sessions, Store},
+    session::{CarriedBy, Policy, Refresher, Sessions, Store},
     spa::{self, Spa},
     telemetry::Telemetry,
     tls::{self, Identity, Roots, TlsFault},
@@ -368,13 +368,7 @@ impl House {
             names_consent: app.login.consent_parameter,
             claims: app.session.claims.clone(),
             revoke_on_logout: app.session.revoke_on_logout,
-            session_limit: app.session.limit.map(|limit| Limit {
-                most: limit.most,
-                over: match limit.over {
-                    config::OverLimit::EndOldest => OverLimit::EndOldest,
-                    config::OverLimit::Refuse => OverLimit::Refuse,
-                },
-            }),
+            session_limit: app.session.limit,
         })
     }
 

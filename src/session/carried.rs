@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Sessions, Whose,
-    handle::Handle,
+    handle::{Handle, KeySet},
     outcome::{EndReason, FindError, NoSession},
     record::{Contents, Policy, Session},
     store::{Leased, Owner, RemoveIf, Removed, StoreKey, StoreUnavailable, StoredRecord, Version},
@@ -408,21 +408,9 @@ impl Sessions {
         whose: Whose<'_>,
         in_app: &(impl Fn(&str) -> bool + Send),
     ) -> Result<(), StoreUnavailable> {
-        let now = self.ambient.now();
-        let meant: Vec<_> = self.by_browser.iter().filter(|(app, _)| in_app(app)).collect();
-        for (app, by) in meant {
-            let until = now.plus(by.absolute).plus(MARGIN);
-            // A `sid` is not used again: what began under it is over by whichever clock it began.
-            let before = match whose {
-                Whose::Sid { .. } => until,
-                Whose::Subject { .. } => now,
-            };
-            for keys in self.keys.all() {
-                let key = keys.ended_whose(app, whose);
-                self.observed("mark", self.store.mark(&key, before, until)).await?;
-            }
-        }
-        Ok(())
+        // A `sid` is not used again: what began under it is over by whichever clock it began.
+        let for_good = matches!(whose, Whose::Sid { .. });
+        self.mark_over(in_app, for_good, |keys, app| keys.ended_whose(app, whose)).await
     }
 
     /// Ends all sessions of these apps that began by now (SES-7.4).
@@ -430,13 +418,25 @@ impl Sessions {
         &self,
         in_app: &(impl Fn(&str) -> bool + Send),
     ) -> Result<(), StoreUnavailable> {
+        self.mark_over(in_app, false, KeySet::ended_every).await
+    }
+
+    /// Marks as ended, under every server key and for these apps, what `name` names: what began by now, or
+    /// `for_good` also what begins later.
+    async fn mark_over(
+        &self,
+        in_app: &(impl Fn(&str) -> bool + Send),
+        for_good: bool,
+        name: impl Fn(&KeySet, &str) -> StoreKey + Send,
+    ) -> Result<(), StoreUnavailable> {
         let now = self.ambient.now();
         let meant: Vec<_> = self.by_browser.iter().filter(|(app, _)| in_app(app)).collect();
         for (app, by) in meant {
             let until = now.plus(by.absolute).plus(MARGIN);
+            let before = if for_good { until } else { now };
             for keys in self.keys.all() {
-                let key = keys.ended_every(app);
-                self.observed("mark", self.store.mark(&key, now, until)).await?;
+                let key = name(keys, app);
+                self.observed("mark", self.store.mark(&key, before, until)).await?;
             }
         }
         Ok(())

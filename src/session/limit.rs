@@ -5,24 +5,7 @@ use super::{
     EndReason, Handle, Policy, Session, Sessions,
     store::{RemoveIf, StoreKey, StoreUnavailable},
 };
-
-/// How many sessions one subject may have in one app (SES-7.1.2).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limit {
-    /// At most so many; at least 1.
-    pub most: usize,
-    /// What happens at one more.
-    pub over: OverLimit,
-}
-
-/// Which session gives way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OverLimit {
-    /// The oldest.
-    EndOldest,
-    /// The new one.
-    Refuse,
-}
+use crate::config::{OverLimit, SessionLimit};
 
 /// Why a session just created did not stay; it has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -64,7 +47,7 @@ impl Sessions {
     /// of several that begin in one moment all may.
     pub async fn make_room(
         &self,
-        limit: Limit,
+        limit: SessionLimit,
         policy: &Policy,
         new: &Session,
         replaced: &[Handle],
@@ -82,7 +65,7 @@ impl Sessions {
 
     async fn weigh(
         &self,
-        limit: Limit,
+        limit: SessionLimit,
         policy: &Policy,
         new: &Session,
         replaced: &[Handle],

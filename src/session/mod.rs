@@ -36,7 +36,7 @@ pub use self::{
     carried::{CarriedApps, CarriedBy, NotPacked},
     embedded::{EmbeddedStore, StoreFault},
     handle::Handle,
-    limit::{Limit, NoRoom, OverLimit},
+    limit::NoRoom,
     outcome::{
         Activity, Cause, CreateError, EndReason, FindError, NoSession, RefreshFailure,
         RefreshGrant, RefreshOutcome, RefreshedTokens, TokenTrouble,

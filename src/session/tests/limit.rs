@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::config::{OverLimit, SessionLimit};
 
-const fn at_most(most: usize, over: OverLimit) -> Limit {
-    Limit { most, over }
+const fn at_most(most: usize, over: OverLimit) -> SessionLimit {
+    SessionLimit { most, over }
 }
 
 /// A session's app, subject and issuer.
